@@ -1,0 +1,1 @@
+"""laconic makes reasoning models brief, and proves it."""

@@ -1,0 +1,1 @@
+"""Backends: one engine, one file."""

@@ -1,0 +1,47 @@
+"""What a user can fix: the error tree, and the nearest name to a misspelt one."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class LaconicError(Exception):
+    """Something the user can fix; the message says what, where and what to do next."""
+
+
+class RecipeError(LaconicError):
+    """A recipe, a plug-in name or a parameter that cannot be used."""
+
+
+class CheckpointError(LaconicError):
+    """A checkpoint folder that is missing, damaged, or does not fit its siblings."""
+
+
+class TaskError(LaconicError):
+    """A task or a problem file that cannot be read."""
+
+
+class BackendError(LaconicError):
+    """An engine that cannot load the model or hold the budget asked of it."""
+
+
+class RunError(LaconicError):
+    """A run folder that is missing, damaged, in use, or holds another experiment."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A closing phrase that names the nearest known name, else all of them.
+
+    Args:
+        name: What the user wrote.
+        known: The names that would have been understood.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    return f"Known: {', '.join(names) or 'none'}."

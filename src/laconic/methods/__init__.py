@@ -1,0 +1,1 @@
+"""Merging methods, transforms and adjustments: one idea, one file."""

@@ -1,0 +1,399 @@
+"""Samples, generations and results, and the run folder that keeps them: run.json, results.jsonl."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
+
+from laconic.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+SCHEMA = 1
+Finish = Literal["stop", "length"]
+Outcome = Literal[
+    "correct",
+    "wrong",
+    "no_answer",
+    "truncated_no_answer",
+    "truncated_boxed",
+    "grader_timeout",
+    "grader_error",
+]
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn, the same for every model of a comparison.
+
+    Attributes:
+        max_tokens: The most tokens one completion may have, thinking included; None takes the
+            task's own budget.
+        temperature: 0 is greedy.
+        top_p: The probability mass kept at each step, in (0, 1].
+        repeats: Completions per problem.
+        seed: The only source of randomness; each completion draws from (seed, problem, repeat).
+    """
+
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    repeats: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise RunError(f"max_tokens must be at least 1, got {self.max_tokens}.")
+        if self.temperature < 0:
+            raise RunError(f"temperature must be 0 (greedy) or more, got {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise RunError(f"top_p must be in (0, 1], got {self.top_p}.")
+        if self.repeats < 1:
+            raise RunError(f"repeats must be at least 1, got {self.repeats}.")
+        if self.repeats > 1 and self.temperature == 0:
+            raise RunError(
+                f"{self.repeats} repeats at temperature 0 are {self.repeats} times the same "
+                "answer. Give a temperature above 0, or 1 repeat."
+            )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question put to a model.
+
+    Attributes:
+        task: The task's name.
+        id: The problem's name, unique within the task.
+        problem: The text of the user's turn.
+        gold: The right answer, as the task writes it.
+        level: The task's own difficulty, 1 for the easiest; None where it has none.
+        repeat: Which of the completions of this problem it is, from 0.
+    """
+
+    task: str
+    id: str
+    problem: str
+    gold: str
+    level: int | None = None
+    repeat: int = 0
+
+    @property
+    def key(self) -> Key:
+        """What no two samples of a run share."""
+        return (self.task, self.id, self.repeat)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One completion, as the engine gave it.
+
+    Attributes:
+        text: The completion, special tokens of the turn's end left out.
+        length: Completion tokens, thinking included, counted from the engine's token ids.
+        thinking_length: The tokens of them up to and including ``</think>``; all of them where a
+            thought was opened and never closed; 0 where there was none.
+        thinks: Whether a ``</think>`` token closed a thought.
+        finish: ``stop`` where the model ended its turn, ``length`` where the budget cut it.
+    """
+
+    text: str
+    length: int
+    thinking_length: int
+    thinks: bool
+    finish: Finish
+
+
+@dataclass(frozen=True)
+class Result:
+    """One scored completion: a line of results.jsonl.
+
+    Attributes:
+        task: The task's name.
+        id: The problem's name, unique within the task.
+        repeat: Which of the problem's completions it is, from 0.
+        level: The task's own difficulty; None where it has none.
+        problem: The text of the user's turn.
+        gold: The right answer.
+        text: The completion.
+        length: Completion tokens, thinking included.
+        thinking_length: The tokens of them that are thought.
+        thinks: Whether a ``</think>`` token closed a thought.
+        truncated: Whether the budget cut the completion; it is scored as it stands.
+        answer: What was extracted and compared with the gold; None where there was nothing.
+        outcome: How scoring ended.
+        correct: Whether the answer counts as right.
+        reflections: How many reflection keywords the completion holds.
+    """
+
+    task: str
+    id: str
+    repeat: int
+    level: int | None
+    problem: str
+    gold: str
+    text: str
+    length: int
+    thinking_length: int
+    thinks: bool
+    truncated: bool
+    answer: str | None
+    outcome: Outcome
+    correct: bool
+    reflections: int
+
+    @property
+    def key(self) -> Key:
+        """What no two results of a run share."""
+        return (self.task, self.id, self.repeat)
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """What a run remembers of a task.
+
+    Attributes:
+        name: The task's name.
+        source: What the user wrote for it.
+        digest: Of every problem and gold asked, so that two runs can tell they are the same.
+        problems: How many problems were asked.
+        max_tokens: The budget of one completion.
+    """
+
+    name: str
+    source: str
+    digest: str
+    problems: int
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What was measured and how: equal experiments may share a run folder.
+
+    Attributes:
+        model: The model as the user named it.
+        model_digest: Its fingerprint.
+        tasks: What it was asked.
+        sampling: How completions were drawn.
+        backend: The engine's name.
+        dtype: The type the engine computed in.
+        template: Digest of the chat template and of the tokenizer's special tokens.
+        grader: The grader's version.
+    """
+
+    model: str
+    model_digest: str
+    tasks: tuple[TaskRecord, ...]
+    sampling: Sampling
+    backend: str
+    dtype: str
+    template: str
+    grader: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A measured model: its experiment and its results.
+
+    Attributes:
+        name: How reports call it; the folder's name by default.
+        experiment: What was measured and how.
+        results: Every scored completion so far, in the order of the tasks and problems.
+        complete: Whether every completion asked for is there.
+        folder: Where it is kept; None for a run held in memory only.
+        provenance: Versions, device, command and times; no part of the experiment's identity.
+    """
+
+    name: str
+    experiment: Experiment
+    results: tuple[Result, ...]
+    complete: bool
+    folder: Path | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def renamed(self, name: str) -> Self:
+        """The same run under another name."""
+        return replace(self, name=name)
+
+
+class RunWriter:
+    """An open run folder: appends results, remembers what is done, and says when it is complete.
+
+    One process at a time may hold it. A line that a crash left half-written is dropped when the
+    folder is opened again; everything before it is kept.
+
+    Args:
+        folder: The run folder; created if missing.
+        experiment: What is measured; must equal that of a run already there.
+        provenance: What run.json says beside the experiment.
+
+    Raises:
+        RunError: Where the folder holds something else, another experiment, or is in use.
+    """
+
+    def __init__(self, folder: Path, experiment: Experiment, provenance: dict[str, Any]) -> None:
+        self.folder = folder
+        self.experiment = experiment
+        self.provenance = provenance
+        self.results: dict[Key, Result] = {}
+        if folder.exists() and (not folder.is_dir() or not is_run(folder)) and not _empty(folder):
+            raise RunError(f"{folder} exists and is no run folder. Choose another output folder.")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._stream: IO[str] = (folder / "results.jsonl").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"{folder} cannot be written: {error.strerror}.") from error
+        try:
+            self._claim()
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def _claim(self) -> None:
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{self.folder} is in use by another evaluation. Wait for it, or choose another "
+                "output folder."
+            ) from None
+        if (self.folder / "run.json").exists():
+            before = read_run(self.folder)
+            _same(before.experiment, self.experiment, self.folder)
+            self.results = {result.key: result for result in before.results}
+            self._cut_broken_tail()
+        self._write_head(complete=False)
+
+    def append(self, results: Iterable[Result]) -> None:
+        """Keep results for good: they survive a kill from here on."""
+        lines = []
+        for result in results:
+            self.results[result.key] = result
+            lines.append(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+        self._stream.writelines(lines)
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def finish(self) -> None:
+        """Say in run.json that every result is there."""
+        self._write_head(complete=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stream.close()
+
+    def _cut_broken_tail(self) -> None:
+        path = self.folder / "results.jsonl"
+        content = path.read_bytes()
+        end = content.rfind(b"\n") + 1
+        if end != len(content):
+            os.truncate(path, end)
+
+    def _write_head(self, *, complete: bool) -> None:
+        head = {
+            "schema": SCHEMA,
+            "kind": "eval",
+            "complete": complete,
+            "experiment": asdict(self.experiment),
+            **self.provenance,
+        }
+        write_json(self.folder / "run.json", head)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON beside the file, then rename: a reader never sees half of it."""
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds an evaluation run (a merged checkpoint's run.json is none)."""
+    try:
+        head = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(head, dict) and head.get("kind") == "eval"
+
+
+def read_run(folder: Path, name: str | None = None) -> Run:
+    """Read a run folder, complete or not.
+
+    Args:
+        folder: The folder that holds run.json and results.jsonl.
+        name: How reports shall call it; the folder's name by default.
+
+    Raises:
+        RunError: Where a file is missing or damaged, naming file and line.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        head = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        schema, complete = head.pop("schema"), head.pop("complete")
+        kind, written = head.pop("kind"), head.pop("experiment")
+    except FileNotFoundError:
+        raise RunError(f"{folder} has no run.json: it is no run folder.") from None
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise RunError(f"{folder / 'run.json'} is damaged ({error}).") from error
+    if kind != "eval" or schema != SCHEMA:
+        raise RunError(f"{folder / 'run.json'} is of kind {kind!r}, schema {schema}; not a run.")
+    try:
+        experiment = TypeAdapter(Experiment).validate_python(written)
+    except ValidationError as error:
+        raise RunError(f"{folder / 'run.json'} is damaged ({error.errors()[0]['msg']}).") from None
+    return Run(
+        name=name or folder.resolve().name,
+        experiment=experiment,
+        results=_read_results(folder / "results.jsonl"),
+        complete=bool(complete),
+        folder=folder,
+        provenance=head,
+    )
+
+
+def _read_results(path: Path) -> tuple[Result, ...]:
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(Result)
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing.") from None
+    results: dict[Key, Result] = {}
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            result = adapter.validate_json(line)
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise RunError(f"{path}, line {number} is damaged ({problem}).") from None
+        results[result.key] = result
+    return tuple(results.values())
+
+
+def _same(before: Experiment, now: Experiment, folder: Path) -> None:
+    """Refuse to mix two experiments in one folder, naming the first thing that differs."""
+    old, new = asdict(before), asdict(now)
+    for key in (k for k in old if k != "model" and old[k] != new[k]):
+        raise RunError(
+            f"{folder} holds a run with another {key} ({old[key]!r}, now {new[key]!r}). "
+            "Choose another output folder, or delete this one."
+        )
+
+
+def _empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
