@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path  # noqa: TC003  # pydantic reads the fields' types
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from laconic.errors import RunError

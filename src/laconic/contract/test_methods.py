@@ -1,0 +1,99 @@
+"""The contract of transforms, methods and adjustments, and of every chain of the three."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, Method, TensorGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from laconic.registry import Plugin
+
+CHAINS = list(
+    itertools.product((None, *TRANSFORMS.all()), METHODS.all(), (None, *ADJUSTMENTS.all()))
+)
+SHAPES = [(6, 10), (7,), (1,)]
+
+
+def make_group(plugin: Plugin[Method], shape: tuple[int, ...], seed: int = 0) -> TensorGroup:
+    """Random vectors for as many models as a method takes, over a random base."""
+    draw = torch.Generator().manual_seed(seed)
+    models = 2 if plugin.traits["members"] is None else plugin.traits["members"] - 1
+    vectors = torch.randn(models, *shape, generator=draw)
+    return TensorGroup(
+        name="model.layers.1.mlp.up_proj.weight",
+        base=torch.randn(shape, generator=draw),
+        vectors=vectors,
+        weights=(1.0,) * models,
+        layer=1,
+        layers=4,
+        limits={0.2: tuple(float(v.abs().median()) for v in vectors)},
+    )
+
+
+def run_chain(chain: tuple[Plugin[Any] | None, ...], group: TensorGroup) -> Tensor:
+    """The tensor that a transform, a method and an adjustment make of a group."""
+    before, method, after = chain
+    assert method is not None
+    if before is not None:
+        group = before.function(group, **before.bind({}, where="contract"))
+    merged: Tensor = method.function(group, **method.bind({}, where="contract"))
+    if after is not None:
+        merged = after.function(group, merged, **after.bind({}, where="contract"))
+    return merged
+
+
+def named(chain: tuple[Plugin[Any] | None, ...]) -> str:
+    """A readable name of a chain."""
+    return "-".join(plugin.name if plugin else "none" for plugin in chain)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("chain", CHAINS, ids=named)
+def test_a_chain_keeps_shape_and_type_and_stays_finite(
+    chain: tuple[Plugin[Any], ...], shape: tuple[int, ...]
+) -> None:
+    merged = run_chain(chain, make_group(chain[1], shape))
+    assert merged.shape == shape
+    assert merged.dtype == torch.float32
+    assert bool(torch.isfinite(merged).all())
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=named)
+def test_a_chain_changes_nothing_it_was_given(chain: tuple[Plugin[Any], ...]) -> None:
+    group = make_group(chain[1], (6, 10))
+    base, vectors = group.base.clone(), group.vectors.clone()
+    run_chain(chain, group)
+    assert torch.equal(group.base, base)
+    assert torch.equal(group.vectors, vectors)
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=named)
+def test_a_chain_of_zero_vectors_gives_the_base(chain: tuple[Plugin[Any], ...]) -> None:
+    group = make_group(chain[1], (6, 10))
+    still = replace(group, vectors=torch.zeros_like(group.vectors))
+    assert torch.allclose(run_chain(chain, still), group.base, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=named)
+def test_a_chain_gives_the_same_bytes_every_time(chain: tuple[Plugin[Any], ...]) -> None:
+    first, second = (run_chain(chain, make_group(chain[1], (6, 10))) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "plugin", [*TRANSFORMS.all(), *METHODS.all(), *ADJUSTMENTS.all()], ids=lambda p: p.name
+)
+def test_a_plugin_explains_itself(plugin: Plugin[Callable[..., Any]]) -> None:
+    assert plugin.summary.endswith(".")
+    assert "Source:" in plugin.help
+    assert [p.name for p in plugin.parameters if not p.help] == []

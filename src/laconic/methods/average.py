@@ -1,0 +1,26 @@
+"""The weighted mean of checkpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from laconic.errors import RecipeError
+from laconic.method import TensorGroup, method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@method(base="optional")
+def average(group: TensorGroup) -> Tensor:
+    """The mean of the models, their weights normalised to a sum of 1.
+
+    ``x = sum_k w_k x_k / sum_k w_k``. A base is not a member of the mean: list it among the models
+    to make it one. With two models and equal weights this is task arithmetic at scale 0.5.
+
+    Source: model soups (Wortsman et al. 2022, arXiv 2203.05482); "Average" in Wu et al. 2025.
+    """
+    total = sum(group.weights)
+    if total == 0:
+        raise RecipeError("average: the models' weights sum to 0, so they have no mean.")
+    return group.base + group.weighted().sum(0) / total

@@ -1,0 +1,34 @@
+"""DARE: drop entries of the task vectors at random and rescale the rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import torch
+from annotated_types import Gt, Le
+
+from laconic.method import TensorGroup, transform
+
+
+@transform()
+def dare(
+    group: TensorGroup,
+    *,
+    density: Annotated[float, Gt(0), Le(1)] = 0.7,
+    rescale: bool = True,
+) -> TensorGroup:
+    """Keep each entry of each task vector with probability `density`, divided by `density`.
+
+    The expectation of every entry is unchanged. Put it before ``average`` for the paper's DARE,
+    ``task_arithmetic`` for DARE-TA, ``ties`` for DARE-TIES.
+
+    Args:
+        density: The probability that an entry is kept (1 minus the drop rate p).
+        rescale: Whether kept entries are divided by `density`.
+
+    Source: Yu et al. 2024 (arXiv 2311.03099), equation 1; density 0.7 at 1.5B and 7B in Wu et al.
+    2025, Table 7.
+    """
+    keep = torch.stack([group.uniform(i) < density for i in range(len(group.vectors))])
+    return replace(group, vectors=group.vectors * keep / (density if rescale else 1))

@@ -1,0 +1,30 @@
+"""LiNeS: scale the merged vector layer by layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from laconic.method import TensorGroup, adjustment
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@adjustment()
+def lines(group: TensorGroup, merged: Tensor, *, first: float = 0.5, last: float = 1.0) -> Tensor:
+    """Scale the merged task vector linearly with depth, from `first` to `last` layer.
+
+    ``x_0 + (first + (last - first) * (l - 1) / (L - 1)) * (x - x_0)`` for layer l of L. Embeddings
+    take `first`; the final norm and the head take `last`.
+
+    Args:
+        first: The factor of the first layer.
+        last: The factor of the last layer.
+
+    Source: Wang et al. 2024 (arXiv 2410.17146), with alpha = first and beta = last - first; the
+    rule for tensors outside the layers is ours.
+    """
+    depth = group.layer / max(1, group.layers - 1) if group.layer is not None else 1.0
+    if group.layer is None and "embed" in group.name:
+        depth = 0.0
+    return group.base + (first + (last - first) * depth) * (merged - group.base)

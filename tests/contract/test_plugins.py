@@ -1,0 +1,3 @@
+"""The contract tests that ship in the package, run on the package's own plug-ins."""
+
+from laconic.contract.test_methods import *  # noqa: F403
