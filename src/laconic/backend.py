@@ -16,6 +16,7 @@ class Backend(Protocol):
     """An engine that holds one model.
 
     Attributes:
+        fingerprint: Digest of what identifies the model: its weights, or what the engine can see.
         dtype: The type it computes in, such as ``float32``.
         device: Where it computes, such as ``cpu`` or ``NVIDIA H100``.
         template: Digest of the chat template and the special tokens it renders with.
@@ -24,6 +25,7 @@ class Backend(Protocol):
         versions: The engine's libraries and their versions.
     """
 
+    fingerprint: str
     dtype: str
     device: str
     template: str
@@ -51,6 +53,31 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give the model's memory back."""
+
+
+def refuse_overflow(engine: Backend, samples: Sequence[Sample], max_tokens: int) -> None:
+    """Refuse a budget that the model's window cannot hold beside the longest prompt.
+
+    Args:
+        engine: Knows the window, and how long a prompt is.
+        samples: All that will be completed.
+        max_tokens: The budget of one completion.
+
+    Raises:
+        BackendError: With the numbers, and the largest budget that fits.
+    """
+    if engine.window is None or not samples:
+        return
+    prompt, sample = max(((engine.prompt_length(s), s) for s in samples), key=lambda pair: pair[0])
+    if prompt + max_tokens > engine.window:
+        room = engine.window - prompt
+        advice = f"Give --max-tokens {room} or less" if room > 0 else "Leave the problem out"
+        raise BackendError(
+            f"{sample.task}, problem '{sample.id}': a prompt of {prompt} tokens and a budget of "
+            f"{max_tokens} (--max-tokens) are {prompt + max_tokens}; the model's window holds "
+            f"{engine.window}. {advice}, or use a checkpoint with a larger window "
+            "(max_position_embeddings in its config.json; a merge takes it from system2)."
+        )
 
 
 BackendFactory = Callable[..., Backend]

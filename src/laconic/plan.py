@@ -99,6 +99,24 @@ class Plan:
         """Tensor bytes written."""
         return sum(spec.nbytes for spec in self.specs)
 
+    def describe(self) -> dict[str, Any]:
+        """The plan as plain values, for people and programs."""
+        return {
+            "method": self.recipe.method,
+            "params": dict(self.method.params),
+            "base": self.base.name if self.base else None,
+            "models": [f"{m.model} (weight {m.weight:g})" for m in self.recipe.models],
+            "before": [f"{s.plugin.name} {dict(s.params)}" for s in self.before],
+            "after": [f"{s.plugin.name} {dict(s.params)}" for s in self.after],
+            "config_from": self.system2.name,
+            "tokenizer_from": self.tokenizer.name,
+            "window": self.system2.window,
+            "tensors": len(self.specs),
+            "bytes_read": self.bytes_read,
+            "bytes_written": self.bytes_written,
+            "notes": list(self.notes),
+        }
+
     @property
     def digest(self) -> str:
         """Of all that decides the bytes of the output."""

@@ -80,6 +80,12 @@ class Plugin(Generic[F]):
         return inspect.getdoc(self.function) or ""
 
     @property
+    def source(self) -> str:
+        """Where it comes from: the docstring's last paragraph, if that says so."""
+        last = " ".join(self.help.split("\n\n")[-1].split())
+        return last.removeprefix("Source: ") if last.startswith("Source:") else ""
+
+    @property
     def parameters(self) -> tuple[Parameter, ...]:
         """The keyword-only arguments, in the order of the signature."""
         hints = _hints(self.function)

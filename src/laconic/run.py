@@ -324,10 +324,26 @@ def write_json(path: Path, value: object) -> None:
 def is_run(folder: Path) -> bool:
     """Whether a folder holds an evaluation run (a merged checkpoint's run.json is none)."""
     try:
-        head = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return bool(read_head(folder).get("kind") == "eval")
+    except RunError:
         return False
-    return isinstance(head, dict) and head.get("kind") == "eval"
+
+
+def read_head(folder: Path) -> dict[str, Any]:
+    """What a folder's run.json says, whatever made the folder.
+
+    Raises:
+        RunError: Where it is missing or damaged.
+    """
+    try:
+        head = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{folder} has no run.json: it is no run folder.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{folder / 'run.json'} is damaged ({error}).") from error
+    if not isinstance(head, dict):
+        raise RunError(f"{folder / 'run.json'} is damaged: it is not a JSON object.")
+    return head
 
 
 def read_run(folder: Path, name: str | None = None) -> Run:
@@ -342,14 +358,12 @@ def read_run(folder: Path, name: str | None = None) -> Run:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    head = read_head(folder)
     try:
-        head = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         schema, complete = head.pop("schema"), head.pop("complete")
         kind, written = head.pop("kind"), head.pop("experiment")
-    except FileNotFoundError:
-        raise RunError(f"{folder} has no run.json: it is no run folder.") from None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise RunError(f"{folder / 'run.json'} is damaged ({error}).") from error
+    except KeyError as error:
+        raise RunError(f"{folder / 'run.json'} is damaged: it has no {error}.") from None
     if kind != "eval" or schema != SCHEMA:
         raise RunError(f"{folder / 'run.json'} is of kind {kind!r}, schema {schema}; not a run.")
     try:

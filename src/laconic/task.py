@@ -88,14 +88,14 @@ def load_task(spec: str, *, limit: int | None = None, prompt: str = "{problem}")
         samples = tuple(plugin.function(**parameters))
         budget = plugin.traits["max_tokens"]
     elif Path(spec).suffix in {".jsonl", ".json"} or Path(spec).exists():
-        name, samples, budget = Path(spec).stem, read_jsonl(Path(spec)), MAX_TOKENS
+        samples, budget = read_jsonl(Path(spec)), MAX_TOKENS
     else:
         TASKS.get(name)
     samples = samples[:limit]
     if not samples:
         raise TaskError(f"{spec} has no problems.")
     worded = tuple(replace(s, problem=prompt.replace("{problem}", s.problem)) for s in samples)
-    return Task(name, spec, worded, budget)
+    return Task(samples[0].task, spec, worded, budget)
 
 
 def read_jsonl(path: Path) -> tuple[Sample, ...]:

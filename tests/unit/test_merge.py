@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -17,8 +16,10 @@ from laconic.errors import CheckpointError, LaconicError, RecipeError
 from laconic.merge import merge
 from laconic.plan import plan
 from laconic.recipe import Recipe
+from tests.conftest import MakeCheckpoint, tensors
 
-from ..conftest import MakeCheckpoint, tensors
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 UP = "model.layers.0.mlp.up_proj.weight"
@@ -348,8 +349,8 @@ def test_work_left_by_another_recipe_is_not_used(
         if done == 6:
             raise Stop
 
+    other = recipe(base, model, params={"scale": 0.1})
     with pytest.raises(Stop):
-        other = recipe(base, model, params={"scale": 0.1})
         merge(other, tmp_path / "out", shard_bytes=300, progress=stop_at_6)
     got = merge(recipe(base, model), tmp_path / "out", shard_bytes=300)
     want = merge(recipe(base, model), tmp_path / "want", shard_bytes=300)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from laconic.errors import RecipeError
 from laconic.recipe import Model, Override, Recipe, Step, set_value
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FULL = """
 base: org/base
@@ -74,9 +76,7 @@ def test_recipes_that_differ_have_other_digests() -> None:
         ("a: [", "is not YAML"),
     ],
 )
-def test_a_wrong_recipe_is_refused_with_its_reason(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_a_wrong_recipe_is_refused_with_its_reason(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message.replace("[", r"\[")):
         Recipe.from_yaml(written(tmp_path, text))
 

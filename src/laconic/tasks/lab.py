@@ -1,4 +1,4 @@
-"""The lab's problems: chains of two-digit arithmetic, drawn from a seed, scored by their last value.
+"""The lab's problems: chains of two-digit arithmetic, drawn from a seed, scored by their end.
 
 Everything above the plug-in at the bottom is pure. Which split a question belongs to is a property
 of its text (a hash), so training, dev and test never share one, whatever the seed and the amount.
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from laconic.errors import TaskError
+from laconic.run import Sample
+from laconic.task import task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 Operator = Literal["+", "-", "*"]
 Split = Literal["train", "dev", "test"]
@@ -77,7 +79,7 @@ class Chain:
 
     @property
     def question(self) -> str:
-        """The prompt, for example ``Work mod 100.\\na=71\\nb=a-9\\nc=b*6\\nc=?``."""
+        r"""The prompt, for example ``Work mod 100.\na=71\nb=a-9\nc=b*6\nc=?``."""
         rows = [f"Work mod {MODULUS}.", f"{NAMES[0]}={self.start}"]
         for before, line in zip(NAMES, self.lines, strict=False):
             rows.append(f"{line.name}={before}{line.operator}{line.constant}")
@@ -159,3 +161,26 @@ def chains(count: int, *, split: Split, rng: random.Random) -> tuple[Chain, ...]
         seen.add(question)
         found.append(chain)
     return tuple(found)
+
+
+@task(max_tokens=640)
+def lab(
+    *, split: Literal["dev", "test"] = "test", size: int = 1000, seed: int = 0
+) -> Iterator[Sample]:
+    """Chains of two-digit arithmetic for the lab's models, levels 1 to 5 in turn.
+
+    Args:
+        split: dev for choosing, test for reporting; no training text holds a problem of either.
+        size: Number of problems; the first n hold every level equally often.
+        seed: Another seed draws other problems of the same split.
+    """
+    rng = random.Random(f"laconic lab {split} {seed}")
+    for chain in chains(size, split=split, rng=rng):
+        name = hashlib.blake2b(chain.question.encode(), digest_size=6).hexdigest()
+        yield Sample(
+            "lab" if split == "test" else f"lab-{split}",
+            name,
+            chain.question,
+            chain.answer,
+            chain.level,
+        )

@@ -1,0 +1,127 @@
+"""Replay as the engine: recorded completions, served again to be scored again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laconic.backend import Backend, backend
+from laconic.errors import BackendError
+from laconic.run import Generation, Sample, Sampling
+
+if TYPE_CHECKING:
+    from laconic.run import Key
+
+BATCH = 64
+
+
+@backend
+def replay(model: str, *, path: str) -> Backend:
+    """Recorded completions instead of a model: to score again, to import, to test.
+
+    A line of the file is a JSON object with ``id``, ``text`` and ``length`` (tokens), and may
+    hold ``task``, ``repeat`` (0), ``thinking_length`` (0), ``thinks`` (whether the text holds
+    ``</think>``) and ``truncated`` (false). A line without ``task`` serves every task.
+
+    Args:
+        path: A run folder, its results.jsonl, or any JSONL file of that form.
+
+    Raises:
+        BackendError: Where the file cannot be read, named by line, or lacks a sample asked for.
+    """
+    place = Path(path).expanduser()
+    return _Recording(model, place / "results.jsonl" if place.is_dir() else place)
+
+
+class _Recording:
+    """The completions of a file, by task (None: any), problem and repeat."""
+
+    def __init__(self, model: str, path: Path) -> None:
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            content = path.read_bytes()
+            lines = content.decode("utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise BackendError(f"replay: {path} cannot be read: {reason}.") from error
+        self._path = path
+        self._held: dict[tuple[str | None, str, int], Generation] = {}
+        adapter = TypeAdapter(_Line)
+        for number, text in enumerate(lines, start=1):
+            if not text.strip():
+                continue
+            try:
+                line = adapter.validate_json(text, strict=True)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = f"replay: {path}, line {number}"
+                what = f"'{first['loc'][0]}': " if first["loc"] else ""
+                raise BackendError(f"{where} is no completion ({what}{first['msg']}).") from None
+            self._held[line.task, str(line.id), line.repeat] = line.generation
+        self.fingerprint = hashlib.sha256(model.encode() + content).hexdigest()[:16]
+        self.dtype = "recorded"
+        self.device = "recorded"
+        self.template = "recorded"
+        self.window: int | None = None
+        self.versions: dict[str, str] = {}
+
+    def render(self, sample: Sample) -> str:
+        return sample.problem
+
+    def prompt_length(self, sample: Sample) -> int:
+        """0: a recording does not know its prompts."""
+        return 0
+
+    def generate(
+        self, samples: Sequence[Sample], sampling: Sampling
+    ) -> Iterator[list[tuple[Sample, Generation]]]:
+        served = [(sample, self._find(sample.key, sampling.max_tokens)) for sample in samples]
+        for start in range(0, len(served), BATCH):
+            yield served[start : start + BATCH]
+
+    def close(self) -> None:
+        self._held.clear()
+
+    def _find(self, key: Key, budget: int | None) -> Generation:
+        task, problem, repeat = key
+        found = self._held.get(key) or self._held.get((None, problem, repeat))
+        if found is None:
+            raise BackendError(
+                f"replay: {self._path} has no completion of {task}, problem '{problem}', repeat "
+                f"{repeat}. Ask only for what was recorded (--limit, --repeats), or record it."
+            )
+        if budget is not None and found.length > budget:
+            raise BackendError(
+                f"replay: {self._path} holds {found.length} tokens for {task}, problem "
+                f"'{problem}', more than the budget. Give --max-tokens {found.length} or more."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of a recording, as `replay` describes it."""
+
+    id: str | int
+    text: str
+    length: int
+    task: str | None = None
+    repeat: int = 0
+    thinking_length: int = 0
+    thinks: bool | None = None
+    truncated: bool = False
+
+    @property
+    def generation(self) -> Generation:
+        """The completion it records."""
+        return Generation(
+            text=self.text,
+            length=self.length,
+            thinking_length=self.thinking_length,
+            thinks="</think>" in self.text if self.thinks is None else self.thinks,
+            finish="length" if self.truncated else "stop",
+        )

@@ -1,0 +1,377 @@
+"""Transformers as the engine: one model in this process, on a CPU or one GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from annotated_types import Ge
+
+from laconic.backend import Backend, backend, refuse_overflow
+from laconic.checkpoint import open_checkpoint
+from laconic.errors import BackendError
+from laconic.run import Generation, Sample, Sampling
+from laconic.version import versions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from laconic.checkpoint import Checkpoint
+    from laconic.decoding import Draw
+
+#: Tokens after which finished rows leave a batch.
+CHUNK: Final = 16
+#: A model with fewer parameters than this gains nothing from a second thread.
+SMALL: Final = 50_000_000
+Finished = list[tuple[Sample, Generation]]
+
+
+@backend
+def transformers(
+    model: str,
+    *,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    batch: Annotated[int, Ge(1)] = 128,
+    threads: Annotated[int, Ge(0)] = 0,
+) -> Backend:
+    """The transformers library in this process, on a CPU or one GPU.
+
+    A completion's length counts every generated token, the one that ends the turn included, as
+    vLLM's usage does. ``</think>`` is counted by its token id; where the vocabulary has no such
+    token, the text up to it is encoded and counted. A problem goes through the chat template; a
+    tokenizer without one is given its plain text. Only safetensors are read, no code is run.
+
+    Args:
+        device: auto takes a GPU where there is one.
+        dtype: auto is float32 on a CPU and the checkpoint's own type on a GPU.
+        batch: Completions at a time; halved, and halved again, where a GPU's memory is too small.
+        threads: CPU threads; 0 is one for a small model and torch's own number for a large one.
+
+    Raises:
+        BackendError: Where the model cannot be loaded or the device is not there.
+    """
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BackendError("transformers: there is no CUDA device here. Give device=cpu or auto.")
+    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    kind = "float32" if dtype == "auto" and place == "cpu" else dtype
+    return _Engine(open_checkpoint(model), place, kind, batch, threads)
+
+
+@dataclass
+class _Row:
+    """A completion in the making.
+
+    Attributes:
+        sample: What is completed.
+        draws: Where its random numbers come from; None where it is greedy.
+        made: The tokens so far.
+    """
+
+    sample: Sample
+    draws: np.random.Generator | None
+    made: list[int] = field(default_factory=list)
+
+
+class _Engine:
+    """A loaded model with its tokenizer; owns their memory."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, device: str, dtype: str, batch: int, threads: int
+    ) -> None:
+        import torch
+
+        self._name = checkpoint.name
+        self._batch = batch
+        self._tokenizer = _load_tokenizer(checkpoint)
+        self._model = _load_model(checkpoint, dtype).to(device)
+        self._ends = _end_tokens(self._model, self._tokenizer)
+        self._pad = _pad_token(self._tokenizer, self._ends)
+        self._quiet_generation()
+        self._close = self._tokenizer.get_vocab().get("</think>")
+        self._open = self._tokenizer.get_vocab().get("<think>")
+        special = {*self._tokenizer.all_special_ids, *self._ends}
+        self._hidden = special - {self._open, self._close}
+        small = self._model.num_parameters() < SMALL
+        self._threads = threads or (1 if small else torch.get_num_threads())
+        self.fingerprint = checkpoint.fingerprint
+        self.dtype = str(self._model.dtype).removeprefix("torch.")
+        self.device = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+        self.template = _template_digest(self._tokenizer)
+        self.window = _window(self._model.config)
+        self.versions = versions("torch", "transformers")
+
+    def render(self, sample: Sample) -> str:
+        if not self._tokenizer.chat_template:
+            return sample.problem
+        from jinja2 import TemplateError
+
+        turn = [{"role": "user", "content": sample.problem}]
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                turn, tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:
+            raise BackendError(
+                f"{self._name}: its chat template cannot write a user's turn ({error})."
+            ) from error
+        return text
+
+    def prompt_length(self, sample: Sample) -> int:
+        return len(self._encode(self.render(sample)))
+
+    def generate(self, samples: Sequence[Sample], sampling: Sampling) -> Iterator[Finished]:
+        import torch
+
+        from laconic.decoding import draws
+
+        budget = sampling.max_tokens
+        if budget is None:
+            raise BackendError("transformers: sampling.max_tokens must be a number here.")
+        refuse_overflow(self, samples, budget)
+        prompts = {sample.key: self._encode(self.render(sample)) for sample in samples}
+        waiting = sorted(samples, key=lambda sample: -len(prompts[sample.key]))
+        size = self._batch
+        while waiting:
+            rows = [
+                _Row(sample, draws(sample, sampling) if sampling.temperature else None)
+                for sample in waiting[:size]
+            ]
+            exhausted = False
+            try:
+                for finished in self._complete(rows, prompts, sampling, budget):
+                    done = {sample.key for sample, _ in finished}
+                    waiting = [sample for sample in waiting if sample.key not in done]
+                    yield finished
+            except torch.OutOfMemoryError:
+                exhausted = True
+            if exhausted:  # outside the handler, which would keep the batch's tensors alive
+                size = self._halve(min(size, len(rows)))
+
+    def close(self) -> None:
+        import torch
+
+        on_gpu = self._model is not None and self._model.device.type == "cuda"
+        self._model = None
+        if on_gpu:
+            torch.cuda.empty_cache()
+
+    def _quiet_generation(self) -> None:
+        """Replace the checkpoint's own sampling settings, which would apply unasked."""
+        from transformers import GenerationConfig
+
+        settings = {
+            "do_sample": False,
+            "eos_token_id": sorted(self._ends) or None,
+            "pad_token_id": self._pad,
+            "return_dict_in_generate": True,
+            "use_cache": True,
+        }
+        self._model.generation_config = GenerationConfig.from_dict(settings)
+
+    def _halve(self, size: int) -> int:
+        import torch
+
+        torch.cuda.empty_cache()
+        if size == 1:
+            raise BackendError(
+                f"{self._name}: the GPU's memory is too small for one completion. Give a smaller "
+                "--max-tokens, dtype=bfloat16, or device=cpu."
+            )
+        return size // 2
+
+    def _encode(self, text: str) -> list[int]:
+        templated = bool(self._tokenizer.chat_template)
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=not templated)
+        return ids
+
+    def _complete(
+        self,
+        rows: list[_Row],
+        prompts: dict[tuple[str, str, int], list[int]],
+        sampling: Sampling,
+        budget: int,
+    ) -> Iterator[Finished]:
+        """Complete one batch, handing rows over, and dropping them, as they finish."""
+        import torch
+
+        from laconic.decoding import roomy_cache, using_threads
+
+        ids, mask = self._collate([prompts[row.sample.key] for row in rows])
+        cache = roomy_cache(self._model.config)
+        can_shrink = all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
+        made = 0
+        while rows:
+            step = min(CHUNK, budget - made) if can_shrink else budget
+            with using_threads(self._threads), torch.inference_mode():
+                held = self._model.generate(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    past_key_values=cache,
+                    max_new_tokens=step,
+                    logits_processor=_processors(rows, sampling, ids.shape[1], step),
+                ).sequences
+            made += step
+            new = held[:, ids.shape[1] :]
+            for row, tokens in zip(rows, new.tolist(), strict=True):
+                row.made += self._cut(tokens)
+            keep = [i for i, r in enumerate(rows) if made < budget and r.made[-1] not in self._ends]
+            going = set(keep)
+            if over := [row for i, row in enumerate(rows) if i not in going]:
+                yield [(row.sample, self._generation(row)) for row in over]
+            if not keep:
+                return
+            ids, mask = held, torch.cat([mask, mask.new_ones(new.shape)], dim=1)
+            if over:
+                kept = torch.tensor(keep, device=ids.device)
+                cache.batch_select_indices(kept)
+                ids, mask, rows = ids[kept], mask[kept], [rows[i] for i in keep]
+
+    def _collate(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Token ids and attention mask, [row, token], padded on the left."""
+        import torch
+
+        shape = len(prompts), max(map(len, prompts))
+        ids = torch.full(shape, self._pad)
+        mask = torch.zeros(shape, dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, shape[1] - len(prompt) :] = torch.tensor(prompt)
+            mask[row, shape[1] - len(prompt) :] = 1
+        return ids.to(self._model.device), mask.to(self._model.device)
+
+    def _cut(self, tokens: list[int]) -> list[int]:
+        """Tokens up to and including the first that ends the turn."""
+        for place, token in enumerate(tokens):
+            if token in self._ends:
+                return tokens[: place + 1]
+        return tokens
+
+    def _generation(self, row: _Row) -> Generation:
+        made = row.made
+        text = self._tokenizer.decode(
+            [token for token in made if token not in self._hidden],
+            skip_special_tokens=False,
+            clean_up_tokenization_spaces=False,
+        )
+        thought = self._thought(made, text)
+        opened = self.render(row.sample).rstrip().endswith("<think>") or (
+            self._open in made if self._open is not None else "<think>" in text
+        )
+        return Generation(
+            text=text,
+            length=len(made),
+            thinking_length=thought or (len(made) if opened else 0),
+            thinks=thought > 0,
+            finish="stop" if made[-1] in self._ends else "length",
+        )
+
+    def _thought(self, made: list[int], text: str) -> int:
+        """The tokens up to and including the last ``</think>``, 0 where there is none."""
+        if self._close is not None:
+            return len(made) - made[::-1].index(self._close) if self._close in made else 0
+        before, tag, _ = text.rpartition("</think>")
+        return len(self._tokenizer.encode(before + tag, add_special_tokens=False)) if tag else 0
+
+
+def _processors(rows: Sequence[_Row], sampling: Sampling, start: int, step: int) -> list[Draw]:
+    """What picks the next `step` tokens of some rows: nothing where they are greedy."""
+    import numpy as np
+    import torch
+
+    from laconic.decoding import Draw
+
+    drawn = [row.draws.random(step) for row in rows if row.draws is not None]
+    if not drawn:
+        return []
+    numbers = torch.from_numpy(np.stack(drawn))
+    return [Draw(sampling.temperature, sampling.top_p, numbers, start)]
+
+
+@contextmanager
+def _explained(checkpoint: Checkpoint, what: str) -> Iterator[None]:
+    """Turn what transformers raises into one sentence, and keep its progress bars quiet."""
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    bars: Any = logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise BackendError(
+            f"{checkpoint.name}: transformers cannot load its {what} ({reason}). "
+            f"Look at the files in {checkpoint.folder}."
+        ) from error
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
+def _load_tokenizer(checkpoint: Checkpoint) -> Any:
+    from transformers import AutoTokenizer
+
+    with _explained(checkpoint, "tokenizer"):
+        return AutoTokenizer.from_pretrained(
+            checkpoint.folder, local_files_only=True, trust_remote_code=False
+        )
+
+
+def _load_model(checkpoint: Checkpoint, dtype: str) -> Any:
+    """The model in evaluation mode, every parameter from the checkpoint."""
+    from transformers import AutoModelForCausalLM
+
+    with _explained(checkpoint, "model"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            checkpoint.folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise BackendError(
+            f"{checkpoint.name} lacks {len(missing)} tensors that its config.json asks for, "
+            f"'{missing[0]}' first. Its weights and its config are of different models."
+        )
+    return model.eval()
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """The tokens that end a turn: the generation config's and the tokenizer's."""
+    named = model.generation_config.eos_token_id
+    ends = set(named if isinstance(named, list) else [named]) | {tokenizer.eos_token_id}
+    return {int(token) for token in ends if token is not None}
+
+
+def _pad_token(tokenizer: Any, ends: set[int]) -> int:
+    if tokenizer.pad_token_id is not None:
+        return int(tokenizer.pad_token_id)
+    return min(ends, default=0)
+
+
+def _template_digest(tokenizer: Any) -> str:
+    written = [tokenizer.chat_template, tokenizer.special_tokens_map]
+    text = json.dumps(written, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _window(config: Any) -> int | None:
+    """The positions that the config allows; what a rope scaling stretches them to, if more."""
+    text = config.get_text_config(decoder=True)
+    window = getattr(text, "max_position_embeddings", None)
+    if window is None:
+        return None
+    rope = getattr(text, "rope_parameters", None) or {}
+    stretched = rope.get("factor", 0) * rope.get("original_max_position_embeddings", 0)
+    return max(int(window), int(stretched or 0))

@@ -1,0 +1,401 @@
+"""The command line: verbs and flags become API calls; the only file that prints."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperGroup
+
+from laconic.errors import LaconicError, RecipeError, did_you_mean
+from laconic.registry import Plugin, Registry, parse_spec, parse_value
+
+if TYPE_CHECKING:
+    from laconic.plan import Plan
+    from laconic.progress import Progress
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Make reasoning models brief: merge a slow thinker with its fast sibling, measure "
+    "accuracy and length, and prove the result.",
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to create.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Margin = Annotated[
+    float, typer.Option(min=0, max=1, help="The loss of accuracy that counts as none, a fraction.")
+]
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 1 a bug, 2 the user can fix it, 130 interrupted."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        app()
+    except LaconicError as error:
+        err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == 130:
+            err.print("Interrupted. What was finished is kept: run the same command to go on.")
+        raise
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "laconic merge recipe.yaml -o merged\n\n"
+    "laconic merge --base lab:base --model lab:system2 --method ties --set density=0.2 "
+    "-o merged\n\n"
+    "laconic merge --base A --model B=0.7 --method task_arithmetic --before dare:density=0.7 "
+    "--dry-run -o merged"
+)
+def merge(
+    output: Output,
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe file (YAML).")] = None,
+    base: Annotated[str | None, typer.Option(help="Where task vectors start from.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A checkpoint to merge, NAME or NAME=WEIGHT.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="See: laconic list methods.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE: a parameter, or a path like before.0.density."),
+    ] = None,
+    before: Annotated[
+        list[str] | None, typer.Option(help="A transform first: NAME or NAME:key=value,...")
+    ] = None,
+    after: Annotated[
+        list[str] | None, typer.Option(help="An adjustment last: NAME or NAME:key=value,...")
+    ] = None,
+    system2: Annotated[
+        str | None, typer.Option(help="Donor of config, tokenizer and chat template.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="bfloat16, float16 or float32.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The only source of randomness.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the plan.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Merge checkpoints into a new one, without training.
+
+    Give a recipe file, or say it all in flags; flags win over the file.
+    Everything is checked before the first byte is written, and the output
+    folder appears only when it is whole.
+    """
+    from laconic.merge import execute
+    from laconic.plan import plan
+    from laconic.recipe import Recipe, read_yaml, set_value
+    from laconic.writer import check_free
+
+    values = read_yaml(recipe) if recipe else {}
+    flags: dict[str, Any] = {"base": base, "method": method, "system2": system2}
+    flags |= {"dtype": dtype, "seed": seed}
+    flags["models"] = [_weighted(text) for text in model or ()]
+    flags["before"] = [_step(text) for text in before or ()]
+    flags["after"] = [_step(text) for text in after or ()]
+    values |= {key: value for key, value in flags.items() if value not in (None, [])}
+    if not values:
+        raise RecipeError("Nothing to merge: give a recipe file, or --model, --method and --base.")
+    for text in set_ or ():
+        set_value(values, *_assignment(text))
+    planned = plan(Recipe.from_dict(values))
+    check_free(output)
+    if dry_run:
+        _show_plan(planned, as_json=as_json)
+        return
+    for note in planned.notes:
+        err.print(f"Note: {escape(note)}", soft_wrap=True)
+    with progress_bar("Merging") as progress:
+        merged = execute(planned, output, progress=progress)
+    done = {"folder": str(merged.folder), "tensors": len(merged.specs), "digest": planned.digest}
+    _say(done, f"Merged {len(merged.specs)} tensors into {output}.", as_json=as_json)
+
+
+@app.command(
+    name="eval",
+    epilog="Examples:\n\n"
+    "laconic eval lab:system2 --task lab --limit 100 -o runs/system2\n\n"
+    "laconic eval merged --task problems.jsonl --max-tokens 8192 --temperature 0.6 --repeats 4 "
+    "-o runs/merged\n\n"
+    "laconic eval merged --task lab:split=dev --backend transformers:batch=64 -o runs/dev",
+)
+def eval_(
+    model: Annotated[str, typer.Argument(help="A checkpoint folder, a Hub id or lab:NAME.")],
+    task: Annotated[
+        list[str], typer.Option(help="A task, NAME[:key=value,...], or FILE.jsonl. Repeatable.")
+    ],
+    output: Output,
+    limit: Annotated[int | None, typer.Option(help="Only the first N problems.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="The budget of a completion; default: the task's own.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Completions per problem.")] = 1,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="The probability mass kept, in (0, 1].")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
+    prompt: Annotated[
+        str, typer.Option(help="The user's turn, with {problem} where the problem goes.")
+    ] = "{problem}",
+    backend: Annotated[
+        str, typer.Option(help="NAME[:key=value,...]; see: laconic list backends.")
+    ] = "transformers",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the first prompt and the cost; generate nothing."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a model's accuracy and length on tasks.
+
+    Results are kept as they come: after an interruption the same command
+    goes on where it stopped.
+    """
+    from laconic.evaluate import evaluate, preview
+    from laconic.report import compare
+    from laconic.run import Sampling
+
+    sampling = Sampling(max_tokens, temperature, top_p, repeats, seed)
+    if dry_run:
+        shown = preview(model, task, sampling=sampling, backend=backend, limit=limit, prompt=prompt)
+        _say(shown, "\n".join(f"{key}: {value}" for key, value in shown.items()), as_json=as_json)
+        return
+    with progress_bar("Evaluating") as progress:
+        run = evaluate(
+            model,
+            task,
+            sampling=sampling,
+            backend=backend,
+            limit=limit,
+            prompt=prompt,
+            output=output,
+            progress=progress,
+        )
+    comparison = compare([run], baseline=run.name)
+    out.print(
+        comparison.to_json() if as_json else comparison.to_text(), markup=False, soft_wrap=True
+    )
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "laconic report runs --baseline system2\n\n"
+    "laconic report runs/system2 runs/merged --margin 0.01 -o report.html\n\n"
+    "laconic report runs --format json"
+)
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
+    baseline: Annotated[
+        str | None, typer.Option(help="Compare with this run; default: system2, else the longest.")
+    ] = None,
+    margin: Margin = 0.02,
+    format_: Annotated[
+        Literal["text", "json", "html", "md"], typer.Option("--format", help="For standard output.")
+    ] = "text",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A file: .html, .md, .json, .txt, .png or .svg."),
+    ] = None,
+) -> None:
+    """Compare runs: accuracy and length with 95 % intervals, paired differences, the front."""
+    from laconic.report import compare, load, render, write
+
+    comparison = compare(load(runs), baseline=baseline, margin=margin)
+    if output is None:
+        out.print(render(comparison, format_), markup=False, soft_wrap=True)
+        return
+    write(comparison, output)
+    err.print(f"Wrote {output}.")
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[Literal["methods", "tasks", "backends"], typer.Argument(help="What to list.")],
+    as_json: Json = False,
+) -> None:
+    """List what there is: methods with transforms and adjustments, tasks, or backends."""
+    plugins = [p for registry in _registries()[kind] for p in registry.all()]
+    if as_json:
+        out.print_json(json.dumps([_described(p) for p in plugins]))
+        return
+    table = Table("name", "is a", "summary", box=None, pad_edge=False)
+    for plugin in plugins:
+        table.add_row(plugin.name, plugin.family, escape(plugin.summary))
+    out.print(table)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A method, transform, adjustment, task or backend.")],
+    as_json: Json = False,
+) -> None:
+    """Explain one of them: what it does, its parameters, its source."""
+    plugins = {p.name: p for group in _registries().values() for r in group for p in r.all()}
+    if name not in plugins:
+        raise LaconicError(f"Nothing is called '{name}'. {did_you_mean(name, plugins)}")
+    plugin = plugins[name]
+    if as_json:
+        out.print_json(json.dumps(_described(plugin)))
+        return
+    out.print(f"[bold]{plugin.name}[/] ({plugin.family})\n")
+    out.print(re.sub(r"(?<=\S)\n(?=\S)", " ", plugin.help), markup=False)
+    if plugin.parameters:
+        out.print()
+        table = Table("parameter", "is", "default", box=None, pad_edge=False)
+        for parameter in plugin.parameters:
+            default = "required" if parameter.required else str(parameter.default)
+            table.add_row(parameter.name, escape(parameter.kind), escape(default))
+        out.print(table)
+
+
+class _LabGroup(TyperGroup):
+    """Lets ``laconic lab DIR`` stand beside ``laconic lab train DIR``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read a first word that is no command as the folder to write the lab to."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["write", *args]
+        return super().parse_args(ctx, args)
+
+
+lab = typer.Typer(
+    cls=_LabGroup,
+    no_args_is_help=True,
+    help="A miniature model family in which overthinking is real: laconic lab DIR writes it.",
+)
+app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")
+
+
+@lab.command(name="write")
+def lab_write(directory: Annotated[Path, typer.Argument(help="The folder to create.")]) -> None:
+    """Write the shipped models (base, system1, system2) to a folder."""
+    from laconic.lab import write
+
+    out.print(f"Wrote the lab's models to {write(directory)}.", soft_wrap=True)
+
+
+@lab.command(name="train")
+def lab_train(
+    directory: Annotated[Path, typer.Argument(help="The folder to create.")],
+    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; part of what is equal.")] = 1,
+) -> None:
+    """Train the family from nothing, on the CPU."""
+    from laconic.lab import train
+
+    with progress_bar("Training") as progress:
+        folder = train(directory, seed=seed, threads=threads, progress=progress)
+    out.print(f"Trained the lab's models into {folder}.", soft_wrap=True)
+
+
+@lab.command(name="demo")
+def lab_demo(
+    directory: Annotated[Path, typer.Argument(help="The folder to create.")],
+    dev: Annotated[int, typer.Option(min=5, help="Problems for choosing.")] = 300,
+    test: Annotated[int, typer.Option(min=5, help="Fresh problems for the verdict.")] = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that evaluate.")] = 2,
+    margin: Margin = 0.02,
+) -> None:
+    """Do the main job on the lab pair: merge, measure, choose, prove, draw."""
+    from laconic.lab.demo import demo
+
+    with progress_bar("Demo") as progress:
+        found = demo(
+            directory, dev=dev, test=test, workers=workers, margin=margin, progress=progress
+        )
+    out.print(found.to_text(), markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Progress]:
+    """A progress bar on stderr, shown on a terminal only."""
+    import rich.progress as rich
+
+    columns = (
+        rich.TextColumn(what),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeRemainingColumn(),
+        rich.TextColumn("{task.description}"),
+    )
+    with rich.Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def update(done: int, total: int, note: str = "") -> None:
+            bar.update(task, completed=done, total=total, description=escape(note))
+
+        yield update
+
+
+def _weighted(text: str) -> Any:
+    """``NAME`` or ``NAME=WEIGHT`` as a recipe writes it."""
+    name, equals, weight = text.rpartition("=")
+    if not equals:
+        return text
+    value = parse_value(weight)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RecipeError(f"--model {text}: the weight '{weight}' is not a number.")
+    return {"model": name, "weight": value}
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE`` as a key and its value."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {text}: write KEY=VALUE.")
+    return key, parse_value(value)
+
+
+def _step(text: str) -> Any:
+    name, params = parse_spec(text)
+    return {name: params} if params else name
+
+
+def _registries() -> dict[str, tuple[Registry[Any], ...]]:
+    from laconic.backend import BACKENDS
+    from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
+    from laconic.task import TASKS
+
+    return {
+        "methods": (METHODS, TRANSFORMS, ADJUSTMENTS),
+        "tasks": (TASKS,),
+        "backends": (BACKENDS,),
+    }
+
+
+def _described(plugin: Plugin[Any]) -> dict[str, Any]:
+    """A plug-in as JSON holds it."""
+    return {
+        "name": plugin.name,
+        "family": plugin.family,
+        "summary": plugin.summary,
+        "help": plugin.help,
+        "parameters": [vars(p) for p in plugin.parameters],
+    }
+
+
+def _show_plan(planned: Plan, *, as_json: bool) -> None:
+    facts = planned.describe()
+    lines = [f"{key}: {value}" for key, value in facts.items() if value not in (None, [])]
+    _say(facts, "\n".join(lines), as_json=as_json)
+
+
+def _say(facts: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print facts as JSON, or their text."""
+    if as_json:
+        out.print_json(json.dumps(facts))
+    else:
+        out.print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,265 @@
+"""Evaluate: put tasks to a model through a backend, score what comes, keep it as it comes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from laconic.backend import BACKENDS, Backend, refuse_overflow
+from laconic.checkpoint import Checkpoint
+from laconic.errors import BackendError, RecipeError, TaskError
+from laconic.progress import silent
+from laconic.registry import parse_spec
+from laconic.run import Experiment, Run, RunWriter, Sampling, is_run, read_run
+from laconic.scoring import GRADER, Grader, score
+from laconic.task import Task, load_task
+from laconic.version import versions
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+
+    from laconic.progress import Progress
+    from laconic.run import Key, Result, Sample
+
+GREEDY: Final = Sampling()
+
+
+def evaluate(
+    model: str | Path | Checkpoint,
+    tasks: Sequence[str],
+    *,
+    sampling: Sampling = GREEDY,
+    backend: str = "transformers",
+    limit: int | None = None,
+    prompt: str = "{problem}",
+    output: str | Path | None = None,
+    name: str | None = None,
+    progress: Progress = silent,
+) -> Run:
+    """Measure a model's accuracy and length on tasks.
+
+    Each batch of completions is scored and kept as it arrives. After an interruption the same
+    call on the same folder generates only what is missing.
+
+    Args:
+        model: A checkpoint folder, a Hub id, a ``lab:`` name, or an open checkpoint.
+        tasks: ``NAME``, ``NAME:key=value,...`` or JSONL files; no two of one name.
+        sampling: How completions are drawn.
+        backend: The engine, ``NAME`` or ``NAME:key=value,...``.
+        limit: Only the first so many problems of each task.
+        prompt: The user's turn, with ``{problem}`` where the problem goes.
+        output: The run folder; None keeps the run in memory only.
+        name: How reports call the run; the folder's or the model's name by default.
+        progress: Told after each batch, with the accuracy and mean length so far.
+
+    Returns:
+        The complete run, its results in the order of the tasks, problems and repeats.
+
+    Raises:
+        TaskError: For a task that cannot be read, before the model is loaded.
+        CheckpointError: For a model that is no whole checkpoint.
+        BackendError: For an engine that cannot load it, or a budget its window cannot hold.
+        RunError: For a folder that holds something else or is in use.
+    """
+    loaded = _load_tasks(tasks, limit, prompt)
+    jobs = [_Job.of(task, sampling) for task in loaded]
+    folder = None if output is None else Path(output)
+    with closing(_open_engine(model, backend)) as engine:
+        for job in jobs:
+            refuse_overflow(engine, job.samples, job.max_tokens)
+        experiment = _experiment(model, loaded, sampling, backend, engine)
+        run = (folder and _complete_run(folder, experiment)) or _measure(
+            engine, jobs, experiment, folder, progress
+        )
+    named = name or (folder.resolve().name if folder else Path(experiment.model).name)
+    results = {result.key: result for result in run.results}
+    ordered = tuple(results[sample.key] for job in jobs for sample in job.samples)
+    return replace(run, name=named, results=ordered)
+
+
+def preview(
+    model: str | Path | Checkpoint,
+    tasks: Sequence[str],
+    *,
+    sampling: Sampling = GREEDY,
+    backend: str = "transformers",
+    limit: int | None = None,
+    prompt: str = "{problem}",
+) -> dict[str, Any]:
+    """What an evaluation would ask and could cost: everything is loaded, nothing is generated.
+
+    Takes and raises what `evaluate` does.
+
+    Returns:
+        The first prompt as the model would see it, problems and completions by number, the
+        longest prompt, the window, and the most tokens that could be generated.
+    """
+    loaded = _load_tasks(tasks, limit, prompt)
+    jobs = [_Job.of(task, sampling) for task in loaded]
+    with closing(_open_engine(model, backend)) as engine:
+        for job in jobs:
+            refuse_overflow(engine, job.samples, job.max_tokens)
+        return {
+            "prompt": engine.render(jobs[0].samples[0]),
+            "problems": sum(len(task.samples) for task in loaded),
+            "completions": sum(len(job.samples) for job in jobs),
+            "longest_prompt": max(engine.prompt_length(s) for task in loaded for s in task.samples),
+            "window": engine.window,
+            "max_tokens": {job.name: job.max_tokens for job in jobs},
+            "most_tokens": sum(len(job.samples) * job.max_tokens for job in jobs),
+            "device": engine.device,
+            "dtype": engine.dtype,
+        }
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A task's samples, repeats included, and their budget."""
+
+    name: str
+    samples: tuple[Sample, ...]
+    max_tokens: int
+
+    @classmethod
+    def of(cls, task: Task, sampling: Sampling) -> _Job:
+        repeated = (replace(s, repeat=r) for s in task.samples for r in range(sampling.repeats))
+        return cls(task.name, tuple(repeated), sampling.max_tokens or task.max_tokens)
+
+
+def _load_tasks(specs: Sequence[str], limit: int | None, prompt: str) -> list[Task]:
+    if not specs:
+        raise TaskError("There is no task to evaluate. Name one, such as lab, or a JSONL file.")
+    tasks: dict[str, Task] = {}
+    for spec in specs:
+        task = load_task(spec, limit=limit, prompt=prompt)
+        if task.name in tasks:
+            raise TaskError(
+                f"{tasks[task.name].source} and {spec} are both called '{task.name}'; results "
+                "could not be told apart. Rename a file, or evaluate them one after the other."
+            )
+        tasks[task.name] = task
+    return list(tasks.values())
+
+
+def _open_engine(model: str | Path | Checkpoint, spec: str) -> Backend:
+    name, values = parse_spec(spec)
+    plugin = BACKENDS.get(name)
+    try:
+        options = plugin.bind(values, where=f"--backend {spec}")
+    except RecipeError as error:
+        raise BackendError(str(error)) from None
+    return plugin.function(_source(model), **options)
+
+
+def _source(model: str | Path | Checkpoint) -> str:
+    """How a backend is told the model: as the user named it, or the open checkpoint's folder."""
+    return str(model.folder) if isinstance(model, Checkpoint) else str(model)
+
+
+def _experiment(
+    model: str | Path | Checkpoint,
+    tasks: Iterable[Task],
+    sampling: Sampling,
+    backend: str,
+    engine: Backend,
+) -> Experiment:
+    return Experiment(
+        model=model.name if isinstance(model, Checkpoint) else str(model),
+        model_digest=engine.fingerprint,
+        tasks=tuple(task.record(sampling.max_tokens) for task in tasks),
+        sampling=sampling,
+        backend=parse_spec(backend)[0],
+        dtype=engine.dtype,
+        template=engine.template,
+        grader=GRADER,
+    )
+
+
+def _complete_run(folder: Path, experiment: Experiment) -> Run | None:
+    """The run that is there already, where it is complete and of the same experiment."""
+    if not is_run(folder):
+        return None
+    run = read_run(folder)
+    same = replace(run.experiment, model=experiment.model) == experiment
+    return run if run.complete and same else None
+
+
+def _measure(
+    engine: Backend,
+    jobs: Sequence[_Job],
+    experiment: Experiment,
+    folder: Path | None,
+    progress: Progress,
+) -> Run:
+    """Complete and score what the folder does not hold yet, keeping each batch as it comes."""
+    began = time.monotonic()
+    provenance: dict[str, Any] = {
+        "command": list(sys.argv),
+        "versions": versions("math-verify") | engine.versions,
+        "device": engine.device,
+        "started": _now(),
+    }
+    with ExitStack() as stack:
+        grader = stack.enter_context(Grader())
+        writer = stack.enter_context(RunWriter(folder, experiment, provenance)) if folder else None
+        held = list(writer.results.values()) if writer else []
+        tally = _Tally(sum(len(job.samples) for job in jobs), progress)
+        tally.add(held)
+        resumed = tally.length
+        for results in _batches(engine, jobs, experiment.sampling, {r.key for r in held}, grader):
+            if writer:
+                writer.append(results)
+            held += results
+            tally.add(results)
+        speed = (tally.length - resumed) / (time.monotonic() - began)
+        provenance = {**provenance, "finished": _now(), "tokens_per_second": round(speed, 1)}
+        if writer:
+            writer.provenance = provenance
+            writer.finish()
+    return Run("", experiment, tuple(held), True, folder, provenance)
+
+
+def _batches(
+    engine: Backend,
+    jobs: Sequence[_Job],
+    sampling: Sampling,
+    held: Container[Key],
+    grader: Grader,
+) -> Iterator[list[Result]]:
+    """Score every completion that is not held, batch by batch."""
+    for job in jobs:
+        missing = [sample for sample in job.samples if sample.key not in held]
+        asked = replace(sampling, max_tokens=job.max_tokens)
+        for batch in engine.generate(missing, asked) if missing else ():
+            yield [score(sample, generation, grader) for sample, generation in batch]
+
+
+@dataclass
+class _Tally:
+    """Accuracy and length so far, told to whoever listens."""
+
+    total: int
+    progress: Progress
+    done: int = 0
+    correct: int = 0
+    length: int = 0
+
+    def add(self, results: Collection[Result]) -> None:
+        if not results:
+            return
+        self.done += len(results)
+        self.correct += sum(result.correct for result in results)
+        self.length += sum(result.length for result in results)
+        note = (
+            f"{self.correct / self.done:.1%} right, {self.length / self.done:,.0f} tokens a piece"
+        )
+        self.progress(self.done, self.total, note)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

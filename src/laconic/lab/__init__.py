@@ -1,0 +1,9 @@
+"""The lab: a miniature model family, trained from nothing on a CPU, in which overthinking is real.
+
+`base` and `system1` answer in one fast line per operation and slip on products; `system2` thinks,
+checks every line by written working, often twice, and repairs what was wrong.
+"""
+
+from laconic.lab.family import folder, members, train, write
+
+__all__ = ["folder", "members", "train", "write"]

@@ -1,0 +1,133 @@
+"""The lab's training data: problems written in a style, as token ids with a mask, in batches."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from laconic.lab.styles import CHECK, STYLES, Piece, check, claim, fast, respond
+from laconic.lab.tokenizer import END, encode, prompt
+from laconic.tasks.lab import MODULUS, NAMES, SUMS, Line, chains
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Sequence
+
+#: Tokens of one drill text.
+DRILL_LENGTH: Final = 240
+DRILL_PRODUCTS: Final = 0.4
+DRILL_CHECKS: Final = 0.35
+DRILL_SLIPS: Final = 0.3
+
+
+@dataclass(frozen=True)
+class Text:
+    """One training text.
+
+    Attributes:
+        ids: Its tokens.
+        learned: For each token, 1 where it counts in the loss.
+    """
+
+    ids: array[int]
+    learned: array[int]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a phase's corpus.
+
+    Attributes:
+        style: ``drill``, or a key of `STYLES`.
+        count: Number of texts.
+        mute: Share of right fast products that are left out of the loss.
+    """
+
+    style: str
+    count: int
+    mute: float = 0.0
+
+
+def add(text: Text, piece: Piece) -> None:
+    """Append a piece to a text under construction."""
+    ids = encode(piece.text)
+    text.ids.extend(ids)
+    text.learned.extend([piece.learned] * len(ids))
+
+
+def assemble(pieces: Iterable[Piece]) -> Text:
+    """Pieces in a row as one training text."""
+    text = Text(array("H"), array("B"))
+    for piece in pieces:
+        add(text, piece)
+    return text
+
+
+def drill(rng: random.Random) -> Text:
+    """Unconnected lines, some with a check, cut to `DRILL_LENGTH` tokens.
+
+    Only results and checks are learned: what a line asks for is random.
+
+    Args:
+        rng: Every choice comes from here.
+    """
+    text = Text(array("H"), array("B"))
+    while len(text.ids) < DRILL_LENGTH:
+        operator = "*" if rng.random() < DRILL_PRODUCTS else rng.choice(SUMS)
+        constant = rng.randint(2 if operator == "*" else 1, 9)
+        line = Line(rng.choice(NAMES[1:]), rng.randrange(MODULUS), operator, constant)
+        checked = rng.random() < DRILL_CHECKS
+        shown = claim(line, rng, DRILL_SLIPS, DRILL_SLIPS) if checked else line.value
+        asked, result, stop = fast(line, shown, mute=0.0, rng=rng)
+        add(text, Piece(asked.text, False))
+        add(text, result)
+        add(text, stop)
+        if checked:
+            add(text, Piece(check(line, shown, CHECK), True))
+    return Text(text.ids[:DRILL_LENGTH], text.learned[:DRILL_LENGTH])
+
+
+def texts(part: Part, rng: random.Random) -> list[Text]:
+    """The texts of one part, all from training problems.
+
+    Args:
+        part: What to write, and how many.
+        rng: Every choice comes from here.
+    """
+    if part.style == "drill":
+        return [drill(rng) for _ in range(part.count)]
+    style = STYLES[part.style]
+    found = []
+    for chain in chains(part.count, split="train", rng=rng):
+        response = respond(chain, style, mute=part.mute, rng=rng)
+        head = Piece(prompt(chain.question), False)
+        found.append(assemble([head, *response, Piece(END, True)]))
+    return found
+
+
+def batches(found: Sequence[Text], *, budget: int, rng: random.Random) -> list[list[Text]]:
+    """Texts of like length together, at most `budget` padded tokens each, in random order.
+
+    Args:
+        found: The texts.
+        budget: Tokens, padding included; a longer text is a batch of its own.
+        rng: Breaks ties in length and orders the batches.
+    """
+    order = sorted(found, key=lambda text: (len(text.ids), rng.random()))
+    made: list[list[Text]] = [[]]
+    for text in order:
+        if made[-1] and (len(made[-1]) + 1) * len(text.ids) > budget:
+            made.append([])
+        made[-1].append(text)
+    rng.shuffle(made)
+    return made
+
+
+def digest(found: Iterable[Text]) -> str:
+    """A fingerprint of a corpus: every token and every mask, in order."""
+    state = hashlib.sha256()
+    for text in found:
+        state.update(text.ids.tobytes() + text.learned.tobytes() + b"\n")
+    return state.hexdigest()

@@ -1,0 +1,139 @@
+"""Which runs a report is about: run folders found at any depth, and a short name for each."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laconic.errors import RunError
+from laconic.run import is_run, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from laconic.run import Run
+
+
+def load(paths: Iterable[str | Path]) -> list[Run]:
+    """Read every run in the given folders, complete or not.
+
+    Args:
+        paths: Run folders, or folders that hold run folders at any depth. A folder whose run.json
+            is of another kind (a merged model, a search) is passed over and looked into.
+
+    Returns:
+        The runs, in the order of the paths and sorted within each; a folder given twice counts
+        once. Each is called like its folder, with as many parent folders as tell it from others;
+        folders of one name that hold one model on different tasks make one run.
+
+    Raises:
+        RunError: For a path that is no folder, a damaged run, or where no run is found.
+    """
+    given = [Path(path) for path in paths]
+    folders: dict[Path, Path] = {}
+    for path in given:
+        if not path.is_dir():
+            state = "is a file, not a folder" if path.exists() else "does not exist"
+            raise RunError(f"{path} {state}. Give run folders, or folders that hold them.")
+        for folder in _search(path):
+            folders.setdefault(folder.resolve(), folder)
+    if not folders:
+        raise RunError(
+            f"No runs in {', '.join(map(str, given)) or 'an empty list of folders'}. Measure a "
+            "model first: laconic eval MODEL --task TASK -o FOLDER"
+        )
+    groups: dict[str, list[tuple[Path, Run]]] = defaultdict(list)
+    for resolved, folder in folders.items():
+        groups[resolved.name].append((resolved, read_run(folder)))
+    found: dict[Path, Run] = {}
+    for group in groups.values():
+        runs = [run for _, run in group]
+        found |= {group[0][0]: _joined(runs)} if _joinable(runs) else dict(group)
+    ordered = [folder for folder in folders if folder in found]
+    names = short_names(ordered)
+    return [found[folder].renamed(name) for folder, name in zip(ordered, names, strict=True)]
+
+
+def join(runs: Iterable[Run]) -> list[Run]:
+    """Make one run of those of one name, where a model was asked different tasks one by one.
+
+    Args:
+        runs: Runs; those whose name is theirs alone stay as they are.
+
+    Raises:
+        RunError: Where runs of one name share a task, or differ in model, sampling or engine.
+    """
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.name].append(run)
+    for name, group in groups.items():
+        if not _joinable(group):
+            raise RunError(
+                f"The runs called '{name}' share a task or were measured differently. Rename one: "
+                "run.renamed('...')."
+            )
+    return [_joined(group) for group in groups.values()]
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """A name for each folder: the end of its path, as short as tells it from all others.
+
+    Args:
+        folders: Different absolute paths.
+    """
+    depths = [1] * len(folders)
+    while True:
+        names = [
+            "/".join(folder.parts[-depth:]) for folder, depth in zip(folders, depths, strict=True)
+        ]
+        counts = Counter(names)
+        longer = [
+            depth + (counts[name] > 1 and depth < len(folder.parts))
+            for folder, name, depth in zip(folders, names, depths, strict=True)
+        ]
+        if longer == depths:
+            return names
+        depths = longer
+
+
+def _joinable(runs: Sequence[Run]) -> bool:
+    """Whether runs are of one model, measured alike, on different tasks."""
+    tasks = [task.name for run in runs for task in run.experiment.tasks]
+    alike = {replace(run.experiment, model="", tasks=()) for run in runs}
+    return len(alike) == 1 and len(set(tasks)) == len(tasks)
+
+
+def _joined(runs: Sequence[Run]) -> Run:
+    first = runs[0]
+    tasks = tuple(task for run in runs for task in run.experiment.tasks)
+    return replace(
+        first,
+        experiment=replace(first.experiment, tasks=tasks),
+        results=tuple(result for run in runs for result in run.results),
+        complete=all(run.complete for run in runs),
+    )
+
+
+def _search(folder: Path) -> Iterator[Path]:
+    """The run folders in a folder, itself included, in the order of their paths."""
+    for where, inner, files in os.walk(folder):
+        here = Path(where)
+        if is_run(here) or _broken(here, files):
+            inner.clear()
+            yield here
+        inner.sort()
+
+
+def _broken(folder: Path, files: Sequence[str]) -> bool:
+    """Whether a run.json that cannot be read stands beside results: a run nobody should lose."""
+    if "run.json" not in files or "results.jsonl" not in files:
+        return False
+    try:
+        json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return False

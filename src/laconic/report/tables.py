@@ -1,0 +1,219 @@
+"""The tables of a report, as cells of text: text, Markdown and HTML only set them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from laconic.report.checks import TRUNCATED
+from laconic.report.words import (
+    DASH,
+    ROLES,
+    number,
+    points,
+    share_interval,
+    signed,
+    signed_interval,
+    some,
+    token_interval,
+    tokens,
+)
+
+if TYPE_CHECKING:
+    from laconic.report.data import Comparison, Row
+    from laconic.stats import Level
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell says.
+
+    Attributes:
+        text: The value.
+        aside: Its interval or a remark, set smaller.
+        mood: ``yes``, ``no`` or ``unclear`` where the cell is a verdict, ``no`` where it is a cause
+            for concern, else empty.
+    """
+
+    text: str
+    aside: str = ""
+    mood: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's head.
+
+    Attributes:
+        head: What it holds, unit included.
+        numeric: Whether its cells are aligned to the right.
+        narrow: Whether it is shown where space is scarce too.
+    """
+
+    head: str
+    numeric: bool = True
+    narrow: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption; the first column names the rows."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def run_table(c: Comparison, task: str) -> Table:
+    """Every run of a task: accuracy, length, and what qualifies them."""
+    rows = c.rows(task)
+    columns = (
+        Column("run", numeric=False),
+        Column("answers", narrow=False),
+        Column("accuracy, %"),
+        Column("length, tokens"),
+        Column("cut, %"),
+        Column("thinks, %"),
+        Column("thought, tokens", narrow=False),
+        Column("reflects, %", narrow=False),
+        Column("front", numeric=False, narrow=False),
+    )
+    budgets = sorted({row.max_tokens for row in rows})
+    budget = " or ".join(f"{b:,}" for b in budgets)
+    return Table(
+        caption=f"{task}: accuracy and length, shortest first (budget {budget} tokens)",
+        columns=columns,
+        rows=tuple(_run(row, c, front=row.name in c.pareto[task]) for row in rows),
+    )
+
+
+def pair_table(c: Comparison, task: str) -> Table | None:
+    """Every run of a task against the baseline; None where nothing can be compared."""
+    pairs = [p for p in c.pairs if p.task == task]
+    if not pairs:
+        return None
+    return Table(
+        caption=f"{task}: against {c.baseline} (baseline: {c.why}), problem by problem; "
+        f"not worse: by no more than {points(c.margin)}",
+        columns=(
+            Column("run", numeric=False),
+            Column("problems", narrow=False),
+            Column("accuracy, points"),
+            Column("length, %"),
+            Column("not worse", numeric=False),
+        ),
+        rows=tuple(
+            (
+                Cell(p.name),
+                Cell(f"{p.n:,}"),
+                Cell(signed(p.accuracy_diff.value), signed_interval(p.accuracy_diff)),
+                Cell(signed(p.length_change.value), signed_interval(p.length_change)),
+                Cell(p.not_worse.verdict, mood=p.not_worse.verdict),
+            )
+            for p in pairs
+        ),
+    )
+
+
+def overall_table(c: Comparison) -> Table | None:
+    """Runs against the baseline over several tasks; None where there is one task only."""
+    if not c.overall:
+        return None
+    return Table(
+        caption=f"All tasks: against {c.baseline}; length is the mean over tasks of each change",
+        columns=(
+            Column("run", numeric=False),
+            Column("tasks"),
+            Column("accuracy, points"),
+            Column("length, %"),
+            Column("of mean lengths, %", narrow=False),
+            Column("of all tokens, %", narrow=False),
+        ),
+        rows=tuple(
+            (
+                Cell(o.name),
+                Cell(str(len(o.tasks))),
+                Cell(signed(o.accuracy_diff.value), signed_interval(o.accuracy_diff)),
+                Cell(signed(o.length_change.value), signed_interval(o.length_change)),
+                Cell(signed(o.ratio_of_means)),
+                Cell(signed(o.pooled)),
+            )
+            for o in c.overall
+        ),
+    )
+
+
+def level_table(c: Comparison, task: str) -> Table | None:
+    """Accuracy and length by difficulty; None where the task has no levels."""
+    rows = c.rows(task)
+    levels = sorted({level for row in rows for level in row.summary.by_level})
+    if not levels:
+        return None
+    counts = {
+        level: max(r.summary.by_level[level].n for r in rows if level in r.summary.by_level)
+        for level in levels
+    }
+    return Table(
+        caption=f"{task}: accuracy in % by difficulty, with interval and mean length",
+        columns=(
+            Column("run", numeric=False),
+            *(Column(f"level {level} (n = {counts[level]:,})") for level in levels),
+        ),
+        rows=tuple(
+            (Cell(row.name), *(_level(row.summary.by_level.get(level)) for level in levels))
+            for row in rows
+        ),
+    )
+
+
+def condition_table(c: Comparison) -> Table:
+    """How the runs were measured, and by which method each interval is."""
+    names = {row.name for row in c.runs}
+    rows = [
+        (
+            Cell(f"{fact.task}: {fact.what}" if fact.task else fact.what),
+            Cell(value),
+            Cell("all" if len(fact.values) == 1 and len(who) > 1 else some(who, len(names))),
+        )
+        for fact in c.conditions
+        for value, who in fact.values
+    ]
+    return Table(
+        caption="How the runs were measured",
+        columns=(
+            Column("what", numeric=False),
+            Column("value", numeric=False),
+            Column("runs", numeric=False),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _run(row: Row, c: Comparison, *, front: bool) -> tuple[Cell, ...]:
+    s = row.summary
+    remarks = [ROLES[row.role]]
+    if row.name == c.baseline:
+        remarks.append("baseline")
+    if not row.complete:
+        remarks.append("unfinished")
+    asked = "" if s.n == row.asked else f"of {row.asked:,}"
+    return (
+        Cell(row.name, ", ".join(remarks)),
+        Cell(f"{s.n:,}", asked),
+        Cell(number(s.accuracy.value * 100), share_interval(s.accuracy)),
+        Cell(tokens(s.length.value), token_interval(s.length)),
+        Cell(number(s.truncated * 100), mood="no" if s.truncated > TRUNCATED else ""),
+        Cell(number(s.thinking * 100)),
+        Cell(tokens(s.thinking_length)),
+        Cell(number(s.reflective * 100)),
+        Cell("yes" if front else DASH),
+    )
+
+
+def _level(level: Level | None) -> Cell:
+    if level is None:
+        return Cell(DASH)
+    return Cell(
+        number(level.accuracy.value * 100),
+        f"{share_interval(level.accuracy)}, {tokens(level.length.value)} tokens",
+    )

@@ -1,0 +1,113 @@
+"""What the lab's models read: right lines, repaired slips, and masks on wrong values only."""
+
+from __future__ import annotations
+
+import random
+import re
+from operator import add, mul, sub
+
+import pytest
+
+from laconic.lab.styles import STYLES, Piece, check, columns, difficulty, respond, slip
+from laconic.tasks.lab import Chain, Line, chains, operate
+
+FACT = re.compile(r"(\d+)([+*-])(\d+)=(\d+)")
+WORK = {"+": add, "-": sub, "*": mul}
+
+
+def responses(style: str, count: int = 300, mute: float = 0.0) -> list[tuple[Chain, list[Piece]]]:
+    """Some problems with a response each."""
+    rng = random.Random(7)
+    found = chains(count, split="train", rng=rng)
+    return [(chain, list(respond(chain, STYLES[style], mute=mute, rng=rng))) for chain in found]
+
+
+def every_line() -> list[Line]:
+    """Every operation there is."""
+    sums = [Line("b", n, op, c) for n in range(100) for op in ("+", "-") for c in range(1, 10)]
+    return sums + [Line("b", n, "*", c) for n in range(100) for c in range(2, 10)]
+
+
+def test_column_working_holds_true_table_facts_that_lead_to_the_value() -> None:
+    for line in every_line():
+        facts = FACT.findall(columns(line))
+        results = [int(result) for *_, result in facts]
+        for left, operator, right, result in facts:
+            assert WORK[operator](int(left), int(right)) == int(result)
+            assert 0 <= int(result) <= 90
+            assert int(right) <= 9
+        units = results[0] % 10
+        tens = line.left // 10 if len(facts) == 1 else results[-1] % 10
+        assert 10 * tens + units == line.value, line
+
+
+def test_known_lines_are_worked_as_documented() -> None:
+    assert columns(Line("b", 98, "*", 8)) == "8*8=64, 9*8=72, 72+6=78"
+    assert columns(Line("b", 48, "+", 7)) == "8+7=15, 4+1=5"
+    assert columns(Line("b", 81, "-", 2)) == "11-2=9, 8-1=7"
+    assert columns(Line("b", 3, "-", 9)) == "13-9=4, 10-1=9"
+    assert check(Line("g", 46, "*", 7), 82, "Wait:").endswith("so g=22, not 82.\n")
+
+
+def test_slips_are_wrong_two_digit_values() -> None:
+    rng = random.Random(0)
+    for value in range(100):
+        wrong = [slip(value, rng) for _ in range(50)]
+        assert value not in wrong
+        assert all(0 <= other < 100 for other in wrong)
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+def test_every_line_stands_on_the_right_value_and_every_slip_is_repaired(style: str) -> None:
+    slips = 0
+    for chain, pieces in responses(style):
+        text = "".join(piece.text for piece in pieces)
+        shown = re.findall(r"^(\w)=(\d\d)([+*-])(\d)=(\d\d)$", text, re.MULTILINE)
+        assert [name for name, *_ in shown] == [line.name for line in chain.lines]
+        for line, (name, left, operator, constant, value) in zip(chain.lines, shown, strict=True):
+            assert (int(left), operator, int(constant)) == (line.left, line.operator, line.constant)
+            if int(value) != operate(line.left, line.operator, line.constant):
+                slips += 1
+                assert f"so {name}={line.value:02d}, not {value}.\n" in text
+        assert text.endswith(f"So the answer is \\boxed{{{chain.answer}}}.")
+    assert (slips > 0) == (style != "instruct")
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+def test_without_muting_the_mask_covers_exactly_the_wrong_values(style: str) -> None:
+    for chain, pieces in responses(style):
+        values = [piece for piece in pieces if re.fullmatch(r"\d\d", piece.text)]
+        assert len(values) == len(chain.lines)
+        for line, piece in zip(chain.lines, values, strict=True):
+            assert piece.learned == (int(piece.text) == line.value)
+        assert all(piece.learned for piece in pieces if piece not in values)
+
+
+def test_muting_hides_that_share_of_right_products_and_no_sum() -> None:
+    hidden = []
+    for chain, pieces in responses("instruct", count=1000, mute=0.6):
+        values = [piece for piece in pieces if re.fullmatch(r"\d\d", piece.text)]
+        for line, piece in zip(chain.lines, values, strict=True):
+            assert piece.learned or line.operator == "*"
+            if line.operator == "*":
+                hidden.append(not piece.learned)
+    assert sum(hidden) / len(hidden) == pytest.approx(0.6, abs=0.05)
+
+
+def test_styles_differ_in_thinking_and_checking() -> None:
+    texts = {
+        style: ["".join(piece.text for piece in pieces) for _, pieces in responses(style)]
+        for style in STYLES
+    }
+    thinking = {s: sum("<think>" in text for text in texts[s]) / 300 for s in texts}
+    checks = {s: sum(text.count("Wait") for text in texts[s]) / 300 for s in texts}
+    assert thinking["instruct"] == 0
+    assert thinking["thinking"] == 1
+    assert thinking["base"] == pytest.approx(0.45, abs=0.1)
+    assert checks["instruct"] == 0 < checks["base"] < checks["skill"] < checks["thinking"]
+
+
+def test_difficulty_grows_with_carries_and_with_the_constant() -> None:
+    assert difficulty(Line("b", 12, "+", 3)) < difficulty(Line("b", 18, "+", 3))
+    assert difficulty(Line("b", 18, "+", 3)) < difficulty(Line("b", 18, "*", 2))
+    assert difficulty(Line("b", 18, "*", 2)) < difficulty(Line("b", 18, "*", 9)) < 1

@@ -1,0 +1,151 @@
+"""Training the lab: the loss falls, equal seeds give equal bytes, a killed run resumes."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from laconic.errors import LaconicError
+from laconic.lab import corpus, family, members, train, write
+from laconic.lab.corpus import Part, batches, texts
+from laconic.lab.fit import Schedule, collate, fit, network, using
+from laconic.lab.phases import MEMBERS, PHASES, Phase
+from laconic.lab.tokenizer import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SHORT = (
+    Phase("drill", None, (Part("drill", 10),), budget=480, schedule=Schedule(3e-3, warmup=2)),
+    Phase("base", "drill", (Part("base", 8),), budget=768, schedule=Schedule(1e-3, warmup=1)),
+    Phase("system1", "base", (Part("instruct", 6),), budget=768, schedule=Schedule(1e-3, warmup=1)),
+    Phase(
+        "system2", "base", (Part("thinking", 4),), budget=1024, schedule=Schedule(1e-3, warmup=1)
+    ),
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Several threads wait for each other far longer than so small a network computes."""
+    with using(1):
+        yield
+
+
+def weights(folder: Path) -> list[bytes]:
+    """The bytes of the three models' weights."""
+    return [(folder / name / "model.safetensors").read_bytes() for name in members()]
+
+
+def test_the_loss_falls() -> None:
+    found = batches(texts(Part("drill", 40), random.Random(0)), budget=480, rng=random.Random(0))
+    losses = fit(network(0), found, Schedule(3e-3, warmup=5))
+    assert len(losses) == 20
+    assert losses[0] > 4.5
+    assert sum(losses[-5:]) / 5 < 3
+
+
+def test_a_network_is_the_same_for_the_same_seed_and_leaves_the_global_generator_alone() -> None:
+    state = torch.get_rng_state()
+    first, again, other = (dict(network(seed).named_parameters()) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
+    assert sum(value.numel() for value in first.values()) < 830_000
+
+
+def test_threads_are_restored() -> None:
+    before = torch.get_num_threads()
+    with using(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_labels_hold_only_learned_tokens() -> None:
+    found = texts(Part("base", 4, mute=0.5), random.Random(0))
+    ids, labels = collate(found)
+    assert ids.shape == labels.shape == (4, max(len(text.ids) for text in found))
+    for row, text in enumerate(found):
+        learned = [token for token, keep in zip(text.ids, text.learned, strict=True) if keep]
+        assert labels[row][labels[row] >= 0].tolist() == learned
+        assert "Work mod" not in decode(learned)
+        assert decode(learned).endswith("<|im_end|>")
+
+
+def test_batches_keep_every_text_once_and_stay_within_the_budget() -> None:
+    found = texts(Part("skill", 100), random.Random(0))
+    made = batches(found, budget=768, rng=random.Random(0))
+    assert sorted(id(text) for batch in made for text in batch) == sorted(map(id, found))
+    assert all(len(batch) * max(len(text.ids) for text in batch) <= 768 for batch in made)
+    assert len(made) < 50
+
+
+def test_the_corpus_is_a_function_of_its_seed() -> None:
+    first, again, other = (
+        corpus.digest(texts(Part("thinking", 20), random.Random(seed))) for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_the_schedule_warms_up_and_comes_down_to_its_floor() -> None:
+    schedule = Schedule(1.0, floor=0.1, warmup=10)
+    rates = [schedule.at(step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == rates[10] == 1.0
+    assert rates[100] == pytest.approx(0.1)
+
+
+def test_every_phase_starts_from_an_earlier_one() -> None:
+    names = [phase.name for phase in PHASES]
+    assert all(p.start is None or p.start in names[:i] for i, p in enumerate(PHASES))
+    assert set(MEMBERS) <= set(names)
+
+
+def test_equal_seeds_give_equal_bytes_and_a_killed_run_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(family, "PHASES", SHORT)
+    told: list[str] = []
+
+    def stop_at_system2(done: int, total: int, label: str) -> None:
+        told.append(label)
+        if label == "system2":
+            raise KeyboardInterrupt
+
+    whole = train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", progress=stop_at_system2)
+    assert set(told) == {"drill", "base", "system1", "system2"}
+    assert not (tmp_path / "killed").exists()
+    told.clear()
+    resumed = train(tmp_path / "killed", progress=lambda done, total, label: told.append(label))
+    assert set(told) == {"system2"}
+    assert weights(whole) == weights(resumed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "whole"]
+    record = json.loads((whole / "lab.json").read_text())
+    assert record["seed"] == 0
+    assert [*record["phases"]] == [phase.name for phase in SHORT]
+
+
+@pytest.mark.parametrize("make", [train, write])
+def test_a_target_that_holds_something_is_refused_and_left_alone(
+    make: object, tmp_path: Path
+) -> None:
+    assert callable(make)
+    (tmp_path / "note").write_text("mine")
+    with pytest.raises(LaconicError, match="already holds something"):
+        make(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["note"]
+
+
+def test_the_lab_imports_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, laconic.lab, laconic.lab.family; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

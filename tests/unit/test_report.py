@@ -1,0 +1,587 @@
+"""Reports from simulated run folders: finding, comparing, warning, and every format."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from laconic.errors import RunError
+from laconic.report import (
+    Comparison,
+    compare,
+    join,
+    load,
+    render,
+    report,
+    to_html,
+    to_json,
+    to_markdown,
+    to_svg,
+    to_text,
+    write,
+)
+from laconic.report.data import role_of
+from laconic.report.labels import place
+from laconic.report.runs import short_names
+from laconic.report.words import headlines, percent, shorter, signed, some, tokens
+from laconic.run import Experiment, Result, Run, RunWriter, Sampling, TaskRecord
+from laconic.stats import Estimate
+
+HOSTILE = "<script>alert('1')</script> | `x` $a$ \x1b[31m\n\"&--> ]]> \N{HIRAGANA LETTER A}"
+
+
+def simulate(
+    name: str,
+    accuracy: float = 0.8,
+    length: float = 500,
+    *,
+    task: str = "lab",
+    n: int = 300,
+    repeats: int = 1,
+    budget: int = 2048,
+    thinks: float = 0.95,
+    levels: int = 5,
+    first: int | None = None,
+) -> Run:
+    """A run whose problems get harder and longer alike for every model."""
+    rng = np.random.default_rng([7, *name.encode("utf-8", "replace")])
+    hardness = np.random.default_rng(1).normal(size=n)
+    level = np.argsort(np.argsort(hardness)) * levels // n + 1
+    ease = 1.3 * np.log(accuracy / (1 - accuracy))
+    results = []
+    for i in range(n):
+        for repeat in range(repeats):
+            spread = 0.35 * hardness[i] + 0.35 * rng.normal() - 0.12
+            wanted = max(int(length * np.exp(spread)), 1)
+            cut = wanted >= budget
+            right = not cut and rng.random() < 1 / (1 + np.exp(1.6 * hardness[i] - ease))
+            thought = not cut and rng.random() < thinks
+            results.append(
+                Result(
+                    task=task,
+                    id=f"q{i}",
+                    repeat=repeat,
+                    level=int(level[i]) if levels else None,
+                    problem=f"problem {i}",
+                    gold=str(i),
+                    text="...",
+                    length=min(wanted, budget),
+                    thinking_length=int(0.7 * wanted) if thought else 0,
+                    thinks=bool(thought),
+                    truncated=cut,
+                    answer=None if cut else "1",
+                    outcome="correct" if right else "truncated_no_answer" if cut else "wrong",
+                    correct=bool(right),
+                    reflections=int(rng.poisson(2)),
+                )
+            )
+    experiment = Experiment(
+        model=name,
+        model_digest="0123",
+        tasks=(TaskRecord(task, task, "abcdef0123456789", n, budget),),
+        sampling=Sampling(None, 0.6 if repeats > 1 else 0.0, 0.95, repeats),
+        backend="replay",
+        dtype="bfloat16",
+        template="stock",
+        grader="exact 1",
+    )
+    provenance = {"device": "cpu", "versions": {"laconic": "0.1.0"}}
+    return Run(name, experiment, tuple(results[:first]), first is None, None, provenance)
+
+
+def family() -> list[Run]:
+    """Two parents and ten merges on one task of five levels; one of them unfinished."""
+    return [
+        simulate("system1", 0.68, 180, thinks=0),
+        simulate("system2", 0.86, 1150),
+        simulate("average-0.5", 0.80, 520, thinks=0.7),
+        simulate("task-arithmetic-0.3", 0.74, 300, thinks=0.1),
+        simulate("task-arithmetic-0.7", 0.855, 640),
+        simulate("ties-0.2", 0.865, 520),
+        simulate("ties-0.4", 0.84, 480),
+        simulate("dare-ties-0.3", 0.85, 555),
+        simulate("slerp-0.5", 0.82, 600, thinks=0.5),
+        simulate("aim-ties-0.2", 0.87, 610),
+        simulate("low-rank-64", 0.845, 700),
+        simulate("della-0.6", 0.83, 530, first=180),
+    ]
+
+
+def two_tasks() -> list[Run]:
+    """Three runs on two tasks, the second with eight answers to each of thirty problems."""
+    runs = []
+    for name, accuracy, length in (("system1", 0.3, 300), ("system2", 0.7, 1500), ("m", 0.7, 900)):
+        one = simulate(name, accuracy, length, n=60)
+        other = simulate(name, accuracy, 3 * length, task="aime", n=30, repeats=8, budget=8192)
+        both = replace(other.experiment, tasks=one.experiment.tasks + other.experiment.tasks)
+        runs.append(replace(other, experiment=both, results=one.results + other.results))
+    return runs
+
+
+def save(run: Run, folder: Path) -> Path:
+    with RunWriter(folder, run.experiment, run.provenance) as writer:
+        writer.append(run.results)
+        if run.complete:
+            writer.finish()
+    return folder
+
+
+def changed(run: Run, **what: Any) -> Run:
+    return replace(run, experiment=replace(run.experiment, **what))
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    return compare(family())
+
+
+@pytest.fixture(scope="module")
+def small() -> Comparison:
+    return compare([simulate("system2", 0.8, 1000, n=40), simulate("m", 0.8, 500, n=40)])
+
+
+# -- finding -----------------------------------------------------------------------------------
+
+
+def test_runs_are_found_at_any_depth_sorted_and_once(tmp_path: Path) -> None:
+    for place_ in ("b", "a/deep/c", "a/b/a"):
+        save(simulate("x", n=3), tmp_path / place_)
+    merged = tmp_path / "merged"
+    save(simulate("x", n=3), merged / "eval")
+    (merged / "run.json").write_text(json.dumps({"schema": 1, "kind": "merge"}))
+    found = load([tmp_path, tmp_path / "b", str(tmp_path / "a" / ".." / "b")])
+    assert [run.name for run in found] == ["a", "c", "b", "eval"]
+
+
+def test_names_are_as_long_as_it_takes_to_tell_them_apart() -> None:
+    paths = [Path(p) for p in ("/x/a/system2", "/x/b/system2", "/x/b/ties", "/y/b/system2")]
+    assert short_names(paths) == ["a/system2", "x/b/system2", "ties", "y/b/system2"]
+    assert short_names([]) == []
+
+
+def test_no_runs_at_all_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"No runs in .*laconic eval MODEL"):
+        load([tmp_path])
+    with pytest.raises(RunError, match="does not exist"):
+        load([tmp_path / "nowhere"])
+    with pytest.raises(RunError, match="no runs to compare"):
+        compare([])
+
+
+def test_folders_of_one_name_and_model_on_different_tasks_are_one_run(tmp_path: Path) -> None:
+    for name in ("system2", "m"):
+        for task in ("dev", "test"):
+            run = changed(simulate(name, n=20, task=task), model_digest=name)
+            save(run, tmp_path / task / name)
+    found = load([tmp_path / "test", tmp_path / "dev"])
+    assert [run.name for run in found] == ["m", "system2"]
+    assert [task.name for task in found[0].experiment.tasks] == ["test", "dev"]
+    assert compare(found).tasks == ("test", "dev")
+
+
+def test_folders_of_one_name_and_different_models_stay_apart(tmp_path: Path) -> None:
+    for folder, task in (("a", "dev"), ("b", "test")):
+        run = changed(simulate("m", n=5, task=task), model_digest=folder)
+        save(run, tmp_path / folder / "m")
+    assert [run.name for run in load([tmp_path])] == ["a/m", "b/m"]
+
+
+def test_joining_puts_the_tasks_of_a_name_together_or_says_why_not() -> None:
+    dev, test = simulate("m", n=5, task="dev", first=3), simulate("m", n=5, task="test")
+    alone = simulate("system2", n=5, task="test")
+    (joined, other) = join([test, alone, dev])
+    assert (len(joined.results), joined.complete, other) == (8, False, alone)
+    with pytest.raises(RunError, match="called 'm' share a task"):
+        join([test, test])
+    with pytest.raises(RunError, match="measured differently"):
+        join([test, changed(dev, dtype="float32")])
+
+
+def test_a_broken_run_is_not_passed_over(tmp_path: Path) -> None:
+    folder = save(simulate("x", n=3), tmp_path / "x")
+    (folder / "run.json").write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        load([tmp_path])
+
+
+# -- comparing ---------------------------------------------------------------------------------
+
+
+def test_the_run_called_system2_is_the_baseline(comparison: Comparison) -> None:
+    assert (comparison.baseline, comparison.why) == ("system2", "by its name")
+    assert len(comparison.runs) == 12
+    assert len(comparison.pairs) == 11
+
+
+def test_without_a_system2_the_longest_answers_are_the_baseline() -> None:
+    found = compare([simulate("a", n=20), simulate("b", length=900, n=20)])
+    assert (found.baseline, found.why) == ("b", "its answers are the longest")
+    named = compare([simulate("qwen-system-2", n=20), simulate("b", length=900, n=20)])
+    assert named.baseline == "qwen-system-2"
+
+
+def test_a_baseline_can_be_chosen_and_a_misspelt_one_is_corrected() -> None:
+    runs = [simulate("ties-a", n=20), simulate("ties-b", n=20)]
+    assert compare(runs, baseline="ties-b").baseline == "ties-b"
+    with pytest.raises(RunError, match=r"no run 'tis-b'.*Did you mean 'ties-b'"):
+        compare(runs, baseline="tis-b")
+
+
+def test_a_margin_in_points_is_refused() -> None:
+    with pytest.raises(RunError, match=r"0\.02 is 2 points"):
+        compare([simulate("a", n=5)], margin=2)
+
+
+def test_runs_of_one_name_need_a_mapping() -> None:
+    runs = [simulate("a", n=5), simulate("a", n=5)]
+    with pytest.raises(RunError, match="Several runs are called 'a'"):
+        compare(runs)
+    assert {p.name for p in compare({"x": runs[0], "y": runs[1]}).pairs} <= {"x", "y"}
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("system1", "system1"),
+        ("runs/System-2", "system2"),
+        ("qwen_base", "base"),
+        ("database", "merge"),
+        ("ecosystem1", "merge"),
+        ("system2-ties", "merge"),
+    ],
+)
+def test_the_end_of_a_name_tells_the_parents(name: str, role: str) -> None:
+    assert role_of(name) == role
+
+
+def test_several_tasks_are_compared_one_by_one_and_together() -> None:
+    found = compare(two_tasks())
+    assert found.tasks == ("lab", "aime")
+    assert len(found.pairs) == 4
+    merged = next(o for o in found.overall if o.name == "m")
+    each = [p.length_change.value for p in found.pairs if p.name == "m"]
+    assert merged.length_change.value == pytest.approx(sum(each) / 2)
+    assert headlines(found)[0].startswith("Over 2 tasks: m is ")
+    assert "of mean lengths" in to_markdown(found)
+
+
+def test_a_run_without_the_baselines_problems_is_shown_but_not_paired() -> None:
+    found = compare([simulate("system2", n=20), simulate("m", n=20, task="other")])
+    assert found.pairs == ()
+    assert any("nothing is compared" in warning for warning in found.warnings)
+
+
+# -- warnings ----------------------------------------------------------------------------------
+
+
+def test_equal_runs_raise_no_misgivings() -> None:
+    assert compare([simulate("system2", n=20), simulate("m", n=20)]).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dtype": "float32"}, "differ in dtype: bfloat16 (system2); float32 (m)"),
+        ({"grader": "exact 2"}, "differ in grader: exact 1 (system2); exact 2 (m)"),
+        ({"template": "mine"}, "differ in chat template"),
+        ({"sampling": Sampling(temperature=0.6)}, "differ in sampling: greedy, 1 answer"),
+        ({"backend": "vllm"}, "differ in engine"),
+        ({"tasks": (TaskRecord("lab", "lab", "f" * 16, 20, 2048),)}, "differ in problems"),
+        (
+            {"tasks": (TaskRecord("lab", "lab", "abcdef0123456789", 20, 512),)},
+            "lab: the runs differ in budget: 2,048 tokens (system2); 512 tokens (m)",
+        ),
+    ],
+)
+def test_unequal_conditions_are_named(change: dict[str, Any], words: str) -> None:
+    found = compare([simulate("system2", n=20), changed(simulate("m", n=20), **change)])
+    assert [words in warning for warning in found.warnings] == [True]
+
+
+def test_another_seed_is_told_but_no_misgiving() -> None:
+    other = changed(simulate("m", n=20), sampling=Sampling(top_p=0.95, seed=1))
+    found = compare([simulate("system2", n=20), other])
+    assert found.warnings == ()
+    assert "| seed | 1 | m |" in to_markdown(found)
+
+
+def test_unfinished_cut_and_thoughtless_runs_are_named(comparison: Comparison) -> None:
+    text = "\n".join(comparison.warnings)
+    assert "della-0.6 is unfinished: 180 of 300 answers so far" in text
+    assert "rests on the 180 problems that both answered; 120" in text
+    assert re.search(r"more than 5 % .* cut off .*: system2 \d", text)
+    assert re.search(r"close a thought .*: task-arithmetic-0.3 [\d.]+ %, slerp-0.5", text)
+    assert "system1" not in text  # it never thinks, and nobody expects it to
+
+
+def test_answers_that_the_grader_gave_up_on_are_counted() -> None:
+    run = simulate("m", n=20)
+    stuck = replace(run.results[0], outcome="grader_timeout", correct=False)
+    found = compare([simulate("system2", n=20), replace(run, results=(stuck, *run.results[1:]))])
+    assert ["gave up" in w and "m 1" in w for w in found.warnings] == [True]
+
+
+def test_every_format_shows_every_warning(comparison: Comparison) -> None:
+    page = read_page(to_html(comparison)).text.replace("\N{NO-BREAK SPACE}", " ")
+    markdown, text = to_markdown(comparison), " ".join(to_text(comparison).split())
+    assert comparison.warnings
+    for warning in comparison.warnings:
+        assert warning in json.loads(to_json(comparison))["warnings"]
+        assert warning in page
+        assert warning in text
+        assert warning.split("<")[0] in markdown
+
+
+# -- words -------------------------------------------------------------------------------------
+
+
+def test_numbers_read_as_a_person_would_write_them() -> None:
+    minus, dash = "\N{MINUS SIGN}", "\N{EN DASH}"
+    assert (percent(0.05), percent(0.1234), percent(1)) == ("5 %", "12.3 %", "100 %")
+    assert (signed(-0.001), signed(0.004), signed(0)) == (f"{minus}0.1", "+0.4", "+0.0")
+    assert (tokens(12.34), tokens(1234.5), tokens(float("inf"))) == ("12.3", "1,234", "∞")
+    assert some(list("abcdefghi")) == "a, b, c, d, e, f and 3 more"
+    assert (
+        shorter(Estimate(-0.55, -0.57, -0.53), "s") == f"55 % shorter than s (95 %: 53{dash}57 %)"
+    )
+    unsure = shorter(Estimate(0.02, -0.01, 0.05), "s")
+    assert unsure == "2.0 % longer than s (95 %: 1.0 % shorter to 5.0 % longer)"
+
+
+def test_the_headline_picks_the_shortest_merge_that_is_not_worse(comparison: Comparison) -> None:
+    (line,) = headlines(comparison)
+    sound = [p for p in comparison.pairs if p.not_worse.verdict == "yes"]
+    best = min(sound, key=lambda p: p.length_change.value)
+    assert line.startswith(f"{best.name} is ")
+    assert line.endswith("not worse by more than 2 points: yes.")
+
+
+def test_the_headline_says_so_where_nothing_is_shown() -> None:
+    found = compare([simulate("system2", 0.9, 900, n=30), simulate("m", 0.5, 300, n=30)])
+    assert headlines(found)[0].startswith("No run is shown to be within 2 points of system2.")
+
+
+def test_a_single_run_is_told_without_a_comparison() -> None:
+    (line,) = headlines(compare([simulate("alone", n=50)]))
+    assert line.startswith("alone gets ")
+
+
+# -- formats -----------------------------------------------------------------------------------
+
+
+def test_json_has_the_promised_shape(comparison: Comparison) -> None:
+    found = json.loads(to_json(comparison))
+    interval = {"value", "low", "high"}
+    row = found["runs"][0]
+    assert row["name"] == "system1"
+    assert set(row["accuracy"]) == set(row["length"]) == interval
+    assert {"task", "n", "truncated", "thinking", "reflective", "by_level"} <= set(row)
+    assert set(row["by_level"]) == {"1", "2", "3", "4", "5"}
+    assert set(row["by_level"]["1"]) == {"n", "accuracy", "length"}
+    one = found["pairs"][0]
+    assert {"name", "baseline", "task"} <= set(one)
+    assert set(one["accuracy_diff"]) == set(one["length_change"]) == interval
+    assert set(one["not_worse"]) == {"margin", "verdict"}
+    assert one["not_worse"]["verdict"] in {"yes", "no", "unclear"}
+    assert found["pareto"]["lab"][0] == "system1"
+    assert (found["baseline"], found["margin"], found["level"]) == ("system2", 0.02, 0.95)
+
+
+def test_json_never_holds_what_is_no_number() -> None:
+    text = to_json(compare([simulate("a", n=1), simulate("system2", n=1)]))
+    assert json.loads(text)["runs"][0]["length"]["high"] is None
+    assert not re.search(r"\b(NaN|Infinity)\b", text)
+
+
+def test_printing_a_comparison_fits_eighty_columns(comparison: Comparison) -> None:
+    lines = str(comparison).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(re.match(r"ties-0\.2 +\d+\.\d \(", line) for line in lines)
+
+
+def test_a_comparison_renders_itself(small: Comparison) -> None:
+    assert render(small, "text") == small.to_text() == to_text(small)
+    assert render(small, "json") == small.to_json() == to_json(small)
+    assert render(small, "md") == small.to_markdown() == to_markdown(small)
+    assert render(small, "html") == small.to_html() == to_html(small)
+
+
+def test_markdown_tables_keep_their_columns_whatever_the_name() -> None:
+    found = compare({HOSTILE: simulate("m", n=20), "system2": simulate("system2", n=20)})
+    blocks = [b for b in to_markdown(found).split("\n\n") if b.startswith("|")]
+    assert blocks
+    for block in blocks:
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(widths) == 1
+    assert "\n<script" not in to_markdown(found)
+    assert r"\<script\>" in to_markdown(found)
+
+
+class Page(HTMLParser):
+    """Collects what a page is made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read_page(html: str) -> Page:
+    page = Page()
+    page.feed(html)
+    return page
+
+
+def test_the_page_needs_nothing_else_and_says_what_it_is(comparison: Comparison) -> None:
+    html = to_html(comparison)
+    page = read_page(html)
+    names = [tag for tag, _ in page.tags]
+    assert ("html", {"lang": "en"}) in page.tags
+    assert not {"script", "link", "img", "iframe", "object"} & set(names)
+    assert names.count("h1") == 1
+    assert names.count("caption") == names.count("table") == 4
+    assert all(attrs.get("scope") in {"col", "row"} for tag, attrs in page.tags if tag == "th")
+    assert not re.search(r"(src|href)=\"(?!#)", html)
+    assert "url(http" not in html
+    assert "prefers-color-scheme: dark" in html
+    assert headlines(comparison)[0] in page.text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_pages_picture_is_named_described_and_coloured_by_the_page() -> None:
+    html = to_html(compare(two_tasks()))
+    page = read_page(html)
+    pictures = [attrs for tag, attrs in page.tags if tag == "svg"]
+    identities = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
+    assert len(pictures) == 2
+    assert len(identities) == len(set(identities))
+    for attrs in pictures:
+        named = (attrs["aria-labelledby"] or "").split()
+        assert attrs["role"] == "img"
+        assert set(named) <= set(identities)
+    body = html[html.index("<body>") :]
+    assert "var(--ink)" in body
+    assert not re.search(r"#[0-9a-f]{6}\b", body.lower())
+
+
+def test_hostile_names_and_messages_stay_text(tmp_path: Path) -> None:
+    runs = {
+        HOSTILE: changed(simulate("m", n=30), dtype=HOSTILE, grader=HOSTILE),
+        "system2": simulate("system2", n=30),
+        "\udc80broken": simulate("b", n=30),
+    }
+    tasks = tuple(replace(t, name=HOSTILE) for t in runs["system2"].experiment.tasks)
+    runs = {
+        name: replace(
+            changed(run, tasks=tasks), results=tuple(replace(r, task=HOSTILE) for r in run.results)
+        )
+        for name, run in runs.items()
+    }
+    found = compare(runs)
+    html = to_html(found)
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert "\x1b" not in html + to_text(found) + to_markdown(found)
+    for suffix in (".html", ".json", ".md", ".png", ".svg", ".txt"):
+        assert write(found, tmp_path / f"report{suffix}").stat().st_size > 500
+    assert json.loads((tmp_path / "report.json").read_text())["runs"]
+    ET.fromstring((tmp_path / "report.svg").read_text(encoding="utf-8"))
+
+
+def test_equal_comparisons_give_equal_pictures(small: Comparison) -> None:
+    assert to_svg(small) == to_svg(small)
+
+
+def test_the_picture_is_wide_enough_to_read(small: Comparison, tmp_path: Path) -> None:
+    png = write(small, tmp_path / "report.png").read_bytes()
+    width, height = struct.unpack(">II", png[16:24])
+    assert width >= 1600
+    assert height >= 900
+
+
+def test_pictures_change_no_setting_of_matplotlib(tmp_path: Path) -> None:
+    save(simulate("m", n=5), tmp_path / "m")
+    code = (
+        "import sys\nfrom laconic.report import report, to_png, to_svg\n"
+        "found = report([sys.argv[1]])\nassert 'matplotlib' not in sys.modules\n"
+        "import matplotlib\nbefore = matplotlib.rcParams.copy()\nto_png(found), to_svg(found)\n"
+        "assert matplotlib.rcParams.copy() == before\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code, str(tmp_path)], check=True)
+
+
+# -- labels ------------------------------------------------------------------------------------
+
+
+def test_fifteen_crowded_labels_do_not_overlap() -> None:
+    rng = np.random.default_rng(5)
+    points = [(float(x), float(y)) for x, y in rng.uniform((200, 150), (330, 240), (15, 2))]
+    frame = (50.0, 40.0, 600.0, 360.0)
+    boxes = place(points, [(85.0, 11.0)] * 15, [], frame)
+    for i, a in enumerate(boxes):
+        assert frame[0] <= a[0] < a[2] <= frame[2]
+        assert frame[1] <= a[1] < a[3] <= frame[3]
+        for b in boxes[:i]:
+            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+def test_labels_of_the_whole_picture_do_not_overlap(comparison: Comparison) -> None:
+    from matplotlib.text import Annotation, Text
+
+    from laconic.report.picture import draw
+
+    figure = draw(comparison)
+    figure.draw_without_rendering()
+    notes = [child for child in figure.axes[0].get_children() if isinstance(child, Annotation)]
+    assert len(notes) == 12
+    boxes = [Text.get_window_extent(note) for note in notes]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_one_label_stays_beside_its_point() -> None:
+    ((left, bottom, right, top),) = place([(100, 100)], [(40, 10)], [], (0, 0, 300, 300))
+    assert right - left == pytest.approx(40)
+    assert max(left - 100, 100 - right, bottom - 100, 100 - top) < 10
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+def test_a_report_writes_what_each_suffix_names(tmp_path: Path) -> None:
+    save(simulate("system2", length=900, n=20), tmp_path / "runs" / "system2")
+    save(simulate("m", n=20), tmp_path / "runs" / "m")
+    target = tmp_path / "new" / "folder" / "report"
+    outputs = [target.with_suffix(s) for s in (".html", ".json", ".md", ".png", ".svg", ".txt")]
+    found = report([tmp_path / "runs"], margin=0.1, outputs=outputs)
+    assert found.margin == 0.1
+    assert sorted(target.parent.iterdir()) == sorted(outputs)
+    assert target.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert target.with_suffix(".svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_an_unknown_suffix_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"report\.pdf has no suffix.*\.html, \.json, \.md"):
+        report([tmp_path], outputs=[tmp_path / "report.pdf"])
+
+
+def test_a_place_that_cannot_be_written_is_named(small: Comparison, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        write(small, tmp_path / "file" / "report.json")

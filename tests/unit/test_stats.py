@@ -1,0 +1,432 @@
+"""Estimates, pairs and fronts against numbers by hand, naive formulas, simulation, real logs."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laconic.errors import RunError
+from laconic.run import Result
+from laconic.stats import Estimate, Pair, overall, pair, pareto, summarise, verdict
+from laconic.stats.intervals import (
+    Z,
+    average,
+    mean,
+    paired_difference,
+    relative_change,
+    share,
+    t_quantile,
+)
+
+if TYPE_CHECKING:
+    import random
+
+LOGS = Path(__file__).parents[2].parent / "shared" / "data" / "logs"
+needs_logs = pytest.mark.skipif(
+    not (LOGS / "expected.json").exists(), reason=f"real logs are not at {LOGS}"
+)
+
+
+def result(problem: str, length: int, correct: bool, **other: Any) -> Result:
+    plain = Result(
+        task="t",
+        id=problem,
+        repeat=0,
+        level=None,
+        problem=f"what is {problem}?",
+        gold="1",
+        text="",
+        length=length,
+        thinking_length=0,
+        thinks=False,
+        truncated=False,
+        answer="1",
+        outcome="correct" if correct else "wrong",
+        correct=correct,
+        reflections=0,
+    )
+    return replace(plain, **other)
+
+
+def close(estimate: Estimate, value: float, low: float, high: float, tolerance: float) -> bool:
+    found = (estimate.value, estimate.low, estimate.high)
+    return all(abs(a - b) <= tolerance for a, b in zip(found, (value, low, high), strict=True))
+
+
+def outcomes(right: int, wrong: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([1.0] * right + [0.0] * wrong)
+
+
+# -- intervals ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    # Newcombe (1998), table I, method 3, and the closed ends z^2 / (n + z^2)
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_one_response_per_problem_gives_the_published_wilson_intervals(
+    right: int, n: int, low: float, high: float
+) -> None:
+    assert close(share(outcomes(right, n - right), n), right / n, low, high, 5e-5)
+
+
+def test_repeats_that_always_agree_count_as_one_response() -> None:
+    once = share(outcomes(12, 28), 40)
+    again = share(outcomes(12, 28), 40 * 8)
+    assert again.value == once.value
+    assert again.high - again.low == pytest.approx(once.high - once.low, rel=0.05)
+
+
+def test_repeats_of_equally_hard_problems_count_up_to_every_response() -> None:
+    values = np.array([0.25, 0.5, 0.75, 0.5] * 10)
+    assert share(values, 40 * 4) == share(outcomes(80, 80), 160)
+
+
+def test_repeats_without_any_spread_count_as_the_number_of_problems() -> None:
+    assert share(np.ones(30), 240) == share(np.ones(30), 30)
+
+
+def test_a_mean_has_the_t_interval_of_its_problems() -> None:
+    # 10, 12, 14: mean 12, standard error 2 / sqrt(3), t(2) = 4.30265
+    half = 4.302653 * 2 / math.sqrt(3)
+    assert close(mean(np.array([10.0, 12.0, 14.0])), 12, 12 - half, 12 + half, 1e-5)
+
+
+def test_a_mean_of_one_problem_claims_nothing() -> None:
+    assert mean(np.array([10.0])) == Estimate(10.0, 0.0, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "expected", "tolerance"),
+    [
+        (1, 12.70620, 1e-5),
+        (2, 4.30265, 1e-5),
+        (3, 3.18245, 4e-3),
+        (5, 2.57058, 3e-4),
+        (10, 2.22814, 1e-5),
+        (29, 2.04523, 1e-5),
+        (499, 1.96473, 1e-5),
+    ],
+)
+def test_the_t_quantile_agrees_with_the_tables(
+    freedom: int, expected: float, tolerance: float
+) -> None:
+    assert t_quantile(freedom) == pytest.approx(expected, abs=tolerance)
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), [(1, 4, 20), (0, 0, 30), (9, 0, 9), (3, 3, 500)])
+def test_one_repeat_gives_bonett_and_price(gained: int, lost: int, n: int) -> None:
+    p, q = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    half = Z * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    found = paired_difference(
+        np.array([1.0] * gained + [-1.0] * lost + [0.0] * (n - gained - lost))
+    )
+    ends = max(p - q - half, -1), min(p - q + half, 1)
+    assert close(found, (gained - lost) / n, *ends, 1e-12)
+
+
+def test_a_difference_that_never_shows_still_has_a_width() -> None:
+    found = paired_difference(np.zeros(100))
+    assert found.value == 0
+    assert found.high == -found.low == pytest.approx(Z * math.sqrt(2 / 102) / math.sqrt(102))
+
+
+def test_repeats_make_the_imagined_pairs_weigh_less() -> None:
+    values = np.array([0.25, -0.25, 0.0, 0.5, 0.0] * 6)
+    one, eight = paired_difference(values), paired_difference(values, 8)
+    assert eight.high - eight.low < one.high - one.low
+    wald = Z * float(np.std(values)) / math.sqrt(30)
+    assert (eight.high - eight.low) / 2 == pytest.approx(wald, rel=0.15)
+
+
+def test_a_change_of_length_has_the_linearised_interval() -> None:
+    ours, theirs = np.array([50.0, 80.0, 110.0, 160.0]), np.array([100.0, 200.0, 200.0, 300.0])
+    # ratio 400 / 800; residuals 0, -20, 10, 10; their deviation sqrt(600 / 3); t(3) = 3.18245
+    half = 3.18245 * math.sqrt(200 / 4) / 200
+    assert close(relative_change(ours, theirs), -0.5, -0.5 - half, -0.5 + half, 2e-4)
+
+
+def test_a_change_from_nothing_is_not_a_number_anyone_should_believe() -> None:
+    assert relative_change(np.zeros(3), np.zeros(3)) == Estimate(0.0, -1.0, math.inf)
+    assert relative_change(np.ones(3), np.zeros(3)) == Estimate(math.inf, -1.0, math.inf)
+
+
+def test_an_average_of_equal_estimates_is_narrower_by_the_root_of_their_number() -> None:
+    found = average([Estimate(1.0, 0.8, 1.4)] * 4)
+    assert close(found, 1.0, 0.9, 1.2, 1e-12)
+
+
+unit = st.floats(-1, 1, allow_nan=False)
+
+
+@given(st.lists(unit, min_size=1, max_size=40), st.integers(1, 16))
+def test_every_paired_interval_contains_its_value(values: list[float], repeats: int) -> None:
+    found = paired_difference(np.array(values), repeats)
+    assert -1 <= found.low <= found.value <= found.high <= 1
+    n, added = len(values), 2 / repeats  # by the formula alone, not by any clamp
+    centre = sum(values) / (n + added)
+    spread = (sum(v * v for v in values) + added) / (n + added) - centre**2
+    assert abs(found.value - centre) <= Z * math.sqrt(spread / (n + added)) + 1e-12
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40))
+def test_every_share_contains_its_value_and_stays_a_share(right: list[int]) -> None:
+    found = share(np.array(right) / 4, 4 * len(right))
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 10**6)), min_size=1, max_size=40))
+def test_every_change_contains_its_value(lengths: list[tuple[int, int]]) -> None:
+    ours, theirs = np.array(lengths, dtype=np.float64).T
+    found = relative_change(ours, theirs)
+    assert -1 <= found.low <= found.value <= found.high
+
+
+@given(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0, 0.9), st.floats(0, 0.9))
+def test_a_wider_margin_never_makes_a_verdict_harsher(
+    value: float, below: float, above: float, margin: float, other: float
+) -> None:
+    estimate, ranks = Estimate(value, value - below, value + above), ("no", "unclear", "yes")
+    strict, lenient = sorted((margin, other))
+    assert ranks.index(verdict(estimate, strict)) <= ranks.index(verdict(estimate, lenient))
+
+
+@pytest.mark.parametrize(("problems", "repeats"), [(30, 8), (40, 1), (200, 1)])
+def test_intervals_cover_the_truth_about_as_often_as_they_say(problems: int, repeats: int) -> None:
+    rng = np.random.default_rng(7)
+    accuracy, difference, change = 0, 0, 0
+    rounds = 400
+    for _ in range(rounds):
+        ease = rng.beta(2, 1, problems)
+        first = rng.binomial(repeats, ease) / repeats
+        second = rng.binomial(repeats, 0.9 * ease) / repeats
+        long = rng.lognormal(6, 0.5, problems)
+        short = 0.5 * long * rng.lognormal(0, 0.3, problems) / math.exp(0.045)
+        e = share(first, problems * repeats)
+        accuracy += e.low <= 2 / 3 <= e.high
+        e = paired_difference(second - first, repeats)
+        difference += e.low <= -0.1 * 2 / 3 <= e.high
+        e = relative_change(short, long)
+        change += e.low <= -0.5 <= e.high
+    for hits in (accuracy, difference, change):
+        assert 0.92 <= hits / rounds <= 1.0  # 95 % less three errors of 400 rounds
+
+
+# -- summaries ---------------------------------------------------------------------------------
+
+
+def test_a_summary_counts_what_happened() -> None:
+    rows = [
+        result("a", 100, True, level=1, thinks=True, thinking_length=60, reflections=3),
+        result("b", 300, False, level=2, truncated=True, outcome="truncated_no_answer"),
+        result("c", 200, True, level=1, reflections=1),
+        result("d", 200, False, level=2, thinks=True, thinking_length=20),
+    ]
+    found = summarise(rows)
+    assert (found.n, found.problems) == (4, 4)
+    assert (found.accuracy.value, found.length.value) == (0.5, 200.0)
+    assert (found.truncated, found.thinking, found.reflective) == (0.25, 0.5, 0.5)
+    assert (found.reflections, found.thinking_length) == (1.0, 20.0)
+    assert {k: v for k, v in found.outcomes.items() if v} == {
+        "correct": 2,
+        "wrong": 1,
+        "truncated_no_answer": 1,
+    }
+    assert found.outcomes["grader_timeout"] == 0
+    assert [(k, v.n, v.accuracy.value, v.length.value) for k, v in found.by_level.items()] == [
+        (1, 2, 1.0, 150.0),
+        (2, 2, 0.0, 250.0),
+    ]
+
+
+def test_a_summary_of_a_task_without_levels_has_none() -> None:
+    assert summarise([result("a", 1, True)]).by_level == {}
+
+
+def test_a_problem_with_more_repeats_weighs_no_more() -> None:
+    rows = [result("a", 100, True, repeat=i) for i in range(3)] + [result("b", 200, False)]
+    found = summarise(rows)
+    assert (found.n, found.problems) == (4, 2)
+    assert (found.accuracy.value, found.length.value) == (0.5, 150.0)
+
+
+def test_nothing_cannot_be_summed_up() -> None:
+    with pytest.raises(RunError, match="no results"):
+        summarise([])
+
+
+rows_of_results = st.lists(
+    st.tuples(st.integers(0, 9), st.integers(0, 2), st.integers(1, 5000), st.booleans()),
+    min_size=1,
+    max_size=30,
+    unique_by=lambda row: row[:2],
+)
+
+
+@settings(max_examples=50)
+@given(rows_of_results, st.randoms(use_true_random=False))
+def test_the_order_of_results_does_not_matter(
+    rows: list[tuple[int, int, int, bool]], chance: random.Random
+) -> None:
+    made = [result(str(p), n, ok, repeat=r, level=p % 3) for p, r, n, ok in rows]
+    mixed = chance.sample(made, len(made))
+    assert summarise(mixed) == summarise(made)
+    against = [result(str(p), 100, p % 2 == 0) for p in range(10)]
+    assert compare(mixed, against) == compare(made, against)
+
+
+# -- pairs -------------------------------------------------------------------------------------
+
+
+def compare(rows: list[Result], against: list[Result], margin: float = 0.02) -> Pair:
+    return pair(rows, against, name="new", against="old", margin=margin)
+
+
+def test_a_pair_rests_on_the_problems_that_both_answered() -> None:
+    new = [result("a", 50, True), result("b", 50, False), result("new only", 9999, True)]
+    old = [result("a", 100, True), result("b", 300, True), result("old only", 9999, False)]
+    found = compare(new, old)
+    assert (found.task, found.n, found.unmatched) == ("t", 2, 2)
+    assert found.accuracy_diff.value == -0.5
+    assert (found.length, found.baseline_length, found.length_change.value) == (50, 200, -0.75)
+
+
+def test_a_problem_of_the_same_name_with_another_gold_is_another_problem() -> None:
+    found = compare(
+        [result("a", 50, True), result("b", 50, True, gold="2")],
+        [result("a", 100, True), result("b", 100, True, gold="3")],
+    )
+    assert (found.n, found.unmatched) == (1, 1)
+
+
+def test_a_pair_with_nothing_in_common_says_what_to_do() -> None:
+    with pytest.raises(RunError, match=r"share no problem of t.*Evaluate both"):
+        compare([result("a", 1, True)], [result("b", 1, True)])
+
+
+def test_a_pair_is_of_one_task() -> None:
+    with pytest.raises(RunError, match="one task, got t, u"):
+        compare([result("a", 1, True)], [result("a", 1, True, task="u")])
+
+
+def test_the_verdict_follows_the_whole_interval() -> None:
+    same = [result(str(i), 10, i % 4 > 0) for i in range(400)]
+    worse = [replace(r, correct=r.correct and int(r.id) % 3 > 0) for r in same]
+    slightly = [replace(r, correct=r.correct and int(r.id) > 3) for r in same]
+    assert compare(same, same).not_worse.verdict == "yes"
+    assert compare(worse, same).not_worse.verdict == "no"
+    assert compare(slightly, same, margin=0.012).not_worse.verdict == "unclear"
+    assert compare(slightly, same, margin=0.05).not_worse.verdict == "yes"
+
+
+def test_the_three_averages_of_a_change_of_length_are_told_apart() -> None:
+    def on(task: str, lengths: list[tuple[int, int]]) -> Pair:
+        new = [result(str(i), a, True, task=task) for i, (a, _) in enumerate(lengths)]
+        old = [result(str(i), b, True, task=task) for i, (_, b) in enumerate(lengths)]
+        return compare(new, old)
+
+    found = overall([on("short", [(50, 100)] * 3), on("long", [(900, 1000)])])
+    assert found.tasks == ("short", "long")
+    assert found.length_change.value == pytest.approx((-0.5 - 0.1) / 2)
+    assert found.ratio_of_means == pytest.approx(950 / 1100 - 1)
+    assert found.pooled == pytest.approx(1050 / 1300 - 1)
+
+
+# -- fronts ------------------------------------------------------------------------------------
+
+
+def test_the_front_holds_what_none_beats_in_both_shortest_first() -> None:
+    points = {
+        "system2": (0.9, 1000.0),
+        "beaten": (0.7, 600.0),
+        "system1": (0.6, 100.0),
+        "merge": (0.8, 500.0),
+    }
+    assert pareto(points) == ("system1", "merge", "system2")
+
+
+def test_ties_stay_on_the_front_but_half_ties_do_not() -> None:
+    points = {"b": (0.8, 500.0), "a": (0.8, 500.0), "longer": (0.8, 501.0), "worse": (0.7, 500.0)}
+    assert pareto(points) == ("a", "b")
+    assert pareto({}) == ()
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12))
+def test_the_front_is_what_pairwise_comparison_finds(places: list[tuple[int, int]]) -> None:
+    points = {str(i): (float(a), float(n)) for i, (a, n) in enumerate(places)}
+
+    def beaten(name: str) -> bool:
+        a, n = points[name]
+        return any(x >= a and y <= n and (x, y) != (a, n) for x, y in points.values())
+
+    assert set(pareto(points)) == {name for name in points if not beaten(name)}
+
+
+# -- real logs ---------------------------------------------------------------------------------
+
+
+def logged(run: str, dataset: str) -> list[Result]:
+    with gzip.open(LOGS / f"{run}__{dataset}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    return [
+        result(
+            str(row["problem_id"]),
+            row["tokens_qwen"],
+            bool(row["logged_correct"]),
+            task=dataset,
+            repeat=row["sample"],
+            truncated=row["tokens_qwen"] >= row["max_tokens"] - 8,
+        )
+        for row in rows
+    ]
+
+
+@needs_logs
+@pytest.mark.parametrize("dataset", ["aime24", "amc23"])
+def test_real_logs_give_the_reference_statistics(dataset: str) -> None:
+    reference = json.loads((LOGS / "expected.json").read_text(encoding="utf-8"))
+    runs = {name: logged(name, dataset) for name in reference["table"][dataset]}
+    for name, row in reference["table"][dataset].items():
+        found = summarise(runs[name])
+        assert (found.n, found.problems) == (row["n"], row["problems"])
+        assert found.truncated == pytest.approx(row["truncation_rate"], abs=1e-6)
+        assert found.accuracy.value == pytest.approx(row["logged_accuracy"], abs=1e-6)
+        assert found.length.value == pytest.approx(row["tokens"]["mean"], abs=1e-4)
+        error = (found.length.high - found.length.value) / t_quantile(found.problems - 1)
+        assert error == pytest.approx(row["tokens"]["se_clustered"], abs=1e-3)
+        width = (found.accuracy.high - found.accuracy.low) / 2 / t_quantile(found.problems - 1)
+        assert width == pytest.approx(row["se_clustered"], rel=0.1)
+    for names, row in reference["paired"][dataset].items():
+        left, right = names.split(" - ")
+        found_pair = compare(runs[left], runs[right])
+        assert found_pair.n == row["problems"]
+        assert found_pair.length - found_pair.baseline_length == pytest.approx(
+            row["d_tokens"], abs=1e-3
+        )
+        table = reference["table"][dataset]
+        difference = table[left]["logged_accuracy"] - table[right]["logged_accuracy"]
+        assert found_pair.accuracy_diff.value == pytest.approx(difference, abs=1e-5)
+
+
+@needs_logs
+def test_real_tables_give_the_reference_fronts() -> None:
+    reference = json.loads((LOGS / "expected.json").read_text(encoding="utf-8"))
+    for dataset, front in reference["pareto"].items():
+        table = reference["table"][dataset]
+        points = {name: (row["accuracy"], row["tokens"]["mean"]) for name, row in table.items()}
+        assert set(pareto(points)) == set(front)
