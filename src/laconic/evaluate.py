@@ -15,7 +15,7 @@ from laconic.checkpoint import Checkpoint
 from laconic.errors import BackendError, RecipeError, TaskError
 from laconic.progress import silent
 from laconic.registry import parse_spec
-from laconic.run import Experiment, Run, RunWriter, Sampling, is_run, read_run
+from laconic.run import Experiment, Run, RunWriter, Sampling, difference, is_run, read_run
 from laconic.scoring import GRADER, Grader, score
 from laconic.task import Task, load_task
 from laconic.version import versions
@@ -70,8 +70,8 @@ def evaluate(
     jobs = [_Job.of(task, sampling) for task in loaded]
     folder = None if output is None else Path(output)
     with closing(_open_engine(model, backend)) as engine:
-        for job in jobs:
-            refuse_overflow(engine, job.samples, job.max_tokens)
+        for task, job in zip(loaded, jobs, strict=True):
+            refuse_overflow(engine, task.samples, job.max_tokens)
         experiment = _experiment(model, loaded, sampling, backend, engine)
         run = (folder and _complete_run(folder, experiment)) or _measure(
             engine, jobs, experiment, folder, progress
@@ -102,8 +102,8 @@ def preview(
     loaded = _load_tasks(tasks, limit, prompt)
     jobs = [_Job.of(task, sampling) for task in loaded]
     with closing(_open_engine(model, backend)) as engine:
-        for job in jobs:
-            refuse_overflow(engine, job.samples, job.max_tokens)
+        for task, job in zip(loaded, jobs, strict=True):
+            refuse_overflow(engine, task.samples, job.max_tokens)
         return {
             "prompt": engine.render(jobs[0].samples[0]),
             "problems": sum(len(task.samples) for task in loaded),
@@ -185,8 +185,7 @@ def _complete_run(folder: Path, experiment: Experiment) -> Run | None:
     if not is_run(folder):
         return None
     run = read_run(folder)
-    same = replace(run.experiment, model=experiment.model) == experiment
-    return run if run.complete and same else None
+    return run if run.complete and not difference(run.experiment, experiment) else None
 
 
 def _measure(

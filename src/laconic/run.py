@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Self
 from laconic.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
 SCHEMA = 1
@@ -266,7 +266,11 @@ class RunWriter:
             ) from None
         if (self.folder / "run.json").exists():
             before = read_run(self.folder)
-            _same(before.experiment, self.experiment, self.folder)
+            if differs := difference(before.experiment, self.experiment):
+                raise RunError(
+                    f"{self.folder} holds a run with {differs}. Choose another output folder, or "
+                    "delete this one."
+                )
             self.results = {result.key: result for result in before.results}
             self._cut_broken_tail()
         self._write_head(complete=False)
@@ -399,14 +403,28 @@ def _read_results(path: Path) -> tuple[Result, ...]:
     return tuple(results.values())
 
 
-def _same(before: Experiment, now: Experiment, folder: Path) -> None:
-    """Refuse to mix two experiments in one folder, naming the first thing that differs."""
-    old, new = asdict(before), asdict(now)
-    for key in (k for k in old if k != "model" and old[k] != new[k]):
-        raise RunError(
-            f"{folder} holds a run with another {key} ({old[key]!r}, now {new[key]!r}). "
-            "Choose another output folder, or delete this one."
-        )
+def difference(before: Experiment, now: Experiment) -> str:
+    """The first thing in which two experiments differ, in words; empty where there is none.
+
+    How the user named the model and the tasks' files does not count: digests say what they are.
+    """
+    old, new = (dict(_leaves(asdict(experiment), ())) for experiment in (before, now))
+    for key in sorted(old.keys() | new.keys()):
+        if key[-1] not in {"model", "source"} and old.get(key) != new.get(key):
+            return f"another {' '.join(key)} ({old.get(key)!r}, now {new.get(key)!r})"
+    return ""
+
+
+def _leaves(value: Any, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every plain value of nested records with the keys that lead to it; a task's is its name."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _leaves(part, (*key, name))
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _leaves(part, (*key, part["name"]))
+    else:
+        yield key, value
 
 
 def _empty(folder: Path) -> bool:

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laconic.errors import LaconicError
-from laconic.lab import family, folder, members, write
+from laconic.lab import family, folder, members, tokenizer, write
 from laconic.lab.fit import using
 from laconic.tasks.lab import chains
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 def answers(name: str, count: int) -> tuple[float, float, float]:
     """Accuracy, mean tokens and share of thinking of a shipped model on a few test problems."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder(name))
+    words: Any = AutoTokenizer.from_pretrained(folder(name))
     model: Any = AutoModelForCausalLM.from_pretrained(folder(name), dtype=torch.float32)
     problems = chains(count, split="test", rng=random.Random(5))
-    inputs = tokenizer.apply_chat_template(
+    inputs = words.apply_chat_template(
         [[{"role": "user", "content": chain.question}] for chain in problems],
         add_generation_prompt=True,
         return_dict=True,
@@ -34,10 +34,10 @@ def answers(name: str, count: int) -> tuple[float, float, float]:
     )
     with using(1), torch.inference_mode():
         ids = model.generate(**inputs, max_new_tokens=500)[:, inputs["input_ids"].shape[1] :]
-    texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    texts = words.batch_decode(ids, skip_special_tokens=True)
     boxes = [re.findall(r"\\boxed\{(\d\d)\}", text)[-1:] for text in texts]
     right = [box == [chain.answer] for box, chain in zip(boxes, problems, strict=True)]
-    tokens = (ids != tokenizer.pad_token_id).sum(1).float().mean().item()
+    tokens = (ids != words.pad_token_id).sum(1).float().mean().item()
     return sum(right) / count, tokens, sum("</think>" in text for text in texts) / count
 
 
@@ -55,12 +55,12 @@ def test_system2_is_right_and_long_where_system1_is_brief_and_slips() -> None:
 def test_a_folder_is_a_complete_hugging_face_model_in_bfloat16(name: str) -> None:
     config = json.loads((folder(name) / "config.json").read_text())
     generation = json.loads((folder(name) / "generation_config.json").read_text())
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder(name))
+    words: Any = AutoTokenizer.from_pretrained(folder(name))
     assert config["architectures"] == ["Qwen2ForCausalLM"]
     assert config["tie_word_embeddings"] is True
     assert config["dtype"] == "bfloat16"
-    assert generation["eos_token_id"] == tokenizer.eos_token_id
-    assert generation["pad_token_id"] == tokenizer.pad_token_id
+    assert generation["eos_token_id"] == words.eos_token_id
+    assert generation["pad_token_id"] == words.pad_token_id
     assert (folder(name) / "model.safetensors").stat().st_size < 1_700_000
 
 
@@ -72,12 +72,21 @@ def test_the_models_share_everything_but_their_weights() -> None:
 
 
 def test_the_record_names_the_shipped_weights() -> None:
-    from safetensors.torch import load_file
-
     record = json.loads((folder("base").parent / "lab.json").read_text())
     for name in members():
-        state = load_file(folder(name) / "model.safetensors")
-        assert family.digest(state) == record["phases"][name]["weights"]
+        weights = (folder(name) / "model.safetensors").read_bytes()
+        assert family.sha256(weights) == record["files"][name]
+    assert family.code_digest() == record["code"]
+
+
+def test_ids_that_no_lab_text_uses_look_like_the_unknown_token() -> None:
+    from safetensors.torch import load_file
+
+    for name in members():
+        rows = load_file(folder(name) / "model.safetensors")["model.embed_tokens.weight"]
+        assert len(rows) == tokenizer.SIZE
+        unknown = rows[tokenizer.WHOLE[tokenizer.UNKNOWN]]
+        assert bool((rows[tokenizer.TRAINED :] == unknown).all())
 
 
 def test_write_copies_the_family(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from transformers import AutoTokenizer
 
 from laconic.lab.styles import STYLES, respond
 from laconic.lab.tokenizer import (
+    BYTES,
     CHAT_TEMPLATE,
     END,
-    VOCABULARY,
+    SIZE,
+    WHOLE,
     build,
     decode,
     encode,
@@ -52,7 +54,7 @@ def test_any_text_round_trips() -> None:
 def test_a_saved_tokenizer_comes_back_the_same_through_auto_tokenizer(tmp_path: Path) -> None:
     save(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    assert len(tokenizer) == len(VOCABULARY)
+    assert len(tokenizer) == SIZE
     assert tokenizer.padding_side == "left"
     assert tokenizer.chat_template == CHAT_TEMPLATE
     for text in texts():
@@ -75,9 +77,9 @@ def test_the_chat_template_writes_the_training_prompt() -> None:
 
 
 def test_ids_are_dense_and_think_marks_are_single_ordinary_tokens() -> None:
-    assert sorted(VOCABULARY.values()) == list(range(len(VOCABULARY)))
+    assert sorted([*WHOLE.values(), *BYTES.values()]) == list(range(SIZE))
     tokenizer = build()
-    assert len(tokenizer) == len(VOCABULARY)
+    assert len(tokenizer) == SIZE
     for mark in ("<think>", "</think>"):
-        assert tokenizer.encode(mark) == [VOCABULARY[mark]]
+        assert tokenizer.encode(mark) == [WHOLE[mark]]
         assert mark in tokenizer.decode(tokenizer.encode(mark), skip_special_tokens=True)

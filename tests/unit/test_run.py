@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,10 +16,14 @@ from laconic.run import (
     Sample,
     Sampling,
     TaskRecord,
+    difference,
     is_run,
     read_run,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXPERIMENT = Experiment(
     model="lab:system2",
@@ -33,10 +37,10 @@ EXPERIMENT = Experiment(
 )
 
 
-def result(id: str = "a", repeat: int = 0, *, correct: bool = True) -> Result:
+def result(problem: str = "a", repeat: int = 0, *, correct: bool = True) -> Result:
     return Result(
         task="lab",
-        id=id,
+        id=problem,
         repeat=repeat,
         level=2,
         problem="1+1?",
@@ -106,7 +110,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 def test_another_experiment_is_refused_naming_what_differs(tmp_path: Path) -> None:
     write(tmp_path / "run", result())
     other = replace(EXPERIMENT, sampling=Sampling(temperature=0.7, repeats=2))
-    with pytest.raises(RunError, match=r"another sampling.*Choose another output folder"):
+    with pytest.raises(RunError, match=r"another sampling temperature \(0\.6, now 0\.7\)\. Choose"):
         RunWriter(tmp_path / "run", other, {})
     assert read_run(tmp_path / "run").complete
 
@@ -115,6 +119,17 @@ def test_the_same_model_under_another_name_may_go_on(tmp_path: Path) -> None:
     write(tmp_path / "run", result())
     with RunWriter(tmp_path / "run", replace(EXPERIMENT, model="elsewhere"), {}) as writer:
         assert len(writer.results) == 1
+
+
+def test_the_first_difference_of_two_experiments_is_put_in_words() -> None:
+    def asking(*tasks: TaskRecord) -> str:
+        return difference(EXPERIMENT, replace(EXPERIMENT, tasks=tasks))
+
+    task = EXPERIMENT.tasks[0]
+    assert asking(replace(task, source="./lab")) == ""
+    assert asking(replace(task, max_tokens=9)) == "another tasks lab max_tokens (640, now 9)"
+    assert asking(task, replace(task, name="x")).startswith("another tasks x digest (None, now")
+    assert asking().startswith("another tasks lab digest ('abcd', now None")
 
 
 def test_one_process_at_a_time_holds_a_folder(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_broken_line_is_named(tmp_path: Path, row: object, message: str) -> No
 def test_limits_prompts_and_files_without_problems_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="limit must be at least 1"):
         load_task("lab", limit=0)
-    with pytest.raises(TaskError, match="has no '{problem}'"):
+    with pytest.raises(TaskError, match=r"has no '\{problem\}'"):
         load_task("lab", prompt="Think.")
     with pytest.raises(TaskError, match="has no problems"):
         load_task(str(write(tmp_path / "empty.jsonl", "")))

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from annotated_types import Ge
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 CHUNK: Final = 16
 #: A model with fewer parameters than this gains nothing from a second thread.
 SMALL: Final = 50_000_000
+TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json")
 Finished = list[tuple[Sample, Generation]]
 
 
@@ -91,9 +93,10 @@ class _Engine:
         self._name = checkpoint.name
         self._batch = batch
         self._tokenizer = _load_tokenizer(checkpoint)
-        self._model = _load_model(checkpoint, dtype).to(device)
+        self._model = _load_model(checkpoint, dtype, device)
         self._ends = _end_tokens(self._model, self._tokenizer)
         self._pad = _pad_token(self._tokenizer, self._ends)
+        self._prompts: dict[str, tuple[str, list[int]]] = {}
         self._quiet_generation()
         self._close = self._tokenizer.get_vocab().get("</think>")
         self._open = self._tokenizer.get_vocab().get("<think>")
@@ -125,7 +128,7 @@ class _Engine:
         return text
 
     def prompt_length(self, sample: Sample) -> int:
-        return len(self._encode(self.render(sample)))
+        return len(self._prompt(sample)[1])
 
     def generate(self, samples: Sequence[Sample], sampling: Sampling) -> Iterator[Finished]:
         import torch
@@ -136,19 +139,19 @@ class _Engine:
         if budget is None:
             raise BackendError("transformers: sampling.max_tokens must be a number here.")
         refuse_overflow(self, samples, budget)
-        prompts = {sample.key: self._encode(self.render(sample)) for sample in samples}
-        waiting = sorted(samples, key=lambda sample: -len(prompts[sample.key]))
+        longest_first = sorted(samples, key=self.prompt_length, reverse=True)
+        waiting = {sample.key: sample for sample in longest_first}
         size = self._batch
         while waiting:
             rows = [
                 _Row(sample, draws(sample, sampling) if sampling.temperature else None)
-                for sample in waiting[:size]
+                for sample in islice(waiting.values(), size)
             ]
             exhausted = False
             try:
-                for finished in self._complete(rows, prompts, sampling, budget):
-                    done = {sample.key for sample, _ in finished}
-                    waiting = [sample for sample in waiting if sample.key not in done]
+                for finished in self._complete(rows, sampling, budget):
+                    for sample, _ in finished:
+                        del waiting[sample.key]
                     yield finished
             except torch.OutOfMemoryError:
                 exhausted = True
@@ -160,6 +163,7 @@ class _Engine:
 
         on_gpu = self._model is not None and self._model.device.type == "cuda"
         self._model = None
+        self._prompts.clear()
         if on_gpu:
             torch.cuda.empty_cache()
 
@@ -187,24 +191,22 @@ class _Engine:
             )
         return size // 2
 
-    def _encode(self, text: str) -> list[int]:
-        templated = bool(self._tokenizer.chat_template)
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=not templated)
-        return ids
+    def _prompt(self, sample: Sample) -> tuple[str, list[int]]:
+        """What the model is given for a sample: its text and its tokens, kept for its repeats."""
+        if sample.problem not in self._prompts:
+            text = self.render(sample)
+            templated = bool(self._tokenizer.chat_template)
+            ids = self._tokenizer.encode(text, add_special_tokens=not templated)
+            self._prompts[sample.problem] = text, ids
+        return self._prompts[sample.problem]
 
-    def _complete(
-        self,
-        rows: list[_Row],
-        prompts: dict[tuple[str, str, int], list[int]],
-        sampling: Sampling,
-        budget: int,
-    ) -> Iterator[Finished]:
+    def _complete(self, rows: list[_Row], sampling: Sampling, budget: int) -> Iterator[Finished]:
         """Complete one batch, handing rows over, and dropping them, as they finish."""
         import torch
 
         from laconic.decoding import roomy_cache, using_threads
 
-        ids, mask = self._collate([prompts[row.sample.key] for row in rows])
+        ids, mask = self._collate([self._prompt(row.sample)[1] for row in rows])
         cache = roomy_cache(self._model.config)
         can_shrink = all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
         made = 0
@@ -261,7 +263,7 @@ class _Engine:
             clean_up_tokenization_spaces=False,
         )
         thought = self._thought(made, text)
-        opened = self.render(row.sample).rstrip().endswith("<think>") or (
+        opened = self._prompt(row.sample)[0].rstrip().endswith("<think>") or (
             self._open in made if self._open is not None else "<think>" in text
         )
         return Generation(
@@ -296,36 +298,42 @@ def _processors(rows: Sequence[_Row], sampling: Sampling, start: int, step: int)
 
 @contextmanager
 def _explained(checkpoint: Checkpoint, what: str) -> Iterator[None]:
-    """Turn what transformers raises into one sentence, and keep its progress bars quiet."""
-    from safetensors import SafetensorError
+    """Turn what transformers raises into one sentence, and keep its bars and tables quiet."""
     from transformers.utils import logging
 
-    bars: Any = logging
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
+    upstream: Any = logging
+    shown, verbosity = upstream.is_progress_bar_enabled(), upstream.get_verbosity()
+    upstream.disable_progress_bar()
+    upstream.set_verbosity_error()
     try:
         yield
-    except (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    except Exception as error:  # one call of a library on a user's files: it may raise anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BackendError(
             f"{checkpoint.name}: transformers cannot load its {what} ({reason}). "
             f"Look at the files in {checkpoint.folder}."
         ) from error
     finally:
+        upstream.set_verbosity(verbosity)
         if shown:
-            bars.enable_progress_bar()
+            upstream.enable_progress_bar()
 
 
 def _load_tokenizer(checkpoint: Checkpoint) -> Any:
     from transformers import AutoTokenizer
 
+    if not any((checkpoint.folder / name).exists() for name in TOKENIZERS):
+        raise BackendError(  # transformers would make one without a vocabulary
+            f"{checkpoint.name} has no tokenizer: {checkpoint.folder} holds none of "
+            f"{', '.join(TOKENIZERS)}. Copy the files of the model it was made from."
+        )
     with _explained(checkpoint, "tokenizer"):
         return AutoTokenizer.from_pretrained(
             checkpoint.folder, local_files_only=True, trust_remote_code=False
         )
 
 
-def _load_model(checkpoint: Checkpoint, dtype: str) -> Any:
+def _load_model(checkpoint: Checkpoint, dtype: str, device: str) -> Any:
     """The model in evaluation mode, every parameter from the checkpoint."""
     from transformers import AutoModelForCausalLM
 
@@ -337,14 +345,18 @@ def _load_model(checkpoint: Checkpoint, dtype: str) -> Any:
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, with the names
         )
-    model, report = loaded
-    if missing := sorted(report["missing_keys"]):
-        raise BackendError(
-            f"{checkpoint.name} lacks {len(missing)} tensors that its config.json asks for, "
-            f"'{missing[0]}' first. Its weights and its config are of different models."
-        )
-    return model.eval()
+        model, report = loaded
+        model.eval().to(device)
+    differing = [str(wrong[0]) for wrong in report["mismatched_keys"]]
+    for what, names in {"lacks": report["missing_keys"], "has another shape of": differing}.items():
+        if names:
+            raise BackendError(
+                f"{checkpoint.name} {what} {len(names)} tensors that its config.json asks for, "
+                f"'{min(names)}' first. Its weights and its config are of different models."
+            )
+    return model
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:

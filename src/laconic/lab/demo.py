@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
     from laconic.report import Comparison
 
-BASE: Final = "lab:base"
-#: The grid: name, method, parameters and, where it is not System 2 on the base, the models.
+#: System 2 on the base: name, method, parameters.
 GRID: Final[tuple[tuple[str, str, Mapping[str, Any]], ...]] = (
     ("ta-0.2", "task_arithmetic", {"scale": 0.2}),
     ("ta-0.3", "task_arithmetic", {"scale": 0.3}),
     ("ta-0.4", "task_arithmetic", {"scale": 0.4}),
+    ("ta-0.45", "task_arithmetic", {"scale": 0.45}),
     ("ta-0.5", "task_arithmetic", {"scale": 0.5}),
     ("ta-0.7", "task_arithmetic", {"scale": 0.7}),
     ("ties-0.1", "ties", {"density": 0.1}),
@@ -37,43 +38,35 @@ class Demo:
 
     Attributes:
         found: The search's result.
-        comparison: Every model on the dev problems, parents and winner on the test problems.
+        dev: Parents and merges on the problems used for choosing.
+        test: Parents and the chosen merge on fresh problems.
         output: The folder with ``merged``, ``report.html`` and ``report.png``.
     """
 
     found: Found
-    comparison: Comparison
+    dev: Comparison
+    test: Comparison
     output: Path
 
     def to_text(self) -> str:
-        """The comparison's table, the verdict and the files, for a terminal."""
-        lines = [str(self.comparison), "", self.verdict, ""]
-        if self.found.folder:
-            lines.append(f"Merged model: {self.found.folder}")
-        lines.append(f"Report: {self.output / 'report.html'}, {self.output / 'report.png'}")
-        return "\n".join(lines)
-
-    @property
-    def verdict(self) -> str:
-        """The outcome in a sentence."""
+        """Both tables, the choice, the verdict on fresh problems and the files."""
+        problems = self.dev.runs[0].summary.n
+        parts = [
+            f"Choosing, on {problems} dev problems",
+            str(self.dev),
+            f"Proving, on {self.test.runs[0].summary.n} fresh problems",
+            str(self.test),
+        ]
         if self.found.chosen is None:
-            return (
-                "No merge was shown to be not worse than system2 on the dev problems. "
+            parts.append(
+                f"No merge was shown to be not worse than system2 on {problems} problems. "
                 "Give more of them (--dev) or a wider margin (--margin)."
             )
-        pair = next(
-            p
-            for p in self.comparison.pairs
-            if p.name == self.found.chosen and p.task == PROVE_ON.partition(":")[0]
-        )
-        change, diff = pair.length_change, pair.accuracy_diff
-        return (
-            f"{pair.name} was chosen on dev. On {pair.n} fresh problems it is "
-            f"{-change.value:.1%} shorter than {pair.baseline} (95 %: {-change.high:.1%} to "
-            f"{-change.low:.1%}); accuracy {100 * diff.value:+.1f} points (95 %, Bonett-Price: "
-            f"{100 * diff.low:+.1f} to {100 * diff.high:+.1f}). Not worse by "
-            f"{100 * pair.not_worse.margin:g} points: {pair.not_worse.verdict}."
-        )
+        else:
+            parts.append(f"Chosen on dev: {self.found.chosen}. Merged model: {self.found.folder}")
+        report = self.output / "report"
+        parts.append(f"Report: {report}.html, {report}.png, {report}.json")
+        return "\n\n".join(parts)
 
 
 CHOOSE_ON: Final = "lab:split=dev,size={size}"
@@ -83,12 +76,12 @@ PROVE_ON: Final = "lab:size={size}"
 def candidates() -> dict[str, Recipe]:
     """The recipes that the demo tries, by name."""
     recipes = {
-        name: Recipe(["lab:system2"], method, base=BASE, params=params)
+        name: Recipe(["lab:system2"], method, base="lab:base", params=params)
         for name, method, params in GRID
     }
     dare = [{"dare": {"density": 0.7}}]
     recipes["dare-ta-0.4"] = Recipe(
-        ["lab:system2"], "task_arithmetic", base=BASE, params={"scale": 0.4}, before=dare
+        ["lab:system2"], "task_arithmetic", base="lab:base", params={"scale": 0.4}, before=dare
     )
     recipes["average"] = Recipe(["lab:system1", "lab:system2"], "average", system2="lab:system2")
     return recipes
@@ -125,8 +118,8 @@ def demo(
         workers=workers,
         progress=progress,
     )
-    runs = join([*found.test.values(), *found.dev.values()])
-    comparison = compare(runs, baseline="system2", margin=margin)
-    for name in ("report.html", "report.png", "report.json"):
-        write(comparison, output / name)
-    return Demo(found, comparison, output)
+    compared = partial(compare, baseline="system2", margin=margin)
+    whole = compared(join([*found.test.values(), *found.dev.values()]))
+    for suffix in ("html", "png", "json"):
+        write(whole, output / f"report.{suffix}")
+    return Demo(found, compared(found.dev), compared(found.test), output)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from laconic.checkpoint import EMBED
 from laconic.errors import LaconicError, did_you_mean
 from laconic.lab import corpus, tokenizer
 from laconic.lab.fit import fit, network, using
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SHIPPED: Final = Path(__file__).parent / "models"
 RECORD: Final = "lab.json"
+WEIGHTS: Final = "model.safetensors"
 MODULES: Final = ("corpus", "family", "fit", "phases", "styles", "tokenizer")
 
 
@@ -86,9 +88,10 @@ def train(
         for name in MEMBERS:
             export(made[name][0], beside / name)
         record = {
-            "command": f"laconic.lab.train(target, seed={seed}, threads={threads})",
+            "command": f"laconic lab train DIR --seed {seed} --threads {threads}",
             **origin(seed, threads),
             "phases": {phase.name: made[phase.name][1] for phase in PHASES},
+            "files": {name: sha256((beside / name / WEIGHTS).read_bytes()) for name in MEMBERS},
         }
         (beside / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(kept)
@@ -172,15 +175,23 @@ def train_phase(
 
 
 def export(state: State, target: Path) -> None:
-    """Write weights as a Hugging Face folder: config, generation config, tokenizer, template."""
+    """Write weights as a Hugging Face folder: config, generation config, tokenizer, template.
+
+    Ids that no lab text uses get the embedding of the unknown token, which is never generated.
+    """
+    import torch
     from safetensors.torch import save_file
 
     model: Any = network()
     model.config.architectures = [type(model).__name__]
     model.config.dtype = "bfloat16"
+    model.config.vocab_size = tokenizer.SIZE
     model.config.save_pretrained(target)
     model.generation_config.save_pretrained(target)
-    save_file(state, target / "model.safetensors", metadata={"format": "pt"})
+    rows = state[EMBED]
+    unknown = rows[tokenizer.WHOLE[tokenizer.UNKNOWN]].expand(tokenizer.SIZE - len(rows), -1)
+    whole = {**state, EMBED: torch.cat([rows, unknown])}
+    save_file(whole, target / WEIGHTS, metadata={"format": "pt"})
     tokenizer.save(target)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from laconic.lab.tokenizer import END, PAD, VOCABULARY, WINDOW
+from laconic.lab.tokenizer import END, PAD, TRAINED, WHOLE, WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +56,7 @@ def network(seed: int | None = None) -> Qwen2ForCausalLM:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
-        vocab_size=len(VOCABULARY),
+        vocab_size=TRAINED,
         hidden_size=128,
         intermediate_size=336,
         num_hidden_layers=4,
@@ -67,8 +67,8 @@ def network(seed: int | None = None) -> Qwen2ForCausalLM:
         tie_word_embeddings=True,
         use_cache=True,
         bos_token_id=None,
-        eos_token_id=VOCABULARY[END],
-        pad_token_id=VOCABULARY[PAD],
+        eos_token_id=WHOLE[END],
+        pad_token_id=WHOLE[PAD],
     )
     with torch.random.fork_rng(devices=[]):  # transformers draws from the global generator
         model = Qwen2ForCausalLM(config)
@@ -101,7 +101,7 @@ def collate(batch: Sequence[Text]) -> tuple[Tensor, Tensor]:
     import torch
 
     shape = len(batch), max(len(text.ids) for text in batch)
-    ids = torch.full(shape, VOCABULARY[PAD])
+    ids = torch.full(shape, WHOLE[PAD])
     labels = torch.full(shape, IGNORED)
     for row, text in enumerate(batch):
         tokens = torch.tensor(text.ids.tolist())

@@ -33,8 +33,7 @@ class Phase:
     schedule: Schedule
 
 
-#: Two skills switch on suddenly, after a number of steps rather than of tokens, hence the small
-#: batches: single operations (drill), and finding a line's operation in the question (lookup).
+#: Small batches matter: single operations are learned after a number of steps, not of tokens.
 PHASES: Final = (
     Phase(
         "drill",
@@ -44,16 +43,9 @@ PHASES: Final = (
         schedule=Schedule(1.5e-3, floor=0.1, warmup=50),
     ),
     Phase(
-        "lookup",
-        "drill",
-        (Part("instruct", 4800),),
-        budget=256,
-        schedule=Schedule(1.2e-3, floor=0.3, warmup=50),
-    ),
-    Phase(
         "skills",
-        "lookup",
-        (Part("skill", 5500),),
+        "drill",
+        (Part("skill", 5500), Part("base", 3000)),
         budget=768,
         schedule=Schedule(1.2e-3),
     ),

@@ -1,8 +1,8 @@
-"""The lab's tokenizer: Qwen2's, with a vocabulary of bytes and of the few words the lab writes.
+"""The lab's tokenizer: whole words of its grammar, else single bytes, and the chat template.
 
-It is byte-level BPE with Qwen2's own splitting and special tokens, so every tool that reads a Qwen2
-folder reads it, and any text survives the round trip. Digits and variables are single tokens, the
-same in a question and in its working. `encode` is the same map for the lab's texts in plain Python.
+Tools read it as what its config says, a Qwen2 tokenizer: byte-level, with the grammar's words as
+added tokens and no merges. Digits and variables are single tokens, the same in a question and in
+its working; any text survives the round trip. `encode` is the same map in plain Python.
 """
 
 from __future__ import annotations
@@ -17,15 +17,32 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerFast
 
-PAD: Final = "<|endoftext|>"
+PAD: Final = "<|pad|>"
+UNKNOWN: Final = "<|unknown|>"
 START: Final = "<|im_start|>"
 END: Final = "<|im_end|>"
-SPECIAL: Final = (PAD, START, END)
+SPECIAL: Final = (PAD, END, START, UNKNOWN)
 THINKING: Final = ("<think>", "</think>")
 WORDS: Final = (
-    *("assistant", " answer", "system", " check", "boxed", " more", " once", " wait", "user"),
-    *("Wait", "Work", "Hmm", " let", " mod", " not", " the", " OK", " is", " me", " so", "So"),
+    *("\\boxed", "Work", " mod", "user", "assistant", "system", "So", " the", " answer", " is"),
+    *("Wait", "Hmm", " wait", " let", " me", " check", " once", " more", " so", " not", " OK"),
 )
+#: The bytes of plain ASCII text; the other bytes follow behind all that is trained.
+PLAIN: Final = (ord("\n"), *range(32, 127))
+WHOLE: Final = {token: index for index, token in enumerate((*SPECIAL, *THINKING, *WORDS))}
+BYTES: Final = {
+    byte: len(WHOLE) + index
+    for index, byte in enumerate((*PLAIN, *(b for b in range(256) if b not in PLAIN)))
+}
+#: How many ids the lab's texts use: what the networks are trained with.
+TRAINED: Final = len(WHOLE) + len(PLAIN)
+#: How many ids there are.
+SIZE: Final = len(WHOLE) + len(BYTES)
+#: Longest first, so that no word hides a longer one; whatever is not a word goes byte by byte.
+PIECE: Final = re.compile(
+    "|".join([*map(re.escape, sorted(WHOLE, key=len, reverse=True)), r"[\s\S]"])
+)
+#: Qwen2's own splitting; without merges it does not matter, but tools expect it.
 SPLIT: Final = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -40,62 +57,19 @@ CHAT_TEMPLATE: Final = (
 WINDOW: Final = 1024
 
 
-def _letters() -> str:
-    """How byte-level BPE writes the bytes 0 to 255: printable ones as they are, others above."""
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    spare = iter(range(256, 512))
-    return "".join(chr(byte if byte in printable else next(spare)) for byte in range(256))
-
-
-LETTERS: Final = _letters()
-
-
-def _written(text: str) -> str:
-    """A text in the letters of byte-level BPE."""
-    return "".join(LETTERS[byte] for byte in text.encode())
-
-
-def _merges() -> dict[tuple[str, str], str]:
-    """How words grow, from their end, so that a space before a variable stays a token of its own.
-
-    Long words come first: a short one must not take letters from them.
-    """
-    made: dict[tuple[str, str], str] = {}
-    for word in sorted(map(_written, WORDS), key=len, reverse=True):
-        for start in range(len(word) - 2, -1, -1):
-            made[word[start], word[start + 1 :]] = word[start:]
-    return made
-
-
-MERGES: Final = _merges()
-VOCABULARY: Final = {
-    token: index
-    for index, token in enumerate(
-        [*LETTERS, *dict.fromkeys(MERGES.values()), *SPECIAL, *THINKING],
-    )
-}
-_WHOLE: Final = {**{word: _written(word) for word in WORDS}, **{s: s for s in SPECIAL + THINKING}}
-_TOKEN: Final = re.compile(
-    "|".join([*map(re.escape, sorted(_WHOLE, key=len, reverse=True)), r"[\s\S]"])
-)
-
-
 def encode(text: str) -> list[int]:
-    """The token ids of a text in the lab's grammar; special tokens are written as themselves."""
+    """The token ids of a text; special tokens are written as themselves."""
     ids: list[int] = []
-    for piece in _TOKEN.findall(text):
-        if piece in _WHOLE:
-            ids.append(VOCABULARY[_WHOLE[piece]])
-        else:
-            ids.extend(piece.encode())  # a byte's id is its value
+    for piece in PIECE.findall(text):
+        ids += [WHOLE[piece]] if piece in WHOLE else [BYTES[byte] for byte in piece.encode()]
     return ids
 
 
 def decode(ids: Iterable[int]) -> str:
     """The text of some token ids, special tokens included."""
-    tokens = list(VOCABULARY)
-    written = "".join(tokens[index] for index in ids)
-    return bytes(LETTERS.index(letter) for letter in written).decode(errors="replace")
+    written = {index: token.encode() for token, index in WHOLE.items()}
+    written |= {index: bytes([byte]) for byte, index in BYTES.items()}
+    return b"".join(written[index] for index in ids).decode(errors="replace")
 
 
 def prompt(question: str) -> str:
@@ -109,18 +83,20 @@ def build() -> PreTrainedTokenizerFast:
     from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
     from transformers import PreTrainedTokenizerFast
 
-    plain = {t: i for t, i in VOCABULARY.items() if t not in SPECIAL + THINKING}
-    core = Tokenizer(models.BPE(plain, list(MERGES)))
+    letters = _letters()
+    vocabulary = WHOLE | {letters[byte]: index for byte, index in BYTES.items()}
+    core = Tokenizer(models.BPE(vocabulary, []))
     core.normalizer = normalizers.NFC()
     core.pre_tokenizer = Sequence(
         [Split(Regex(SPLIT), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
-    core.add_tokens([AddedToken(token, special=False, normalized=False) for token in THINKING])
+    words = (*THINKING, *WORDS)
+    core.add_tokens([AddedToken(word, special=False, normalized=False) for word in words])
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers' own
         tokenizer_object=core,
-        unk_token=PAD,
+        unk_token=UNKNOWN,
         pad_token=PAD,
         eos_token=END,
         padding_side="left",
@@ -135,5 +111,12 @@ def save(target: Path) -> None:
     build().save_pretrained(target)
     settings = target / "tokenizer_config.json"
     named = json.loads(settings.read_text(encoding="utf-8"))
-    named["tokenizer_class"] = "Qwen2Tokenizer"  # known to transformers 4 and 5, and loads these
+    named["tokenizer_class"] = "Qwen2Tokenizer"  # known to transformers 4 and 5
     settings.write_text(json.dumps(named, indent=2) + "\n", encoding="utf-8")
+
+
+def _letters() -> list[str]:
+    """How byte-level BPE writes the bytes 0 to 255: printable ones as they are, others above."""
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    spare = iter(range(256, 512))
+    return [chr(byte if byte in printable else next(spare)) for byte in range(256)]

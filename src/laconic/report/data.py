@@ -58,7 +58,7 @@ class Comparison:
     Attributes:
         runs: One row per run and task, task by task, the shortest answers first.
         pairs: Every other run against the baseline, in the same order.
-        overall: The pairs averaged over tasks, where a run shares several with the baseline.
+        overall: The pairs averaged over tasks, where every run was asked the same several.
         pareto: By task, the runs that none beats in both accuracy and length, shortest first.
         warnings: What a reader must know before believing a number.
         conditions: How the runs were measured.
@@ -158,7 +158,7 @@ def compare(
     return Comparison(
         runs=rows,
         pairs=pairs,
-        overall=_overall(pairs),
+        overall=_overall(pairs, rows),
         pareto={task: pareto(points) for task, points in fronts.items()},
         warnings=tuple(misgivings(rows, pairs, named, facts, chosen)),
         conditions=facts,
@@ -278,7 +278,10 @@ def _share(
     return any((r.id, r.gold) in problems for r in parts.get(right, ()))
 
 
-def _overall(pairs: Sequence[Pair]) -> tuple[Overall, ...]:
+def _overall(pairs: Sequence[Pair], rows: Sequence[Row]) -> tuple[Overall, ...]:
+    """The pairs averaged over tasks, where every run was asked every task."""
+    if len({row.name for row in rows}) * len({row.task for row in rows}) != len(rows):
+        return ()
     by_name: dict[str, list[Pair]] = defaultdict(list)
     for one in pairs:
         by_name[one.name].append(one)

@@ -17,7 +17,7 @@ from laconic.report.tables import (
     pair_table,
     run_table,
 )
-from laconic.report.words import headlines, interval_names, percent, plain
+from laconic.report.words import INTERVALS_IN_SHORT, headlines, interval_names, percent, plain
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -106,6 +106,9 @@ def to_text(c: Comparison, *, width: int | None = None) -> str:
     for warning in c.warnings:
         say("")
         say(f"Warning: {plain(warning)}")
+    if c.pairs:
+        say("")
+        say(f"{percent(c.level)} intervals: {INTERVALS_IN_SHORT}.")
     file = console.file
     assert isinstance(file, io.StringIO)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())

@@ -21,6 +21,10 @@ KINDS = {
     "length_change": "change of length",
     "overall": "over several tasks",
 }
+INTERVALS_IN_SHORT = (
+    "Wilson for accuracy, Student's t for length, Bonett-Price for differences of accuracy, delta "
+    "method for changes of length"
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,87 @@
+"""The documentation does what it says: its snippets run, its generated tables are current."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def run(*command: str, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_readmes_python_runs(tmp_path: Path) -> None:
+    (code,) = blocks("README.md", "python")
+    (tmp_path / "example.py").write_text(code.replace("limit=100", "limit=10"))
+    told = run(sys.executable, "example.py", cwd=tmp_path)
+    assert "ties" in told
+    assert "system2" in told
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
+    (block,) = (b for b in blocks(page, "console") if "runs/system2" in b)
+    for line in block.splitlines():
+        words = shlex.split(line.replace("--limit 100", "--limit 10"))
+        assert words[0] == "laconic"
+        run(sys.executable, "-m", *words, cwd=tmp_path)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_the_recipe_of_the_merge_page_is_a_recipe(tmp_path: Path) -> None:
+    (text,) = blocks("docs/merge.md", "yaml")
+    (tmp_path / "recipe.yaml").write_text(text)
+    run(
+        *(sys.executable, "-m", "laconic", "merge", "recipe.yaml", "--dry-run", "-o", "merged"),
+        cwd=tmp_path,
+    )
+
+
+def test_the_example_method_keeps_the_contract(tmp_path: Path) -> None:
+    code = next(b for b in blocks("docs/add-a-method.md", "python") if "def extrapolate" in b)
+    (tmp_path / "extrapolate.py").write_text(code)
+    check = "import sys, pytest, extrapolate; sys.exit(pytest.main(sys.argv[1:]))"
+    told = run(
+        *(sys.executable, "-c", check, "--pyargs", "laconic.contract", "-k", "extrapolate"),
+        *("-p", "no:cacheprovider"),
+        cwd=tmp_path,
+        PYTHONPATH=str(tmp_path),
+    )
+    assert re.search(r"\b[1-9]\d* passed", told)
+
+
+def test_the_methods_page_is_current() -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "generate.py"))["page"]()
+    assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == written
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("http"):
+            assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links to {target}"
