@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from laconic.backends.transformers import transformers
 from laconic.checkpoint import open_checkpoint
 from laconic.decoding import using_threads
-from laconic.run import Sampling
+from laconic.experiment import Sampling
 from laconic.task import Task, load_task
 
 HEADER = f"{'engine':<14}{'batch':>6}{'threads':>8}{'tokens':>9}{'wall s':>8}{'cpu s':>8}"

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from laconic.checkpoint import Checkpoint, open_checkpoint
     from laconic.errors import LaconicError
     from laconic.evaluate import evaluate
+    from laconic.experiment import Sampling
     from laconic.merge import merge
     from laconic.plan import plan
     from laconic.recipe import Recipe
     from laconic.report import compare
-    from laconic.run import Run, Sample, Sampling, read_run
+    from laconic.run import Run, Sample, read_run
 
 __all__ = [
     "Checkpoint",
@@ -41,7 +42,7 @@ _HOMES = {
     "Recipe": "recipe",
     "Run": "run",
     "Sample": "run",
-    "Sampling": "run",
+    "Sampling": "experiment",
     "compare": "report",
     "evaluate": "evaluate",
     "merge": "merge",

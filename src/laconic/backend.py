@@ -9,7 +9,8 @@ from laconic.errors import BackendError
 from laconic.registry import Registry
 
 if TYPE_CHECKING:
-    from laconic.run import Generation, Sample, Sampling
+    from laconic.experiment import Sampling
+    from laconic.run import Generation, Sample
 
 
 class Backend(Protocol):

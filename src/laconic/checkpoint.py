@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import CheckpointError, did_you_mean
+from laconic.jsonfile import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -142,7 +143,7 @@ class Checkpoint:
         path = self.folder / "tokenizer.json"
         if not path.exists():
             return {}
-        tokenizer = read_json(path)
+        tokenizer = read_json(path, CheckpointError)
         vocabulary = tokenizer.get("model", {}).get("vocab", {})
         pairs = (
             ((token, i) for token, i in vocabulary.items())
@@ -203,18 +204,7 @@ def _read_config(folder: Path, name: str) -> dict[str, Any]:
     if not path.exists():
         inside = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
         raise CheckpointError(f"{name} is no checkpoint: it has no config.json (it has {inside}).")
-    return read_json(path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object that a file holds, or a CheckpointError that names the file."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: it is not JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} is damaged: it is not a JSON object.")
-    return value
+    return read_json(path, CheckpointError)
 
 
 def _weight_files(folder: Path, name: str) -> dict[Path, set[str]]:
@@ -236,7 +226,7 @@ def _weight_files(folder: Path, name: str) -> dict[Path, set[str]]:
             )
         raise CheckpointError(f"{name} holds no weights: neither {SINGLE} nor {INDEX}.")
     claimed: dict[Path, set[str]] = {}
-    homes = read_json(index).get("weight_map")
+    homes = read_json(index, CheckpointError).get("weight_map")
     if not isinstance(homes, dict) or not homes:
         raise CheckpointError(f"{index} is damaged: it has no weight_map.")
     for tensor, file in homes.items():

@@ -165,8 +165,8 @@ def eval_(
     goes on where it stopped.
     """
     from laconic.evaluate import evaluate, preview
+    from laconic.experiment import Sampling
     from laconic.report import compare
-    from laconic.run import Sampling
 
     sampling = Sampling(max_tokens, temperature, top_p, repeats, seed)
     if dry_run:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from laconic.run import Sample, Sampling
+    from laconic.experiment import Sampling
+    from laconic.run import Sample
 
 #: Positions that a full cache grows by.
 SPARE: Final = 64

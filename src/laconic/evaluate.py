@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.backend import BACKENDS, Backend, refuse_overflow
 from laconic.checkpoint import Checkpoint
 from laconic.errors import BackendError, RecipeError, TaskError
+from laconic.experiment import Experiment, Sampling, difference
 from laconic.progress import silent
 from laconic.registry import parse_spec
-from laconic.run import Experiment, Run, RunWriter, Sampling, difference, is_run, read_run
+from laconic.run import Run, RunWriter, is_run, read_run
 from laconic.scoring import GRADER, Grader, score
 from laconic.task import Task, load_task
 from laconic.version import versions

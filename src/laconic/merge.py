@@ -20,10 +20,10 @@ from laconic.checkpoint import (
     layer_of,
 )
 from laconic.errors import CheckpointError, RecipeError
+from laconic.jsonfile import write_json
 from laconic.method import TensorGroup
 from laconic.plan import Plan, Stage, plan
 from laconic.progress import Progress, silent
-from laconic.run import write_json
 from laconic.thresholds import Thresholds
 from laconic.version import versions
 from laconic.writer import SHARD_BYTES, CheckpointWriter, check_free

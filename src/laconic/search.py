@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from laconic.errors import LaconicError
 from laconic.evaluate import evaluate
+from laconic.experiment import Sampling
 from laconic.merge import execute
 from laconic.plan import plan
 from laconic.progress import Progress, silent
-from laconic.run import Sampling, read_head
+from laconic.run import read_head
 from laconic.stats import pair
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from laconic.errors import RecipeError, TaskError
+from laconic.experiment import TaskRecord
 from laconic.registry import Registry, parse_spec
-from laconic.run import Sample, TaskRecord
+from laconic.run import Sample
 
 MAX_TOKENS = 8192
 F = TypeVar("F", bound=Callable[..., Iterable[Sample]])

@@ -8,9 +8,9 @@ import os
 import shutil
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
-from laconic.checkpoint import INDEX, SINGLE, TensorSpec, read_json
+from laconic.checkpoint import INDEX, SINGLE, TensorSpec
 from laconic.errors import CheckpointError
-from laconic.run import write_json
+from laconic.jsonfile import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +66,7 @@ class CheckpointWriter:
 
     def _keep_or_clear(self, digest: str) -> None:
         journal = self.work / "journal.json"
-        if not journal.exists() or read_json(journal).get("digest") != digest:
+        if not journal.exists() or read_json(journal, CheckpointError).get("digest") != digest:
             for path in self.work.iterdir():
                 if path.name != ".lock":
                     path.unlink()

@@ -15,8 +15,8 @@ PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
     ("errors", "progress", "version"),
-    ("registry",),
-    ("recipe", "checkpoint"),
+    ("registry", "jsonfile"),
+    ("recipe", "checkpoint", "experiment"),
     ("run",),
     ("stats", "writer", "siblings", "card"),
     ("method", "task", "backend"),

@@ -12,7 +12,8 @@ import pytest
 from laconic.backend import BACKENDS
 from laconic.errors import BackendError, LaconicError, RunError, TaskError
 from laconic.evaluate import evaluate, preview
-from laconic.run import Generation, Sample, Sampling, read_run
+from laconic.experiment import Sampling
+from laconic.run import Generation, Sample, read_run
 from laconic.scoring import GRADER
 
 if TYPE_CHECKING:

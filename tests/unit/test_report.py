@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from laconic.errors import RunError
+from laconic.experiment import Experiment, Sampling, TaskRecord
 from laconic.report import (
     Comparison,
     compare,
@@ -35,7 +36,7 @@ from laconic.report.data import role_of
 from laconic.report.labels import place
 from laconic.report.runs import short_names
 from laconic.report.words import headlines, percent, shorter, signed, some, tokens
-from laconic.run import Experiment, Result, Run, RunWriter, Sampling, TaskRecord
+from laconic.run import Result, Run, RunWriter
 from laconic.stats import Estimate
 
 HOSTILE = "<script>alert('1')</script> | `x` $a$ \x1b[31m\n\"&--> ]]> \N{HIRAGANA LETTER A}"

@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from laconic.errors import RunError
-from laconic.run import (
-    Experiment,
-    Result,
-    RunWriter,
-    Sample,
-    Sampling,
-    TaskRecord,
-    difference,
-    is_run,
-    read_run,
-    write_json,
-)
+from laconic.experiment import Experiment, Sampling, TaskRecord, difference
+from laconic.jsonfile import write_json
+from laconic.run import Result, RunWriter, Sample, is_run, read_run
 
 if TYPE_CHECKING:
     from pathlib import Path

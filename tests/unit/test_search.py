@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from laconic.run import Experiment, Result, Run, Sampling, TaskRecord
+from laconic.experiment import Experiment, Sampling, TaskRecord
+from laconic.run import Result, Run
 from laconic.search import shortest
 
 

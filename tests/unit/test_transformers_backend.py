@@ -25,7 +25,8 @@ from transformers.utils import logging
 from laconic.backends.transformers import CHUNK, _Engine, _Row, transformers
 from laconic.decoding import Draw, draws, roomy_cache
 from laconic.errors import BackendError, CheckpointError
-from laconic.run import Generation, Key, Sample, Sampling
+from laconic.experiment import Sampling
+from laconic.run import Generation, Key, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

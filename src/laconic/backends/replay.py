@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from laconic.backend import Backend, backend
 from laconic.errors import BackendError
-from laconic.run import Generation, Sample, Sampling
+from laconic.run import Generation, Sample
 
 if TYPE_CHECKING:
+    from laconic.experiment import Sampling
     from laconic.run import Key
 
 BATCH = 64

@@ -15,7 +15,7 @@ from annotated_types import Ge
 from laconic.backend import Backend, backend, refuse_overflow
 from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError
-from laconic.run import Generation, Sample, Sampling
+from laconic.run import Generation, Sample
 from laconic.version import versions
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from laconic.checkpoint import Checkpoint
     from laconic.decoding import Draw
+    from laconic.experiment import Sampling
 
 #: Tokens after which finished rows leave a batch.
 CHUNK: Final = 16

@@ -1,0 +1,36 @@
+"""JSON files: read with errors that name the file, written so that no reader sees half of one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from laconic.errors import LaconicError
+
+
+def read_json(path: Path, error: type[LaconicError]) -> dict[str, Any]:
+    """The JSON object that a file holds.
+
+    Args:
+        path: The file.
+        error: What to raise where it cannot be read or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as reason:
+        raise error(f"{path} cannot be read: {reason.strerror}.") from reason
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{path} is damaged: it is not JSON ({reason}).") from reason
+    if not isinstance(value, dict):
+        raise error(f"{path} is damaged: it is not a JSON object.")
+    return value
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON beside the file, then rename: a reader never sees half of it."""
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)
