@@ -128,7 +128,8 @@ class Run:
     Attributes:
         name: How reports call it; the folder's name by default.
         experiment: What was measured and how.
-        results: Every scored completion so far, in the order of the tasks and problems.
+        results: Every scored completion so far: in the order of the tasks and problems as
+            `evaluate` returns them, in the order they came as `read_run` does.
         complete: Whether every completion asked for is there.
         folder: Where it is kept; None for a run held in memory only.
         provenance: Versions, device, command and times; no part of the experiment's identity.
