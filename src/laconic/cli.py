@@ -117,8 +117,6 @@ def merge(
     if dry_run:
         _show_plan(planned, as_json=as_json)
         return
-    for note in planned.notes:
-        err.print(f"Note: {escape(note)}", soft_wrap=True)
     with progress_bar("Merging") as progress:
         merged = execute(planned, output, progress=progress)
     done = {"folder": str(merged.folder), "tensors": len(merged.specs), "digest": planned.digest}
@@ -389,7 +387,7 @@ def _described(plugin: Plugin[Any]) -> dict[str, Any]:
 
 def _show_plan(planned: Plan, *, as_json: bool) -> None:
     facts = planned.describe()
-    lines = [f"{key}: {value}" for key, value in facts.items() if value not in (None, [])]
+    lines = (f"{key}: {value}" for key, value in facts.items() if value not in (None, []))
     _say(facts, "\n".join(lines), as_json=as_json)
 
 

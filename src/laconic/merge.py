@@ -78,13 +78,17 @@ def execute(
     """Carry out a plan; arguments and errors as for `merge`."""
     target = Path(output).expanduser()
     check_free(target)
+    for note in plan.notes:
+        logger.warning("%s", note)
     with CheckpointWriter(
         target, plan.specs, digest=f"{plan.digest}/{shard_bytes}", shard_bytes=shard_bytes
     ) as writer:
         try:
             work = _Pipeline(plan, progress, total=len(plan.specs), done=writer.finished)
             writer.write(work.tensor)
-            _write_companions(plan, writer.work, work.notes())
+            for note in work.still():
+                logger.warning("%s", note)
+            _write_companions(plan, writer.work, (*plan.notes, *work.still()))
         except OSError as error:
             raise CheckpointError(
                 f"{target} cannot be written: {error.strerror}. Finished weight files are kept: "
@@ -118,13 +122,14 @@ class _Pipeline:
         self.progress(self.done, self.total, spec.name)
         return result
 
-    def notes(self) -> tuple[str, ...]:
-        """The plan's notes, and one for each model that equals the base everywhere."""
-        still = [m.name for m, moved in zip(self.plan.models, self.moved, strict=True) if not moved]
-        return self.plan.notes + tuple(
-            f"{name} equals the base in every tensor: it adds nothing to the merge."
-            for name in still
-            if self.plan.base
+    def still(self) -> tuple[str, ...]:
+        """A note for each model that equals the base everywhere."""
+        if self.plan.base is None:
+            return ()
+        return tuple(
+            f"{model.name} equals the base in every tensor: it adds nothing."
+            for model, moved in zip(self.plan.models, self.moved, strict=True)
+            if not moved
         )
 
     def _merged(self, spec: TensorSpec) -> Tensor:
@@ -230,5 +235,3 @@ def _write_companions(plan: Plan, folder: Path, notes: tuple[str, ...]) -> None:
     }
     write_json(folder / "run.json", record)
     (folder / "README.md").write_text(model_card(plan.recipe, record), encoding="utf-8")
-    for note in notes:
-        logger.warning("%s", note)

@@ -15,7 +15,6 @@ from laconic.jsonfile import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
 
 SCHEMA = 1
 Finish = Literal["stop", "length"]
@@ -216,12 +215,7 @@ class RunWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stream.close()
 
     def _cut_broken_tail(self) -> None:

@@ -55,10 +55,11 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
 def test_the_recipe_of_the_merge_page_is_a_recipe(tmp_path: Path) -> None:
     (text,) = blocks("docs/merge.md", "yaml")
     (tmp_path / "recipe.yaml").write_text(text)
-    run(
+    told = run(
         *(sys.executable, "-m", "laconic", "merge", "recipe.yaml", "--dry-run", "-o", "merged"),
         cwd=tmp_path,
     )
+    assert "method: ties" in told
 
 
 def test_the_example_method_keeps_the_contract(tmp_path: Path) -> None:

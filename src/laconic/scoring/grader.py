@@ -18,7 +18,6 @@ from laconic.scoring.answers import compare_plain, tidy, too_large
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from types import TracebackType
 
 #: Part of a run's experiment: runs with other graders are not one experiment.
 GRADER: Final = f"laconic/1 math-verify/{version('math-verify')}"
@@ -82,12 +81,7 @@ class Grader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _ask(self, gold: str, text: str, *, boxed: bool) -> Verdict:
