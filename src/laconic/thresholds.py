@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from laconic.method import kept
@@ -58,7 +57,7 @@ class Thresholds:
             for counts in self._upper:
                 wanted = {d: _find(counts, kept(int(counts.sum()), d)) for d in densities}
                 self._wanted.append(wanted)
-                bins = Counter(bin_ for bin_, _ in wanted.values())
+                bins = [bin_ for bin_, _ in wanted.values()]
                 self._lower.append({bin_: np.zeros(BINS, np.int64) for bin_ in bins})
             return
         for density in densities:
