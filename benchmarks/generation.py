@@ -44,7 +44,9 @@ def ours(model: str, task: Task, sampling: Sampling, batch: int, threads: int) -
 
 def plain(model: str, task: Task, sampling: Sampling, batch: int, threads: int) -> int:
     """Tokens made by model.generate on fixed batches: every row waits for the longest."""
-    folder = open_checkpoint(model).folder
+    checkpoint = open_checkpoint(model)
+    checkpoint.fetch()
+    folder = checkpoint.folder
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
     network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     made = 0

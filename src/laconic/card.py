@@ -27,7 +27,10 @@ def model_card(recipe: Recipe, record: Mapping[str, Any]) -> str:
     }
     command = shlex.join(str(part) for part in record["command"])
     notes = "".join(f"* {note}\n" for note in record["notes"]) or "None.\n"
-    inputs = "".join(f"* `{name}` ({digest})\n" for name, digest in record["inputs"].items())
+    inputs = "".join(
+        f"* `{name}` ({known.get('commit') or known['fingerprint']})\n"
+        for name, known in record["inputs"].items()
+    )
     return f"""---
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
 
@@ -43,7 +46,7 @@ template come from `{record["system2"]}`{
 ```yaml
 {recipe.to_yaml()}```
 
-## Checkpoints (fingerprints)
+## Checkpoints (commit, or fingerprint of a folder)
 
 {inputs}
 ## Notes

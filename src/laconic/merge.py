@@ -19,10 +19,11 @@ from laconic.checkpoint import (
     copy_files,
     layer_of,
 )
+from laconic.effects import equals_base
 from laconic.errors import CheckpointError, RecipeError
 from laconic.jsonfile import write_json
 from laconic.method import TensorGroup
-from laconic.plan import Plan, Stage, plan
+from laconic.plan import Plan, plan
 from laconic.progress import Progress, silent
 from laconic.thresholds import Thresholds
 from laconic.version import versions
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from laconic.recipe import Recipe
+    from laconic.stage import Stage
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ def merge(
     *,
     progress: Progress = silent,
     shard_bytes: int = SHARD_BYTES,
+    hash_inputs: bool = False,
 ) -> Checkpoint:
     """Merge checkpoints into a new folder.
 
@@ -56,6 +59,8 @@ def merge(
         progress: Told after each tensor.
         shard_bytes: The most tensor bytes of one weight file; 5 GB by default. It does not change
             the values.
+        hash_inputs: Whether run.json is to hold a hash of every input file in full; that can take
+            longer than the merge.
 
     Returns:
         The merged checkpoint, opened.
@@ -65,7 +70,8 @@ def merge(
         CheckpointError: As for `plan`; for an output folder in use, a full disk, or a value that
             is not finite, naming tensor and model.
     """
-    return execute(plan(recipe), output, progress=progress, shard_bytes=shard_bytes)
+    planned = plan(recipe, output, hash_inputs=hash_inputs)
+    return execute(planned, output, progress=progress, shard_bytes=shard_bytes)
 
 
 def execute(
@@ -80,15 +86,17 @@ def execute(
     check_free(target)
     for note in plan.notes:
         logger.warning("%s", note)
+    plan.fetch()
     with CheckpointWriter(
         target, plan.specs, digest=f"{plan.digest}/{shard_bytes}", shard_bytes=shard_bytes
     ) as writer:
         try:
             work = _Pipeline(plan, progress, total=len(plan.specs), done=writer.finished)
             writer.write(work.tensor)
-            for note in work.still():
+            found = [note for note in work.still() if note not in plan.notes]
+            for note in found:
                 logger.warning("%s", note)
-            _write_companions(plan, writer.work, (*plan.notes, *work.still()))
+            _write_companions(plan, writer.work, (*plan.notes, *found))
         except OSError as error:
             raise CheckpointError(
                 f"{target} cannot be written: {error.strerror}. Finished weight files are kept: "
@@ -127,7 +135,7 @@ class _Pipeline:
         if self.plan.base is None:
             return ()
         return tuple(
-            f"{model.name} equals the base in every tensor: it adds nothing."
+            equals_base(model.name)
             for model, moved in zip(self.plan.models, self.moved, strict=True)
             if not moved
         )
@@ -225,7 +233,7 @@ def _write_companions(plan: Plan, folder: Path, notes: tuple[str, ...]) -> None:
         "complete": True,
         "recipe": plan.recipe.to_dict(),
         "digest": plan.digest,
-        "inputs": {m.name: m.fingerprint for m in plan.members},
+        "inputs": plan.identities(),
         "system2": plan.system2.name,
         "seed": plan.recipe.seed,
         "notes": list(notes),

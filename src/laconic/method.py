@@ -134,7 +134,9 @@ def method(
     base: Literal["needed", "optional"] = "needed",
     members: int | None = None,
     weighted: bool = True,
+    normalises: bool = False,
     trims: bool = False,
+    idle: Mapping[str, Any] | None = None,
 ) -> Callable[[M], M]:
     """Register ``(group, *, ...) -> Tensor``: the merged tensor, float32, ``shape``.
 
@@ -143,41 +145,56 @@ def method(
         base: Whether a recipe must name a base.
         members: How many checkpoints it takes, base included; None for any number of models.
         weighted: Whether it uses the models' weights.
+        normalises: Whether only the proportions of the weights count; then the base cancels, too.
         trims: Whether it asks for `group.magnitude` with its own ``density`` and ``scope``.
+        idle: Parameters at which it gives back its first checkpoint; users are told.
     """
 
     def register(function: M) -> M:
         return METHODS.register(
-            function, reach=reach, base=base, members=members, weighted=weighted, trims=trims
+            function,
+            reach=reach,
+            base=base,
+            members=members,
+            weighted=weighted,
+            normalises=normalises,
+            trims=trims,
+            idle=idle or {},
         )
 
     return register
 
 
-def transform(*, reach: Reach = "element", trims: bool = False) -> Callable[[T], T]:
+def transform(
+    *, reach: Reach = "element", trims: bool = False, idle: Mapping[str, Any] | None = None
+) -> Callable[[T], T]:
     """Register ``(group, *, ...) -> TensorGroup``: the group with other vectors.
 
     Args:
         reach: What one element of the result depends on.
         trims: Whether it asks for `group.magnitude` with its own ``density`` and ``scope``.
+        idle: Parameters at which it changes nothing; users are told.
     """
 
     def register(function: T) -> T:
-        return TRANSFORMS.register(function, reach=reach, trims=trims)
+        return TRANSFORMS.register(function, reach=reach, trims=trims, idle=idle or {})
 
     return register
 
 
-def adjustment(*, reach: Reach = "element") -> Callable[[A], A]:
+def adjustment(
+    *, reach: Reach = "element", idle: Mapping[str, Any] | None = None
+) -> Callable[[A], A]:
     """Register ``(group, merged, *, ...) -> Tensor``: the merged tensor, adjusted.
 
     The group is the one the method saw.
 
     Args:
         reach: What one element of the result depends on.
+        idle: Parameters at which it changes nothing; users are told.
     """
 
     def register(function: A) -> A:
-        return ADJUSTMENTS.register(function, reach=reach)
+        return ADJUSTMENTS.register(function, reach=reach, idle=idle or {})
 
     return register

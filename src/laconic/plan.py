@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laconic.budget import Budget, reckon
 from laconic.checkpoint import (
     EMBED,
     FLOATS,
     HEAD,
     Checkpoint,
     TensorSpec,
-    layer_of,
     natural,
     open_checkpoint,
 )
+from laconic.effects import check_effects
 from laconic.errors import RecipeError
 from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
 from laconic.siblings import check_siblings
+from laconic.stage import Stage, make_stage, with_overrides
+from laconic.writer import check_free
 
 if TYPE_CHECKING:
-    from laconic.recipe import Override, Recipe
+    from laconic.recipe import Recipe
     from laconic.registry import Plugin
-
-Parameters = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A plug-in of the pipeline with its checked parameters.
-
-    Attributes:
-        plugin: The transform, method or adjustment.
-        params: Its parameters where no override says otherwise.
-        overrides: Each override with all the parameters there; the first match wins.
-    """
-
-    plugin: Plugin[Callable[..., Any]]
-    params: Parameters
-    overrides: tuple[tuple[Override, Parameters], ...] = ()
-
-    def params_for(self, name: str) -> Parameters:
-        """The parameters for one tensor."""
-        return next((params for o, params in self.overrides if _fits(o, name)), self.params)
 
 
 @dataclass(frozen=True)
@@ -65,6 +48,8 @@ class Plan:
         specs: Every tensor of the output, in the order written.
         copied: Names of those that are copied from the System-2 model unmerged.
         notes: What the user should know though it is no error.
+        budget: What it costs in bytes.
+        hash_inputs: Whether run.json gets a hash of every input file in full.
     """
 
     recipe: Recipe
@@ -78,6 +63,8 @@ class Plan:
     specs: tuple[TensorSpec, ...]
     copied: frozenset[str]
     notes: tuple[str, ...]
+    budget: Budget
+    hash_inputs: bool = False
 
     @property
     def members(self) -> tuple[Checkpoint, ...]:
@@ -85,35 +72,59 @@ class Plan:
         return (self.base, *self.models) if self.base else self.models
 
     @property
+    def fetched(self) -> tuple[Checkpoint, ...]:
+        """Every checkpoint whose weights are needed."""
+        return _fetched(self.members, self.system2, self.copied)
+
+    @property
     def untied(self) -> bool:
         """Whether the output has a head of its own."""
         return any(spec.name == HEAD for spec in self.specs)
 
-    @property
-    def bytes_read(self) -> int:
-        """Tensor bytes read for the arithmetic."""
-        return sum(spec.nbytes for model in self.members for spec in model.specs.values())
+    def fetch(self) -> None:
+        """Bring the weights that are not on this machine yet.
 
-    @property
-    def bytes_written(self) -> int:
-        """Tensor bytes written."""
-        return sum(spec.nbytes for spec in self.specs)
+        Raises:
+            CheckpointError: Where they cannot be had.
+        """
+        for model in self.fetched:
+            model.fetch()
+
+    def identities(self) -> dict[str, dict[str, Any]]:
+        """What says which bytes each checkpoint of the merge has, by name."""
+        weighty = {id(model) for model in self.fetched}
+        return {
+            m.name: m.identity(hashed=self.hash_inputs and id(m) in weighty)
+            for m in (*self.members, self.system2, self.tokenizer)
+        }
 
     def describe(self) -> dict[str, Any]:
         """The plan as plain values, for people and programs."""
         return {
             "method": self.recipe.method,
             "params": dict(self.method.params),
+            "overrides": [f"{o.match} {dict(p)}" for o, p in self.method.overrides],
             "base": self.base.name if self.base else None,
             "models": [f"{m.model} (weight {m.weight:g})" for m in self.recipe.models],
             "before": [f"{s.plugin.name} {dict(s.params)}" for s in self.before],
             "after": [f"{s.plugin.name} {dict(s.params)}" for s in self.after],
             "config_from": self.system2.name,
             "tokenizer_from": self.tokenizer.name,
+            "head": "its own" if self.untied else "tied to the embedding",
+            "copied_from_system2": sorted(self.copied),
             "window": self.system2.window,
+            "dtype": sorted({FLOATS.get(s.dtype, s.dtype) for s in self.specs}),
             "tensors": len(self.specs),
-            "bytes_read": self.bytes_read,
-            "bytes_written": self.bytes_written,
+            "commits": {
+                m.name: m.snapshot.commit
+                for m in (*self.members, self.system2, self.tokenizer)
+                if m.snapshot
+            },
+            "bytes_download": self.budget.download,
+            "bytes_read": self.budget.read,
+            "bytes_written": self.budget.written,
+            "bytes_peak_memory": self.budget.memory,
+            "bytes_disk_free": self.budget.disk_free,
             "notes": list(self.notes),
         }
 
@@ -125,28 +136,43 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def plan(recipe: Recipe) -> Plan:
-    """Check a recipe against its checkpoints' headers; nothing is written.
+def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool = False) -> Plan:
+    """Check a recipe against its checkpoints' headers; nothing is written, no weights are fetched.
+
+    Args:
+        recipe: What to merge and how.
+        output: The folder to create; given, it must be free and its disk large enough.
+        hash_inputs: Whether run.json is to hold a hash of every input file in full.
 
     Raises:
         RecipeError: For unknown plug-ins or parameters, or values that cannot be meant.
-        CheckpointError: For checkpoints that are missing, damaged or no siblings.
+        CheckpointError: For checkpoints that are missing, damaged or no siblings; for an output
+            folder in use or a disk too small.
     """
-    method = _stage(METHODS.get(recipe.method), recipe.params, "params")
+    target = None if output is None else Path(output).expanduser()
+    if target is not None:
+        check_free(target)
+    method = make_stage(METHODS.get(recipe.method), recipe.params, "params")
     before = tuple(
-        _stage(TRANSFORMS.get(s.name), s.params, f"before: {s.name}") for s in recipe.before
+        make_stage(TRANSFORMS.get(s.name), s.params, f"before: {s.name}") for s in recipe.before
     )
     after = tuple(
-        _stage(ADJUSTMENTS.get(s.name), s.params, f"after: {s.name}") for s in recipe.after
+        make_stage(ADJUSTMENTS.get(s.name), s.params, f"after: {s.name}") for s in recipe.after
     )
     _check_members(recipe, method.plugin)
-    base = open_checkpoint(recipe.base) if recipe.base else None
-    models = tuple(open_checkpoint(m.model) for m in recipe.models)
-    system2 = _system2(recipe, models)
-    tokenizer = open_checkpoint(recipe.tokenizer) if recipe.tokenizer else system2
+    opened = cache(open_checkpoint)
+    base = opened(recipe.base) if recipe.base else None
+    models = tuple(opened(m.model) for m in recipe.models)
+    system2 = opened(recipe.system2) if recipe.system2 else _system2(models)
+    tokenizer = opened(recipe.tokenizer) if recipe.tokenizer else system2
     members = (base, *models) if base else models
     notes = check_siblings(members, system2)
     specs, copied = _output_specs(recipe, members, system2)
+    merged = [s.name for s in specs if s.name not in copied]
+    method = with_overrides(method, recipe, merged)
+    notes += check_effects(
+        recipe, before=before, method=method, after=after, base=base, models=models, merged=merged
+    )
     return Plan(
         recipe=recipe,
         base=base,
@@ -154,42 +180,20 @@ def plan(recipe: Recipe) -> Plan:
         system2=system2,
         tokenizer=tokenizer,
         before=before,
-        method=_with_overrides(method, recipe, [s.name for s in specs]),
+        method=method,
         after=after,
         specs=specs,
         copied=copied,
         notes=notes,
+        budget=reckon(members, _fetched(members, system2, copied), specs, target),
+        hash_inputs=hash_inputs,
     )
 
 
-def _stage(plugin: Plugin[Any], params: Parameters, where: str) -> Stage:
-    return Stage(plugin, plugin.bind(params, where=where))
-
-
-def _with_overrides(stage: Stage, recipe: Recipe, names: Sequence[str]) -> Stage:
-    """The method with the recipe's overrides, each of which must match something."""
-    bound = []
-    for number, override in enumerate(recipe.overrides):
-        where = f"overrides, entry {number}"
-
-        if not any(_fits(override, name) for name in names):
-            raise RecipeError(
-                f"{where}: no tensor matches '{override.match}'"
-                + (f" in layers {list(override.layers)}" if override.layers else "")
-                + f". A name looks like '{names[len(names) // 2]}'."
-            )
-        params = stage.plugin.bind({**recipe.params, **override.params}, where=where)
-        bound.append((override, params))
-    return replace(stage, overrides=tuple(bound))
-
-
-def _fits(override: Override, name: str) -> bool:
-    layer = layer_of(name)
-    if override.layers is not None:
-        first, last = override.layers
-        if layer is None or not first <= layer <= last:
-            return False
-    return fnmatch.fnmatchcase(name, override.match)
+def _fetched(
+    members: Sequence[Checkpoint], system2: Checkpoint, copied: frozenset[str]
+) -> tuple[Checkpoint, ...]:
+    return (*members, system2) if copied and system2 not in members else tuple(members)
 
 
 def _check_members(recipe: Recipe, method: Plugin[Any]) -> None:
@@ -209,10 +213,8 @@ def _check_members(recipe: Recipe, method: Plugin[Any]) -> None:
         raise RecipeError(f"{method.name} has no use for weights. Remove them from models.")
 
 
-def _system2(recipe: Recipe, models: Sequence[Checkpoint]) -> Checkpoint:
-    """The donor of config and templates: named, or the only model, or that of largest window."""
-    if recipe.system2 is not None:
-        return open_checkpoint(recipe.system2)
+def _system2(models: Sequence[Checkpoint]) -> Checkpoint:
+    """The donor of config and templates where none is named: the one of the largest window."""
     widest = max(model.window or 0 for model in models)
     donors = [model for model in models if (model.window or 0) == widest]
     if len(donors) == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -257,7 +258,11 @@ def _model(value: object) -> Model:
             return Model(value)
         case {"model": str(name), **rest} if rest.keys() <= {"weight"}:
             weight = rest.get("weight", 1.0)
-            if isinstance(weight, bool) or not isinstance(weight, int | float):
+            if (
+                isinstance(weight, bool)
+                or not isinstance(weight, int | float)
+                or not math.isfinite(weight)
+            ):
                 raise RecipeError(f"The weight of {name} must be a number, got {weight!r}.")
             return Model(name, float(weight))
     raise RecipeError(f"models: write a name or {{model: NAME, weight: NUMBER}}, got {value!r}.")

@@ -126,7 +126,9 @@ class Plugin(Generic[F]):
             name: (hints[name], ... if keyword.default is keyword.empty else keyword.default)
             for name, keyword in keywords.items()
         }
-        schema = create_model("Parameters", __config__=ConfigDict(strict=True), **fields)
+        schema = create_model(
+            "Parameters", __config__=ConfigDict(strict=True, allow_inf_nan=False), **fields
+        )
         try:
             checked = schema(**values)
         except ValidationError as error:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 #: What two configs must agree on for their weights to mean the same.
 ARCHITECTURE: Final = (
     "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps", "layer_norm_eps",
+    "num_key_value_heads", "hidden_act", "rms_norm_eps", "layer_norm_eps",
 )  # fmt: skip
 
 
@@ -35,7 +35,8 @@ def check_siblings(members: Sequence[Checkpoint], system2: Checkpoint) -> tuple[
     for model in others:
         _check_config(model, system2)
         _check_tensors(model, system2)
-    for model in members:
+    for model in (*others, system2):
+        _check_against_own_config(model)
         for spec in model.specs.values():
             if spec.dtype not in FLOATS and not spec.dtype.startswith(("I", "U", "BOOL")):
                 raise CheckpointError(
@@ -53,12 +54,50 @@ def _check_config(model: Checkpoint, system2: Checkpoint) -> None:
                 f"{model.name} and {system2.name} are no siblings: {key} is {mine!r} in one "
                 f"config and {theirs!r} in the other."
             )
+    widths = _head_width(model.config), _head_width(system2.config)
+    if None not in widths and widths[0] != widths[1]:
+        raise CheckpointError(
+            f"{model.name} and {system2.name} are no siblings: an attention head is {widths[0]} "
+            f"wide by one config and {widths[1]} by the other."
+        )
     mine, theirs = _rope(model.config), _rope(system2.config)
+    if None in (mine["rope_theta"], theirs["rope_theta"]):
+        mine["rope_theta"] = theirs["rope_theta"] = None
     if mine != theirs:
         raise CheckpointError(
             f"{model.name} and {system2.name} rotate positions differently: {mine} in one config, "
             f"{theirs} in the other. Their attention weights do not mean the same."
         )
+
+
+def _check_against_own_config(model: Checkpoint) -> None:
+    """Refuse a checkpoint whose weights are not those that its config describes."""
+    depth = model.config.get("num_hidden_layers")
+    if isinstance(depth, int) and model.layers < depth:
+        raise CheckpointError(
+            f"{model.name} has weights for {model.layers} layers, yet its config says "
+            f"num_hidden_layers is {depth}. Fetch it again, or mend config.json."
+        )
+    rows, embedding = model.config.get("vocab_size"), model.specs.get(EMBED)
+    if isinstance(rows, int) and embedding is not None and embedding.shape[:1] != (rows,):
+        raise CheckpointError(
+            f"'{EMBED}' of {model.name} is {list(embedding.shape)}, yet its config says vocab_size "
+            f"is {rows}. Fetch it again, or mend config.json."
+        )
+
+
+def _head_width(config: dict[str, Any]) -> int | None:
+    """How wide an attention head is: what the config says, else what follows from it."""
+    width, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    said = config.get("head_dim")
+    if isinstance(said, int):
+        return said
+    return width // heads if isinstance(width, int) and isinstance(heads, int) and heads else None
+
+
+def _sliding(config: dict[str, Any]) -> Any:
+    """The sliding window that is in use, or None."""
+    return config.get("sliding_window") if config.get("use_sliding_window", True) else None
 
 
 def _rope(config: dict[str, Any]) -> dict[str, Any]:
@@ -104,12 +143,39 @@ def _notes(model: Checkpoint, system2: Checkpoint) -> list[str]:
             f"{'tied' if system2.tied else 'its own'} in {system2.name}: the tied one's embedding "
             "stands in for its head, and the result has a head of its own."
         )
-    if model.window != system2.window:
-        notes.append(
-            f"The context window is {model.window} in {model.name} and {system2.window} in "
-            f"{system2.name}: the result takes {system2.window}."
-        )
+    for what, mine, theirs in (
+        ("context window", model.window, system2.window),
+        ("sliding window", _sliding(model.config), _sliding(system2.config)),
+        ("stop token", model.config.get("eos_token_id"), system2.config.get("eos_token_id")),
+        ("stored type", _stored_type(model), _stored_type(system2)),
+    ):
+        if mine != theirs and (what != "stop token" or None not in (mine, theirs)):
+            notes.append(
+                f"The {what} is {mine} in {model.name} and {theirs} in {system2.name}: "
+                f"the result takes {theirs}."
+            )
+    return [*notes, *_token_notes(model, system2)]
+
+
+def _stored_type(model: Checkpoint) -> str:
+    """The type of most of a checkpoint's bytes."""
+    sizes: dict[str, int] = {}
+    for spec in model.specs.values():
+        sizes[spec.dtype] = sizes.get(spec.dtype, 0) + spec.nbytes
+    most = max(sizes, key=lambda dtype: sizes[dtype])
+    return FLOATS.get(most, most)
+
+
+def _token_notes(model: Checkpoint, system2: Checkpoint) -> list[str]:
+    """Where equal ids mean different tokens, or a token in one model only."""
     mine, theirs = model.vocabulary(), system2.vocabulary()
+    for known, checkpoint in ((mine, model), (theirs, system2)):
+        if not known:
+            return [
+                f"{checkpoint.name} has no tokenizer.json: whether token ids mean the same in it "
+                "cannot be checked."
+            ]
+    notes = []
     differing = [i for i in sorted(mine.keys() & theirs.keys()) if mine[i] != theirs[i]]
     if differing:
         shown = ", ".join(f"{i} ({mine[i]!r}, {theirs[i]!r})" for i in differing[:3])
@@ -117,4 +183,14 @@ def _notes(model: Checkpoint, system2: Checkpoint) -> list[str]:
             f"{len(differing)} token ids stand for different strings in {model.name} and "
             f"{system2.name}, such as {shown}: their embedding rows are merged all the same."
         )
+    for ours, others, owner, other in (
+        (mine, theirs, model, system2),
+        (theirs, mine, system2, model),
+    ):
+        if only := sorted(ours.keys() - others.keys()):
+            shown = ", ".join(f"{i} ({ours[i]!r})" for i in only[:3])
+            notes.append(
+                f"{len(only)} token ids are tokens in {owner.name} and unused in {other.name}, "
+                f"such as {shown}: their embedding rows are merged all the same."
+            )
     return notes

@@ -15,11 +15,11 @@ PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
     ("errors", "progress", "version"),
-    ("registry", "jsonfile"),
+    ("registry", "jsonfile", "hub"),
     ("recipe", "checkpoint", "experiment"),
     ("run",),
-    ("stats", "writer", "siblings", "card"),
-    ("method", "task", "backend"),
+    ("stats", "writer", "siblings", "card", "budget", "stage"),
+    ("method", "task", "backend", "effects"),
     ("thresholds", "decoding"),
     ("methods", "tasks", "backends"),
     ("plan", "scoring"),

@@ -65,7 +65,9 @@ def transformers(
         raise BackendError("transformers: there is no CUDA device here. Give device=cpu or auto.")
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     kind = "float32" if dtype == "auto" and place == "cpu" else dtype
-    return _Engine(open_checkpoint(model), place, kind, batch, threads)
+    checkpoint = open_checkpoint(model)
+    checkpoint.fetch()
+    return _Engine(checkpoint, place, kind, batch, threads)
 
 
 @dataclass

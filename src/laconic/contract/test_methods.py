@@ -27,7 +27,8 @@ SHAPES = [(6, 10), (7,), (1,)]
 def make_group(plugin: Plugin[Method], shape: tuple[int, ...], seed: int = 0) -> TensorGroup:
     """Random vectors for as many models as a method takes, over a random base."""
     draw = torch.Generator().manual_seed(seed)
-    models = 2 if plugin.traits["members"] is None else plugin.traits["members"] - 1
+    members = plugin.traits.get("members")
+    models = 2 if members is None else members - 1
     vectors = torch.randn(models, *shape, generator=draw)
     return TensorGroup(
         name="model.layers.1.mlp.up_proj.weight",
@@ -97,3 +98,33 @@ def test_a_plugin_explains_itself(plugin: Plugin[Callable[..., Any]]) -> None:
     assert plugin.summary.endswith(".")
     assert "Source:" in plugin.help
     assert [p.name for p in plugin.parameters if not p.help] == []
+
+
+IDLE = [p for r in (TRANSFORMS, METHODS, ADJUSTMENTS) for p in r.all() if p.traits["idle"]]
+
+
+@pytest.mark.parametrize("plugin", IDLE, ids=lambda p: p.name)
+def test_parameters_declared_idle_change_nothing(plugin: Plugin[Any]) -> None:
+    group = make_group(plugin, (6, 10))
+    params = plugin.bind(plugin.traits["idle"], where="contract")
+    if plugin.family == "transform":
+        assert torch.equal(plugin.function(group, **params).vectors, group.vectors)
+    elif plugin.family == "method":
+        torch.testing.assert_close(plugin.function(group, **params), group.base)
+    else:
+        merged = group.base + group.vectors[0]
+        torch.testing.assert_close(plugin.function(group, merged, **params), merged)
+
+
+@pytest.mark.parametrize("plugin", METHODS.all(), ids=lambda p: p.name)
+def test_a_method_that_normalises_heeds_only_the_proportions_of_weights(
+    plugin: Plugin[Any],
+) -> None:
+    if not plugin.traits["normalises"]:
+        pytest.skip(f"{plugin.name} does not say that it normalises")
+    group = make_group(plugin, (6, 10))
+    weights = tuple(0.25 + i for i in range(len(group.vectors)))
+    params = plugin.bind({}, where="contract")
+    one = plugin.function(replace(group, weights=weights), **params)
+    two = plugin.function(replace(group, weights=tuple(2 * w for w in weights)), **params)
+    torch.testing.assert_close(one, two)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(base="optional")
+@method(base="optional", normalises=True)
 def average(group: TensorGroup) -> Tensor:
     """The mean of the models, their weights normalised to a sum of 1.
 

@@ -11,7 +11,7 @@ from annotated_types import Gt, Le
 from laconic.method import TensorGroup, transform
 
 
-@transform()
+@transform(idle={"density": 1.0})
 def dare(
     group: TensorGroup,
     *,

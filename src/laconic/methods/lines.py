@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@adjustment()
+@adjustment(idle={"first": 1.0, "last": 1.0})
 def lines(group: TensorGroup, merged: Tensor, *, first: float = 0.5, last: float = 1.0) -> Tensor:
     """Scale the merged task vector linearly with depth, from `first` to `last` layer.
 

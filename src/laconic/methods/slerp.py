@@ -16,7 +16,7 @@ PARALLEL = 0.9995
 TINY = 1e-8
 
 
-@method(reach="tensor", base="optional", members=2, weighted=False)
+@method(reach="tensor", base="optional", members=2, weighted=False, idle={"t": 0.0})
 def slerp(group: TensorGroup, *, t: Annotated[float, Ge(0), Le(1)] = 0.5) -> Tensor:
     """Spherical interpolation between two checkpoints, tensor by tensor.
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method()
+@method(idle={"scale": 0.0})
 def task_arithmetic(group: TensorGroup, *, scale: float = 0.7) -> Tensor:
     """The base plus `scale` times the weighted sum of the task vectors.
 

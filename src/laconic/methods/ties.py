@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(trims=True)
+@method(trims=True, idle={"scale": 0.0})
 def ties(
     group: TensorGroup,
     *,

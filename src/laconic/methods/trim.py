@@ -11,7 +11,7 @@ from annotated_types import Gt, Le
 from laconic.method import Scope, TensorGroup, transform
 
 
-@transform(trims=True)
+@transform(trims=True, idle={"density": 1.0})
 def trim(
     group: TensorGroup,
     *,

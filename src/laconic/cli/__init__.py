@@ -1,4 +1,4 @@
-"""The command line: verbs and flags become API calls; the only file that prints."""
+"""The command line: verbs and flags become API calls; only this package prints."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from typer.core import TyperGroup
 
+from laconic.cli.lab import lab
+from laconic.cli.terminal import Json, Margin, Output, err, out, progress_bar, say
 from laconic.errors import LaconicError, RecipeError, did_you_mean
 from laconic.registry import Plugin, Registry, parse_spec, parse_value
 
 if TYPE_CHECKING:
     from laconic.plan import Plan
-    from laconic.progress import Progress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,14 +30,7 @@ app = typer.Typer(
     help="Make reasoning models brief: merge a slow thinker with its fast sibling, measure "
     "accuracy and length, and prove the result.",
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
-Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to create.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-Margin = Annotated[
-    float, typer.Option(min=0, max=1, help="The loss of accuracy that counts as none, a fraction.")
-]
+app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")
 
 
 def main() -> None:
@@ -87,7 +78,12 @@ def merge(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="bfloat16, float16 or float32.")] = None,
     seed: Annotated[int | None, typer.Option(help="The only source of randomness.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the plan.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, show the plan; fetch no weights.")
+    ] = False,
+    hash_: Annotated[
+        bool, typer.Option("--hash", help="Hash every input file in full, for run.json.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Merge checkpoints into a new one, without training.
@@ -99,7 +95,6 @@ def merge(
     from laconic.merge import execute
     from laconic.plan import plan
     from laconic.recipe import Recipe, read_yaml, set_value
-    from laconic.writer import check_free
 
     values = read_yaml(recipe) if recipe else {}
     flags: dict[str, Any] = {"base": base, "method": method, "system2": system2}
@@ -112,15 +107,14 @@ def merge(
         raise RecipeError("Nothing to merge: give a recipe file, or --model, --method and --base.")
     for text in set_ or ():
         set_value(values, *_assignment(text))
-    planned = plan(Recipe.from_dict(values))
-    check_free(output)
+    planned = plan(Recipe.from_dict(values), output, hash_inputs=hash_)
     if dry_run:
         _show_plan(planned, as_json=as_json)
         return
     with progress_bar("Merging") as progress:
         merged = execute(planned, output, progress=progress)
     done = {"folder": str(merged.folder), "tensors": len(merged.specs), "digest": planned.digest}
-    _say(done, f"Merged {len(merged.specs)} tensors into {output}.", as_json=as_json)
+    say(done, f"Merged {len(merged.specs)} tensors into {output}.", as_json=as_json)
 
 
 @app.command(
@@ -169,7 +163,7 @@ def eval_(
     sampling = Sampling(max_tokens, temperature, top_p, repeats, seed)
     if dry_run:
         shown = preview(model, task, sampling=sampling, backend=backend, limit=limit, prompt=prompt)
-        _say(shown, "\n".join(f"{key}: {value}" for key, value in shown.items()), as_json=as_json)
+        say(shown, "\n".join(f"{key}: {value}" for key, value in shown.items()), as_json=as_json)
         return
     with progress_bar("Evaluating") as progress:
         run = evaluate(
@@ -259,85 +253,6 @@ def show(
         out.print(table)
 
 
-class _LabGroup(TyperGroup):
-    """Lets ``laconic lab DIR`` stand beside ``laconic lab train DIR``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read a first word that is no command as the folder to write the lab to."""
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            args = ["write", *args]
-        return super().parse_args(ctx, args)
-
-
-lab = typer.Typer(
-    cls=_LabGroup,
-    no_args_is_help=True,
-    help="A miniature model family in which overthinking is real: laconic lab DIR writes it.",
-)
-app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")
-
-
-@lab.command(name="write")
-def lab_write(directory: Annotated[Path, typer.Argument(help="The folder to create.")]) -> None:
-    """Write the shipped models (base, system1, system2) to a folder."""
-    from laconic.lab import write
-
-    out.print(f"Wrote the lab's models to {write(directory)}.", soft_wrap=True)
-
-
-@lab.command(name="train")
-def lab_train(
-    directory: Annotated[Path, typer.Argument(help="The folder to create.")],
-    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads; part of what is equal.")] = 1,
-) -> None:
-    """Train the family from nothing, on the CPU."""
-    from laconic.lab import train
-
-    with progress_bar("Training") as progress:
-        folder = train(directory, seed=seed, threads=threads, progress=progress)
-    out.print(f"Trained the lab's models into {folder}.", soft_wrap=True)
-
-
-@lab.command(name="demo")
-def lab_demo(
-    directory: Annotated[Path, typer.Argument(help="The folder to create.")],
-    dev: Annotated[int, typer.Option(min=5, help="Problems for choosing.")] = 300,
-    test: Annotated[int, typer.Option(min=5, help="Fresh problems for the verdict.")] = 1000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that evaluate.")] = 2,
-    margin: Margin = 0.02,
-) -> None:
-    """Do the main job on the lab pair: merge, measure, choose, prove, draw."""
-    from laconic.lab.demo import demo
-
-    with progress_bar("Demo") as progress:
-        found = demo(
-            directory, dev=dev, test=test, workers=workers, margin=margin, progress=progress
-        )
-    out.print(found.to_text(), markup=False, soft_wrap=True)
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Progress]:
-    """A progress bar on stderr, shown on a terminal only."""
-    import rich.progress as rich
-
-    columns = (
-        rich.TextColumn(what),
-        rich.BarColumn(),
-        rich.MofNCompleteColumn(),
-        rich.TimeRemainingColumn(),
-        rich.TextColumn("{task.description}"),
-    )
-    with rich.Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def update(done: int, total: int, note: str = "") -> None:
-            bar.update(task, completed=done, total=total, description=escape(note))
-
-        yield update
-
-
 def _weighted(text: str) -> Any:
     """``NAME`` or ``NAME=WEIGHT`` as a recipe writes it."""
     name, equals, weight = text.rpartition("=")
@@ -387,13 +302,26 @@ def _described(plugin: Plugin[Any]) -> dict[str, Any]:
 
 def _show_plan(planned: Plan, *, as_json: bool) -> None:
     facts = planned.describe()
-    lines = (f"{key}: {value}" for key, value in facts.items() if value not in (None, []))
-    _say(facts, "\n".join(lines), as_json=as_json)
+    say(facts, "\n".join(_lines(facts)), as_json=as_json)
 
 
-def _say(facts: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """Print facts as JSON, or their text."""
-    if as_json:
-        out.print_json(json.dumps(facts))
-    else:
-        out.print(text, markup=False, soft_wrap=True)
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    """A plan for people: a line a fact, bytes in units, a list's entries below one another."""
+    from laconic.budget import human
+
+    for key, value in facts.items():
+        name = key.removeprefix("bytes_").replace("_", " ")
+        if value is None or value in ([], {}):
+            continue
+        match value:
+            case int() if key.startswith("bytes_"):
+                yield f"{name}: {human(value)}"
+            case [_, _, *_]:
+                yield f"{name}:"
+                yield from (f"  {item}" for item in value)
+            case [item]:
+                yield f"{name}: {item}"
+            case dict():
+                yield f"{name}: " + ", ".join(f"{k} {v}" for k, v in value.items())
+            case _:
+                yield f"{name}: {value}"

@@ -1,0 +1,68 @@
+"""``laconic lab``: the miniature model family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from laconic.cli.terminal import Margin, out, progress_bar
+
+
+class _LabGroup(TyperGroup):
+    """Lets ``laconic lab DIR`` stand beside ``laconic lab train DIR``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read a first word that is no command as the folder to write the lab to."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["write", *args]
+        return super().parse_args(ctx, args)
+
+
+lab = typer.Typer(
+    cls=_LabGroup,
+    no_args_is_help=True,
+    help="A miniature model family in which overthinking is real: laconic lab DIR writes it.",
+)
+
+
+@lab.command(name="write")
+def lab_write(directory: Annotated[Path, typer.Argument(help="The folder to create.")]) -> None:
+    """Write the shipped models (base, system1, system2) to a folder."""
+    from laconic.lab import write
+
+    out.print(f"Wrote the lab's models to {write(directory)}.", soft_wrap=True)
+
+
+@lab.command(name="train")
+def lab_train(
+    directory: Annotated[Path, typer.Argument(help="The folder to create.")],
+    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; part of what is equal.")] = 1,
+) -> None:
+    """Train the family from nothing, on the CPU."""
+    from laconic.lab import train
+
+    with progress_bar("Training") as progress:
+        folder = train(directory, seed=seed, threads=threads, progress=progress)
+    out.print(f"Trained the lab's models into {folder}.", soft_wrap=True)
+
+
+@lab.command(name="demo")
+def lab_demo(
+    directory: Annotated[Path, typer.Argument(help="The folder to create.")],
+    dev: Annotated[int, typer.Option(min=5, help="Problems for choosing.")] = 300,
+    test: Annotated[int, typer.Option(min=5, help="Fresh problems for the verdict.")] = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that evaluate.")] = 2,
+    margin: Margin = 0.02,
+) -> None:
+    """Do the main job on the lab pair: merge, measure, choose, prove, draw."""
+    from laconic.lab.demo import demo
+
+    with progress_bar("Demo") as progress:
+        found = demo(
+            directory, dev=dev, test=test, workers=workers, margin=margin, progress=progress
+        )
+    out.print(found.to_text(), markup=False, soft_wrap=True)
