@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from laconic.checkpoint import Checkpoint, TensorSpec
 
-#: Python, torch and safetensors before the first tensor, in bytes (measured: 0.24e9).
+#: Allowed for Python, torch and safetensors before the first tensor, in bytes.
 START_BYTES: Final = 250_000_000
 FLOAT_BYTES: Final = 4
 
