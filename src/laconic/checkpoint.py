@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-import math
 import re
 import shutil
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.resources import files
@@ -15,51 +14,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import CheckpointError, did_you_mean
-from laconic.hub import Snapshot, look_up
+from laconic.header import FLOATS as FLOATS
+from laconic.header import NUMPY, Header, head_of, read_header
+from laconic.header import WIDTH as WIDTH
+from laconic.header import TensorSpec as TensorSpec
+from laconic.hub import Snapshot, is_id, look_up
 from laconic.jsonfile import read_json
+from laconic.tokens import read_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 EMBED: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
-#: As much of a weight file is read at once to find its header; nearly all headers are shorter.
-HEAD_BYTES: Final = 100_000
-#: The bytes of one element, by the name that safetensors headers use.
-WIDTH: Final = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "U16": 2, "I16": 2, "F16": 2,
-    "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
-}  # fmt: skip
-#: The types that can be merged, as recipes and configs write them.
-FLOATS: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 TOKENIZER_FILES: Final = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """A tensor's header: what is known of it before a byte of it is read.
-
-    Attributes:
-        name: Its name in the file.
-        dtype: Its type, as safetensors headers write it, such as ``BF16``.
-        shape: Its shape.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Its size on disk in bytes."""
-        return WIDTH[self.dtype] * math.prod(self.shape)
 
 
 class Checkpoint:
@@ -81,9 +57,17 @@ class Checkpoint:
         self.name = name or str(folder)
         self.snapshot = snapshot
         self.config = _read_config(folder, self.name)
+        self.tokenizer_folder = folder
+        self.notes: tuple[str, ...] = ()
         self._files: dict[str, Any] = {}
+        self._maps: dict[Path, NDArray[Any]] = {}
+        self._computed: dict[str, Callable[[str], NDArray[Any]]] = {}
+        self._origin: Checkpoint | None = None
+        self._mark = ""
+        self._tied: bool | None = None
+        self._tokens: Mapping[int, str] | None = None
         self._homes: dict[str, Path] = {}
-        self._headers: dict[Path, _Header] = {}
+        self._headers: dict[Path, Header] = {}
         self.specs: dict[str, TensorSpec] = {}
         names = {p.name for p in folder.iterdir()} | set(snapshot.files if snapshot else ())
         for path, claimed in _weight_files(folder, names, self.name).items():
@@ -103,12 +87,12 @@ class Checkpoint:
                 self._homes[tensor] = path
                 self.specs[tensor] = spec
 
-    def _header(self, path: Path) -> _Header:
+    def _header(self, path: Path) -> Header:
         if path.exists():
-            return _read_header(lambda count: _head(path, count), str(path))
+            return read_header(lambda count: head_of(path, count), str(path))
         assert self.snapshot is not None
         source = self.snapshot
-        return _read_header(
+        return read_header(
             lambda count: source.head(path.name, count), f"{path.name} of {self.name}"
         )
 
@@ -133,10 +117,36 @@ class Checkpoint:
                     f"{path} is not the file that the Hub announced. Delete it and try again."
                 )
 
+    def stored(self, name: str) -> NDArray[Any]:
+        """A tensor's values as they are stored: read-only, memory-mapped, of the spec's shape.
+
+        Numpy has no bfloat16: its values come as their bit patterns, in uint16.
+        """
+        import numpy as np
+
+        spec = self.specs[name]
+        if name in self._computed:
+            values = self._computed[name](name).view()
+        else:
+            self.fetch()
+            path = self._homes[name]
+            start = self._headers[path].starts[name]
+            if path not in self._maps:
+                self._maps[path] = np.memmap(path, np.uint8, "r")
+            held = self._maps[path][start : start + spec.nbytes]
+            values = held.view(NUMPY[spec.dtype]).reshape(spec.shape)
+        values.flags.writeable = False
+        return values
+
     def read(self, name: str) -> Tensor:
         """A tensor as it is stored, memory-mapped: a view that costs no memory until used."""
         from safetensors import SafetensorError, safe_open
 
+        if name in self._computed:
+            import torch
+
+            values = torch.from_numpy(self._computed[name](name))
+            return values.view(torch.bfloat16) if self.specs[name].dtype == "BF16" else values
         self.fetch()
         path = self._homes[name]
         try:
@@ -147,15 +157,66 @@ class Checkpoint:
             raise CheckpointError(f"'{name}' cannot be read from {path}: {error}.") from error
         return tensor
 
+    def derive(
+        self,
+        specs: Iterable[TensorSpec],
+        values: Callable[[str], NDArray[Any]],
+        *,
+        mark: str,
+        name: str | None = None,
+        tied: bool | None = None,
+        tokens: Mapping[int, str] | None = None,
+        tokenizer_folder: Path | None = None,
+        notes: Iterable[str] = (),
+    ) -> Checkpoint:
+        """The same checkpoint with some tensors computed when asked for instead of read.
+
+        Args:
+            specs: The computed tensors: replaced ones, or ones that the folder does not have.
+            values: Gives a computed tensor by its name, as `stored` does.
+            mark: Tells this derivation from any other; it enters the fingerprint.
+            name: What to call the result; None keeps the name.
+            tied: Whether the head counts as tied; None looks at the tensors and the config.
+            tokens: The token string of each id; None keeps them.
+            tokenizer_folder: Where the tokenizer's files are; None keeps the folder.
+            notes: What the user should know of it.
+        """
+        made = list(specs)
+        twin = copy.copy(self)
+        twin.__dict__.pop("fingerprint", None)
+        twin.specs = {**self.specs, **{spec.name: spec for spec in made}}
+        twin._computed = {**self._computed, **{spec.name: values for spec in made}}
+        twin._origin = self
+        twin._mark = f"{self._mark}{mark};"
+        twin.name = name or self.name
+        twin._tied = tied
+        twin._tokens = self._tokens if tokens is None else tokens
+        twin.notes = (*self.notes, *notes)
+        rows = twin.specs[EMBED].shape[0] if EMBED in twin.specs else None
+        if rows is not None and "vocab_size" in self.config:
+            twin.config = {**self.config, "vocab_size": rows}
+        if tokenizer_folder is not None:
+            twin.tokenizer_folder, twin._tokens = tokenizer_folder, tokens
+        return twin
+
+    def native(self, name: str) -> str:
+        """The type in which the folder stores a tensor, even where a computed one is wider."""
+        root = self
+        while root._origin is not None:
+            root = root._origin
+        return (root.specs.get(name) or root.specs[EMBED]).dtype
+
     @property
     def tied(self) -> bool:
         """Whether the output head is the embedding matrix and has no tensor of its own."""
-        return HEAD not in self.specs and bool(self.config.get("tie_word_embeddings", True))
+        if self._tied is not None:
+            return self._tied
+        return HEAD not in self.specs and bool(setting(self.config, "tie_word_embeddings", True))
 
     @property
     def window(self) -> int | None:
         """The most tokens that the config allows, prompt and completion together."""
-        value = self.config.get("max_position_embeddings")
+        value = setting(self.config, "max_position_embeddings")
         return value if isinstance(value, int) else None
 
     @cached_property
@@ -173,7 +234,7 @@ class Checkpoint:
         """
         digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
         if self.snapshot is not None:
-            digest.update(self.snapshot.commit.encode())
+            digest.update(f"{self.snapshot.commit}{self._mark}".encode())
             return digest.hexdigest()[:16]
         for path in sorted(set(self._homes.values())):
             size = path.stat().st_size
@@ -182,6 +243,7 @@ class Checkpoint:
                 for step in range(64):
                     stream.seek(step * size // 64)
                     digest.update(stream.read(16_384))
+        digest.update(self._mark.encode())
         return digest.hexdigest()[:16]
 
     def identity(self, *, hashed: bool = False) -> dict[str, Any]:
@@ -209,21 +271,11 @@ class Checkpoint:
                     files[path.name]["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
         return known | ({"files": files} if any(files.values()) else {})
 
-    def vocabulary(self) -> dict[int, str]:
+    def vocabulary(self) -> Mapping[int, str]:
         """The token string of each id, from tokenizer.json; empty where there is none."""
-        path = self.folder / "tokenizer.json"
-        if not path.exists():
-            return {}
-        tokenizer = read_json(path, CheckpointError)
-        vocabulary = tokenizer.get("model", {}).get("vocab", {})
-        pairs = (
-            ((token, i) for token, i in vocabulary.items())
-            if isinstance(vocabulary, dict)
-            else ((row[0], i) for i, row in enumerate(vocabulary))
-        )
-        strings = {i: token for token, i in pairs}
-        strings |= {token["id"]: token["content"] for token in tokenizer.get("added_tokens", ())}
-        return strings
+        if self._tokens is None:
+            self._tokens = read_tokens(self.tokenizer_folder / "tokenizer.json")
+        return self._tokens
 
 
 def open_checkpoint(model: str | Path | Checkpoint) -> Checkpoint:
@@ -242,13 +294,20 @@ def open_checkpoint(model: str | Path | Checkpoint) -> Checkpoint:
         return Checkpoint(folder, name)
     if folder.exists():
         raise CheckpointError(f"{name} is a file; give the folder of the checkpoint.")
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and not name.startswith("."):
+    if is_id(name):
         snapshot = look_up(name)
         return Checkpoint(snapshot.folder, name, snapshot=snapshot)
     raise CheckpointError(
         f"There is no folder {name}. Give a checkpoint folder, a Hub id such as org/name, "
         "or one of the lab's models such as lab:system2."
     )
+
+
+def setting(config: Mapping[str, Any], key: str, default: object = None) -> Any:
+    """A config's value for a key, looked for in its text_config where the top has none."""
+    nested = config.get("text_config")
+    inner = nested.get(key) if isinstance(nested, dict) else None
+    return next((v for v in (config.get(key), inner) if v is not None), default)
 
 
 def layer_of(name: str) -> int | None:
@@ -317,62 +376,6 @@ def _weight_files(folder: Path, names: set[str], name: str) -> dict[Path, set[st
                 f"{path.name}, which {INDEX} names, is missing from {folder}. Fetch it."
             )
     return claimed
-
-
-@dataclass(frozen=True)
-class _Header:
-    """What a weight file says of itself: its tensors, its size in bytes, its header's digest."""
-
-    specs: dict[str, TensorSpec]
-    size: int
-    digest: str
-
-
-def _head(path: Path, count: int) -> tuple[bytes, int]:
-    """The first bytes of a file, and its size."""
-    with path.open("rb") as stream:
-        return stream.read(count), path.stat().st_size
-
-
-def _read_header(head: Callable[[int], tuple[bytes, int]], where: str) -> _Header:
-    """The header of a safetensors file, checked against its size.
-
-    Args:
-        head: Gives as many first bytes as asked for, and the file's size in bytes.
-        where: The file, for an error.
-    """
-    start, size = head(HEAD_BYTES)
-    length = int.from_bytes(start[:8], "little")
-    if not 2 <= length <= min(size - 8, 100_000_000):
-        raise CheckpointError(f"{where} is damaged: it has no safetensors header.")
-    if len(start) < 8 + length:
-        start, size = head(8 + length)
-    text = start[8 : 8 + length]
-    try:
-        header: Mapping[str, Any] = json.loads(text)
-        specs = {
-            name: TensorSpec(name, entry["dtype"], tuple(entry["shape"]))
-            for name, entry in header.items()
-            if name != "__metadata__"
-        }
-        needed = 8 + length + max((header[n]["data_offsets"][1] for n in specs), default=0)
-        unknown = [s for s in specs.values() if s.dtype not in WIDTH]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{where} is damaged: its header is broken ({error}).") from error
-    if needed != size:
-        raise CheckpointError(
-            f"{where} is damaged: it has {size} bytes, its header needs {needed}. Fetch it again."
-        )
-    if unknown:
-        raise CheckpointError(f"'{unknown[0].name}' in {where} has type {unknown[0].dtype}.")
-    for spec in specs.values():
-        first, last = header[spec.name]["data_offsets"]
-        if last - first != spec.nbytes:
-            raise CheckpointError(
-                f"{where} is damaged: '{spec.name}' has {last - first} bytes, its shape needs "
-                f"{spec.nbytes}. Fetch it again."
-            )
-    return _Header(specs, size, hashlib.sha256(text).hexdigest()[:16])
 
 
 def _lab_folder(name: str) -> Path:

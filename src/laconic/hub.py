@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -85,6 +86,30 @@ class Snapshot:
         quiet = not sys.stderr.isatty()
         with ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(lambda file: _download(self.repo, file, self.commit, quiet), wanted))
+
+
+def is_id(name: str) -> bool:
+    """Whether a name is a Hub id: ``org/name`` or ``org/name@revision``."""
+    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name)) and not name.startswith(".")
+
+
+def fetch_files(name: str, files: Iterable[str]) -> Path:
+    """Fetch those of some files that a repository has; gives the folder they are in.
+
+    Args:
+        name: As for `look_up`.
+        files: Their names.
+
+    Raises:
+        CheckpointError: As for `look_up`.
+    """
+    from huggingface_hub import snapshot_download
+
+    repo, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(files)))
+    except _failures() as error:
+        raise CheckpointError(_sentence(name, error)) from error
 
 
 def look_up(name: str) -> Snapshot:

@@ -13,10 +13,8 @@ from laconic.checkpoint import (
     EMBED,
     FLOATS,
     HEAD,
-    TOKENIZER_FILES,
     Checkpoint,
     TensorSpec,
-    copy_files,
     layer_of,
 )
 from laconic.effects import equals_base
@@ -219,14 +217,8 @@ def _model_densities(stage: Stage, names: Sequence[str]) -> tuple[float, ...]:
 
 def _write_companions(plan: Plan, folder: Path, notes: tuple[str, ...]) -> None:
     """Everything beside the weights: config, tokenizer, templates, card, run.json."""
-    config = {k: v for k, v in plan.system2.config.items() if k != "_name_or_path"}
-    config["tie_word_embeddings"] = not plan.untied
-    if plan.recipe.dtype is not None:
-        key = "torch_dtype" if "torch_dtype" in config else "dtype"
-        config[key] = plan.recipe.dtype
-    write_json(folder / "config.json", config)
-    copy_files(plan.system2.folder, folder, ("generation_config.json",))
-    copy_files(plan.tokenizer.folder, folder, TOKENIZER_FILES)
+    rows = next((spec.shape[0] for spec in plan.specs if spec.name == EMBED), None)
+    plan.inputs.companions.write(folder, rows=rows, tied=not plan.untied, dtype=plan.recipe.dtype)
     record = {
         "schema": 1,
         "kind": "merge",

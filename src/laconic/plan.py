@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laconic.adapter import open_model
 from laconic.budget import Budget, reckon
 from laconic.checkpoint import (
     EMBED,
@@ -18,8 +19,8 @@ from laconic.checkpoint import (
     Checkpoint,
     TensorSpec,
     natural,
-    open_checkpoint,
 )
+from laconic.donors import Inputs, settle
 from laconic.effects import check_effects
 from laconic.errors import RecipeError
 from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
@@ -40,8 +41,9 @@ class Plan:
         recipe: What was asked for.
         base: The base's checkpoint, if any.
         models: The merged checkpoints.
-        system2: The donor of config and generation config.
-        tokenizer: The donor of tokenizer and chat template.
+        system2: The one that gives the output its shape, and whatever has no other donor.
+        tokenizer: The donor of the tokenizer.
+        inputs: The donors, and the files beside the weights.
         before: Transforms, in order.
         method: The method.
         after: Adjustments, in order.
@@ -57,6 +59,7 @@ class Plan:
     models: tuple[Checkpoint, ...]
     system2: Checkpoint
     tokenizer: Checkpoint
+    inputs: Inputs
     before: tuple[Stage, ...]
     method: Stage
     after: tuple[Stage, ...]
@@ -108,11 +111,13 @@ class Plan:
             "models": [f"{m.model} (weight {m.weight:g})" for m in self.recipe.models],
             "before": [f"{s.plugin.name} {dict(s.params)}" for s in self.before],
             "after": [f"{s.plugin.name} {dict(s.params)}" for s in self.after],
-            "config_from": self.system2.name,
+            "config_from": self.inputs.config.name,
             "tokenizer_from": self.tokenizer.name,
+            "tokenizer": self.recipe.tokenizer,
+            "rows": next((s.shape[0] for s in self.specs if s.name == EMBED), None),
             "head": "its own" if self.untied else "tied to the embedding",
             "copied_from_system2": sorted(self.copied),
-            "window": self.system2.window,
+            "window": self.inputs.config.window,
             "dtype": sorted({FLOATS.get(s.dtype, s.dtype) for s in self.specs}),
             "tensors": len(self.specs),
             "commits": {
@@ -160,13 +165,14 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         make_stage(ADJUSTMENTS.get(s.name), s.params, f"after: {s.name}") for s in recipe.after
     )
     _check_members(recipe, method.plugin)
-    opened = cache(open_checkpoint)
+    opened = cache(open_model)
     base = opened(recipe.base) if recipe.base else None
     models = tuple(opened(m.model) for m in recipe.models)
     system2 = opened(recipe.system2) if recipe.system2 else _system2(models)
-    tokenizer = opened(recipe.tokenizer) if recipe.tokenizer else system2
+    inputs = settle(recipe, base, models, system2)
+    base, models, system2 = inputs.base, inputs.models, inputs.system2
     members = (base, *models) if base else models
-    notes = check_siblings(members, system2)
+    notes = check_siblings(members, system2, config=inputs.companions.config) + inputs.notes
     specs, copied = _output_specs(recipe, members, system2)
     merged = [s.name for s in specs if s.name not in copied]
     method = with_overrides(method, recipe, merged)
@@ -178,7 +184,8 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         base=base,
         models=models,
         system2=system2,
-        tokenizer=tokenizer,
+        tokenizer=inputs.tokenizer,
+        inputs=inputs,
         before=before,
         method=method,
         after=after,
@@ -238,7 +245,8 @@ def _output_specs(
         spec = system2.specs.get(name) or replace(system2.specs[EMBED], name=name)
         if spec.dtype not in FLOATS or name.endswith("inv_freq"):
             copied.add(name)
-        elif recipe.dtype is not None:
-            spec = replace(spec, dtype=dtypes[recipe.dtype])
+        else:
+            kept = system2.native(name)
+            spec = replace(spec, dtype=dtypes[recipe.dtype] if recipe.dtype else kept)
         specs.append(spec)
     return tuple(specs), frozenset(copied)

@@ -15,6 +15,8 @@ import yaml
 from laconic.errors import RecipeError, did_you_mean
 
 DTYPES = ("bfloat16", "float16", "float32")
+#: What may have a donor of its own.
+DONORS = ("tokenizer", "config", "generation_config", "chat_template")
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,18 @@ class Recipe:
         method: The method's name.
         base: The checkpoint that task vectors start from; None for methods without one.
         system2: The donor of config, generation config, tokenizer and chat template; None takes
-            the only model, else the one with the largest window.
+            the only model, else the one with the largest window. Each of the four may have another
+            donor: a checkpoint's name, ``base`` or ``system2``.
         params: The method's parameters.
         before: Transforms of the task vectors, in order: names, or ``{name: {parameter: value}}``.
         after: Adjustments of the merged tensor, in order, written like `before`.
         overrides: Other parameters for some tensors.
-        tokenizer: The donor of tokenizer and chat template; None takes `system2`.
+        tokenizer: The donor of the tokenizer, or ``union``; rows of embedding and head are then
+            matched by token string. None takes `system2` and leaves every row at its id.
+        config: The donor of config.json; None takes `system2`.
+        generation_config: The donor of generation_config.json; None takes `system2`.
+        chat_template: The donor of the chat template, or a ``.jinja`` file; None takes that of the
+            tokenizer's donor.
         dtype: The type stored; None keeps that of each tensor of the System-2 model.
         seed: The only source of randomness.
 
@@ -84,11 +92,14 @@ class Recipe:
     after: Sequence[Any] = ()
     overrides: Sequence[Any] = ()
     tokenizer: str | None = None
+    config: str | None = None
+    generation_config: str | None = None
+    chat_template: str | None = None
     dtype: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("method", "base", "system2", "tokenizer", "dtype"):
+        for key in ("method", "base", "system2", *DONORS, "dtype"):
             value = getattr(self, key)
             if not isinstance(value, str) and (value is not None or key == "method"):
                 raise RecipeError(f"{key} must be text, got {value!r}.")
@@ -142,7 +153,8 @@ class Recipe:
             steps = getattr(self, key)
             values[key] = [{s.name: dict(s.params)} if s.params else s.name for s in steps]
         values["overrides"] = [_plain_override(o) for o in self.overrides]
-        values |= {"tokenizer": self.tokenizer, "dtype": self.dtype, "seed": self.seed}
+        values |= {key: getattr(self, key) for key in DONORS}
+        values |= {"dtype": self.dtype, "seed": self.seed}
         return {k: v for k, v in values.items() if v not in (None, [], {})}
 
     def to_yaml(self) -> str:

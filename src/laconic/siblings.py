@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoint import EMBED, FLOATS, HEAD, Checkpoint
+from laconic.checkpoint import EMBED, FLOATS, HEAD, Checkpoint, setting
 from laconic.errors import CheckpointError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: What two configs must agree on for their weights to mean the same.
 ARCHITECTURE: Final = (
@@ -17,12 +17,18 @@ ARCHITECTURE: Final = (
 )  # fmt: skip
 
 
-def check_siblings(members: Sequence[Checkpoint], system2: Checkpoint) -> tuple[str, ...]:
+def check_siblings(
+    members: Sequence[Checkpoint],
+    system2: Checkpoint,
+    *,
+    config: Mapping[str, Any] | None = None,
+) -> tuple[str, ...]:
     """Compare checkpoints by their headers, configs and vocabularies.
 
     Args:
         members: Every checkpoint of the merge, the base first.
         system2: The one that gives the output its shape.
+        config: The output's config; None means that of `system2`.
 
     Returns:
         What the user should know though it is no error.
@@ -33,7 +39,7 @@ def check_siblings(members: Sequence[Checkpoint], system2: Checkpoint) -> tuple[
     """
     others = [m for m in members if m is not system2]
     for model in others:
-        _check_config(model, system2)
+        check_config(model, system2)
         _check_tensors(model, system2)
     for model in (*others, system2):
         _check_against_own_config(model)
@@ -43,10 +49,15 @@ def check_siblings(members: Sequence[Checkpoint], system2: Checkpoint) -> tuple[
                     f"'{spec.name}' of {model.name} has type {spec.dtype}. Only "
                     f"{', '.join(FLOATS.values())} can be merged: save it in one of them first."
                 )
-    return tuple(note for model in others for note in _notes(model, system2))
+    return tuple(note for model in others for note in _notes(model, system2, config))
 
 
-def _check_config(model: Checkpoint, system2: Checkpoint) -> None:
+def check_config(model: Checkpoint, system2: Checkpoint) -> None:
+    """Refuse configs under which the same weights would not mean the same.
+
+    Raises:
+        CheckpointError: Naming the key and both values.
+    """
     for key in ARCHITECTURE:
         mine, theirs = model.config.get(key), system2.config.get(key)
         if mine is not None and theirs is not None and mine != theirs:
@@ -95,7 +106,7 @@ def _head_width(config: dict[str, Any]) -> int | None:
     return width // heads if isinstance(width, int) and isinstance(heads, int) and heads else None
 
 
-def _sliding(config: dict[str, Any]) -> Any:
+def _sliding(config: Mapping[str, Any]) -> Any:
     """The sliding window that is in use, or None."""
     return config.get("sliding_window") if config.get("use_sliding_window", True) else None
 
@@ -128,6 +139,16 @@ def _check_tensors(model: Checkpoint, system2: Checkpoint) -> None:
             )
     for name, spec in model.specs.items():
         other = system2.specs.get(name) or system2.specs[EMBED]
+        if (
+            name in (EMBED, HEAD)
+            and spec.shape != other.shape
+            and spec.shape[1:] == other.shape[1:]
+        ):
+            raise CheckpointError(
+                f"'{name}' is {list(spec.shape)} in {model.name} and {list(other.shape)} in "
+                f"{system2.name}: their vocabularies differ. Add 'tokenizer: system2' (--tokenizer "
+                "system2; also base, union or a model's name) to match the rows by token string."
+            )
         if spec.shape != other.shape:
             raise CheckpointError(
                 f"'{name}' is {list(spec.shape)} in {model.name} and {list(other.shape)} in "
@@ -135,24 +156,26 @@ def _check_tensors(model: Checkpoint, system2: Checkpoint) -> None:
             )
 
 
-def _notes(model: Checkpoint, system2: Checkpoint) -> list[str]:
+def _notes(model: Checkpoint, system2: Checkpoint, config: Mapping[str, Any] | None) -> list[str]:
     notes = []
+    made = system2.config if config is None else config
     if model.tied != system2.tied:
         notes.append(
             f"The output head is {'tied' if model.tied else 'its own'} in {model.name} and "
             f"{'tied' if system2.tied else 'its own'} in {system2.name}: the tied one's embedding "
             "stands in for its head, and the result has a head of its own."
         )
-    for what, mine, theirs in (
-        ("context window", model.window, system2.window),
-        ("sliding window", _sliding(model.config), _sliding(system2.config)),
-        ("stop token", model.config.get("eos_token_id"), system2.config.get("eos_token_id")),
-        ("stored type", _stored_type(model), _stored_type(system2)),
+    window, stored = "max_position_embeddings", _stored_type(system2)
+    for what, mine, theirs, takes in (
+        ("context window", model.window, system2.window, setting(made, window)),
+        ("sliding window", *(_sliding(c) for c in (model.config, system2.config, made))),
+        ("stop token", *(c.get("eos_token_id") for c in (model.config, system2.config, made))),
+        ("stored type", _stored_type(model), stored, stored),
     ):
         if mine != theirs and (what != "stop token" or None not in (mine, theirs)):
             notes.append(
                 f"The {what} is {mine} in {model.name} and {theirs} in {system2.name}: "
-                f"the result takes {theirs}."
+                f"the result takes {takes}."
             )
     return [*notes, *_token_notes(model, system2)]
 
@@ -161,7 +184,8 @@ def _stored_type(model: Checkpoint) -> str:
     """The type of most of a checkpoint's bytes."""
     sizes: dict[str, int] = {}
     for spec in model.specs.values():
-        sizes[spec.dtype] = sizes.get(spec.dtype, 0) + spec.nbytes
+        dtype = model.native(spec.name)
+        sizes[dtype] = sizes.get(dtype, 0) + spec.nbytes
     most = max(sizes, key=lambda dtype: sizes[dtype])
     return FLOATS.get(most, most)
 
@@ -181,7 +205,8 @@ def _token_notes(model: Checkpoint, system2: Checkpoint) -> list[str]:
         shown = ", ".join(f"{i} ({mine[i]!r}, {theirs[i]!r})" for i in differing[:3])
         notes.append(
             f"{len(differing)} token ids stand for different strings in {model.name} and "
-            f"{system2.name}, such as {shown}: their embedding rows are merged all the same."
+            f"{system2.name}, such as {shown}: their embedding rows are merged all the same. "
+            "'tokenizer: system2' (or base, or union) would match them by string."
         )
     for ours, others, owner, other in (
         (mine, theirs, model, system2),

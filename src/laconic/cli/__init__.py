@@ -76,6 +76,10 @@ def merge(
     system2: Annotated[
         str | None, typer.Option(help="Donor of config, tokenizer and chat template.")
     ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="base, system2, union or a model: match embedding rows by token string."),
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="bfloat16, float16 or float32.")] = None,
     seed: Annotated[int | None, typer.Option(help="The only source of randomness.")] = None,
     dry_run: Annotated[
@@ -98,7 +102,7 @@ def merge(
 
     values = read_yaml(recipe) if recipe else {}
     flags: dict[str, Any] = {"base": base, "method": method, "system2": system2}
-    flags |= {"dtype": dtype, "seed": seed}
+    flags |= {"tokenizer": tokenizer, "dtype": dtype, "seed": seed}
     flags["models"] = [_weighted(text) for text in model or ()]
     flags["before"] = [_step(text) for text in before or ()]
     flags["after"] = [_step(text) for text in after or ()]
