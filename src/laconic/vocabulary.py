@@ -259,9 +259,10 @@ def _note(
     )
 
 
-def _shown(tokens: Sequence[Key]) -> str:
-    more = ", ..." if len(tokens) > 3 else ""
-    return ", ".join(repr(token) for token in tokens[:3]) + more
+def _shown(tokens: Sequence[str]) -> str:
+    """Three of some tokens, control words such as <think> before ordinary ones."""
+    chosen = sorted(tokens, key=lambda token: not token.startswith("<"))[:3]
+    return ", ".join(map(repr, chosen)) + (", ..." if len(tokens) > 3 else "")
 
 
 def _check_known(checkpoint: Checkpoint) -> None:

@@ -53,7 +53,7 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
 
 
 def test_the_recipe_of_the_merge_page_is_a_recipe(tmp_path: Path) -> None:
-    (text,) = blocks("docs/merge.md", "yaml")
+    text = next(b for b in blocks("docs/merge.md", "yaml") if "lab:base" in b)
     (tmp_path / "recipe.yaml").write_text(text)
     told = run(
         *(sys.executable, "-m", "laconic", "merge", "recipe.yaml", "--dry-run", "-o", "merged"),
