@@ -1,204 +1,218 @@
-"""Measure the lab's family and its simplest merges: accuracy, tokens and checks, level by level.
+"""Measure the lab's family and its merges: accuracy, tokens and checks, level by level.
 
-    python benchmarks/lab.py --size 1000 --dtype float32 -o lab.json
+    python benchmarks/lab.py -o out                       # the shipped family
+    python benchmarks/lab.py -o out1 --family trained1    # one from `laconic lab train`
 
-Greedy decoding with transformers' own `generate`, on test problems that no training text holds.
-The table goes to stdout, the numbers behind it to the file given.
+Every model answers the same test problems, which no training text holds. The folder gets a run per
+model, so a stopped measurement goes on where it was. The tables go to stdout.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import logging
-import random
 import re
 import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from laconic import lab
-from laconic.tasks.lab import LEVELS, Chain, chains
+from laconic.experiment import Sampling
+from laconic.recipe import Recipe
+from laconic.search import Job, measure
+from laconic.stats import pair, summarise
+from laconic.tasks.lab import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torch import Tensor
+    from laconic.run import Result, Run
 
-log = logging.getLogger("lab")
-MAX_TOKENS = 640
-SCALES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MARGIN = 0.02
+SWEEP = [round(0.05 * step, 2) for step in range(1, 20)]
 DENSITIES = (0.1, 0.2, 0.3, 0.4)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One completion: its problem's level, whether it is right, its tokens, what it shows."""
+class Work:
+    """What the responses of a model show beyond being right or wrong.
 
-    level: int
-    correct: bool
-    length: int
-    truncated: bool
-    thinks: bool
-    checks: int
-    wrong_lines: int
+    Attributes:
+        checks: Checks and second checks a response.
+        wrong: Wrong first values of lines, all responses together.
+        repaired: How many of them a check put right.
+        broken: Responses whose lines were all right at first and whose answer is wrong.
+    """
+
+    checks: float
+    wrong: int
     repaired: int
+    broken: int
 
 
-def judge(chain: Chain, text: str, length: int, *, truncated: bool) -> Answer:
-    """Score a completion by its last box, and count its checks and its wrong first values."""
-    boxes = re.findall(r"\\boxed\{(\d+)\}", text)
-    wrong = repaired = 0
-    for line in chain.lines:
-        shown = re.search(rf"^{line.name}=.*=(\d\d)$", text, re.MULTILINE)
-        if shown and int(shown.group(1)) != line.value:
-            wrong += 1
-            repaired += f"so {line.name}={line.value:02d}" in text
-    return Answer(
-        chain.level,
-        bool(boxes) and boxes[-1] == chain.answer,
-        length,
-        truncated,
-        "</think>" in text,
-        text.count("Wait") + text.count("Hmm"),
-        wrong,
-        repaired,
-    )
+def recipes(family: Path) -> dict[str, Recipe]:
+    """The merges measured, by name."""
+    base, system1, system2 = (str(family / name) for name in ("base", "system1", "system2"))
 
+    def line(start: str, scale: float) -> Recipe:
+        return Recipe([system2], "task_arithmetic", base=start, params={"scale": scale})
 
-def answers(
-    state: Mapping[str, Tensor],
-    problems: Sequence[Chain],
-    *,
-    dtype: torch.dtype,
-    batch: int,
-    temperature: float,
-    seed: int,
-) -> list[Answer]:
-    """Every problem answered by the model with these weights, greedily unless heated."""
-    tokenizer = AutoTokenizer.from_pretrained(lab.folder("system2"))
-    model = AutoModelForCausalLM.from_pretrained(lab.folder("system2"), dtype=torch.float32)
-    model.load_state_dict(dict(state), strict=False)
-    model.to(dtype)
-    torch.manual_seed(seed)
-    heat = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
-    order = sorted(problems, key=lambda chain: chain.level)
-    found = []
-    for start in range(0, len(order), batch):
-        part = order[start : start + batch]
-        turns = [[{"role": "user", "content": chain.question}] for chain in part]
-        inputs = tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, return_dict=True, return_tensors="pt", padding=True
-        )
-        with torch.inference_mode():
-            ids = model.generate(**inputs, max_new_tokens=MAX_TOKENS, **heat)
-        for chain, row in zip(part, ids[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-            ended = tokenizer.eos_token_id in row
-            length = row.index(tokenizer.eos_token_id) + 1 if ended else len(row)
-            text = tokenizer.decode(row[: length - ended])
-            found.append(judge(chain, text, length, truncated=not ended))
-    return found
-
-
-def trimmed(vector: Tensor, density: float) -> Tensor:
-    """The entries of largest magnitude, as many as the density says; the rest zero."""
-    kept = max(1, round(vector.numel() * density))
-    threshold = vector.abs().flatten().kthvalue(vector.numel() - kept + 1).values
-    return vector.where(vector.abs() >= threshold, torch.zeros(()))
-
-
-def candidates(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Mapping[str, Tensor]]:
-    """The three models, the line from base to system2, and trims of the vector between them."""
-    base, system1, system2 = (states[name] for name in ("base", "system1", "system2"))
-    vector = {name: system2[name] - base[name] for name in base}
-    found: dict[str, Mapping[str, Tensor]] = dict(states)
-    for scale in SCALES:
-        found[f"base+{scale}(s2-base)"] = {n: base[n] + scale * vector[n] for n in base}
+    made = {f"B + {scale} (S2 - B)": line(base, scale) for scale in SWEEP}
+    made |= {f"S1 + {scale} (S2 - S1)": line(system1, scale) for scale in SWEEP[1::2]}
     for density in DENSITIES:
-        found[f"trim {density}"] = {n: base[n] + trimmed(vector[n], density) for n in base}
-    found["average s1 s2"] = {n: (system1[n] + system2[n]) / 2 for n in base}
-    return found
+        params = {"density": density}
+        made[f"TIES, density {density}"] = Recipe([system2], "ties", base=base, params=params)
+    both = [system1, system2]
+    made["both vectors"] = Recipe(
+        both, "task_arithmetic", base=base, system2=system2, params={"scale": 0.7}
+    )
+    return made
 
 
-def interval(right: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    z, share = 1.96, right / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * (share * (1 - share) / count + z * z / (4 * count**2)) ** 0.5 / (1 + z * z / count)
-    return middle - half, middle + half
+def work(results: Sequence[Result]) -> Work:
+    """Count checks, slips and repairs in what a model wrote."""
+    checks = wrong = repaired = broken = 0
+    for result in results:
+        text = result.prefill + result.text
+        checks += len(re.findall(r"^(?:Wait|Hmm),", text, re.MULTILINE))
+        slips = [
+            (name, value)
+            for name, value in lines(result).items()
+            if re.search(rf"^{name}=.*=(?!{value})\d\d$", text, re.MULTILINE)
+        ]
+        wrong += len(slips)
+        repaired += sum(f"so {name}={value}" in text for name, value in slips)
+        broken += not slips and not result.correct
+    return Work(checks / len(results), wrong, repaired, broken)
 
 
-def row(name: str, found: Sequence[Answer]) -> str:
+def lines(result: Result) -> dict[str, str]:
+    """The right value of each line, worked out from the question."""
+    values: dict[str, int] = {}
+    for row in result.problem.split("\n")[1:-1]:
+        name, right = row.split("=")
+        found = re.fullmatch(r"(\d+|\w)(?:([+*-])(\d+))?", right)
+        assert found
+        left = values.get(found[1], 0) if found[1].isalpha() else int(found[1])
+        constant = int(found[3] or 0)
+        values[name] = {
+            None: left, "+": left + constant, "-": left - constant, "*": left * constant
+        }[found[2]] % 100  # fmt: skip
+    return {name: f"{value:02d}" for name, value in values.items()}
+
+
+def row(name: str, run: Run, against: Run) -> str:
     """One line of the table."""
-    count = len(found)
-    low, high = interval(sum(a.correct for a in found), count)
-    wrong, repaired = sum(a.wrong_lines for a in found), sum(a.repaired for a in found)
+    summary, seen = summarise(run.results), work(run.results)
+    difference = pair(run.results, against.results, name=name, against="System 2", margin=MARGIN)
+    accuracy, change = summary.accuracy, difference.accuracy_diff
+    levels = [summary.by_level[level] for level in LEVELS]
+    cells = [
+        name,
+        f"{accuracy.value:.3f} ({accuracy.low:.3f}-{accuracy.high:.3f})",
+        f"{100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})",
+        f"{summary.length.value:.0f}",
+        f"{100 * difference.length_change.value:+.0f} %",
+        difference.not_worse.verdict,
+        f"{seen.checks:.1f}",
+        f"{seen.repaired} of {seen.wrong}",
+        str(seen.broken),
+        " ".join(f"{level.accuracy.value:.2f}" for level in levels),
+        " ".join(f"{level.length.value:.0f}" for level in levels),
+    ]
+    return f"| {' | '.join(cells)} |\n"
 
-    def mean(field: str, level: int | None = None) -> float:
-        part = [getattr(a, field) for a in found if level in (None, a.level)]
-        return sum(part) / len(part)
 
-    accuracies = " ".join(f"{mean('correct', level):.2f}" for level in LEVELS)
-    lengths = " ".join(f"{mean('length', level):.0f}" for level in LEVELS)
-    checks = " ".join(f"{mean('checks', level):.1f}" for level in LEVELS)
-    return (
-        f"| {name} | {mean('correct'):.3f} ({low:.3f}-{high:.3f}) | {mean('length'):.1f} "
-        f"| {mean('thinks'):.2f} | {mean('checks'):.2f} | {mean('truncated'):.3f} "
-        f"| {repaired}/{wrong} | {accuracies} | {lengths} | {checks} |\n"
+def distinct(runs: Sequence[Run]) -> int:
+    """How many runs in a row differ in mean length from the last one counted, in a paired test."""
+    counted = 1
+    last = runs[0]
+    for run in runs[1:]:
+        change = pair(run.results, last.results, name="", against="", margin=MARGIN).length_change
+        if change.low > 0 or change.high < 0:
+            counted, last = counted + 1, run
+    return counted
+
+
+def figures(runs: Mapping[str, Run]) -> str:
+    """What the lab is meant to show, checked on these runs."""
+
+    def hard(run: Run) -> list[Result]:
+        return [result for result in run.results if (result.level or 0) >= 4]
+
+    def share(name: str, levels: Sequence[int]) -> str:
+        found = summarise(runs[name].results).by_level
+        return " ".join(f"{found[level].accuracy.value:.3f}" for level in levels)
+
+    one, two = runs["system1"], runs["system2"]
+    gap = pair(hard(one), hard(two), name="", against="", margin=MARGIN).accuracy_diff
+    ratio = summarise(two.results).length.value / summarise(one.results).length.value
+    pairs = {
+        name: pair(run.results, two.results, name=name, against="system2", margin=MARGIN)
+        for name, run in runs.items()
+    }
+    short = [
+        f"{name} ({100 * p.length_change.value:+.1f} %)"
+        for name, p in pairs.items()
+        if p.length_change.high <= -0.5 and p.not_worse.verdict == "yes"
+    ]
+    better = [name for name, p in pairs.items() if p.accuracy_diff.low > 0]
+    base_line = [runs[n] for n in ("base", *(f"B + {s} (S2 - B)" for s in SWEEP), "system2")]
+    single = [
+        runs[n] for n in ("system1", *(f"S1 + {s} (S2 - S1)" for s in SWEEP[1::2]), "system2")
+    ]
+    jump = max(b / a for a, b in pairwise(summarise(r.results).length.value for r in single))
+    return "\n".join(
+        [
+            f"System 1 at levels 1-2: {share('system1', (1, 2))}",
+            f"System 1 minus System 2 at levels 4-5, points: {100 * gap.value:.1f} "
+            f"({100 * gap.low:.1f} to {100 * gap.high:.1f})",
+            f"System 2: {summarise(two.results).accuracy.value:.3f}, {ratio:.2f}x as long",
+            f"Distinct mean lengths from the base: {distinct(base_line)} of {len(base_line)}",
+            f"Distinct mean lengths from System 1: {distinct(single)} of {len(single)}; "
+            f"largest step x{jump:.2f}",
+            f"At least 50 % shorter and not worse by 2 points: {', '.join(short) or 'none'}",
+            f"Better than System 2: {', '.join(better) or 'none'}",
+        ]
     )
 
 
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--family", type=Path, default=lab.folder("base").parent)
-    parser.add_argument("--size", type=int, default=500)
-    parser.add_argument("--split", choices=("dev", "test"), default="test")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--size", type=int, default=1000)
     parser.add_argument("--temperature", type=float, default=0.0)
-    parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", default="", help="a regular expression over the models' names")
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--task", default="lab", help="lab, or lab_planted")
+    parser.add_argument("--only", default="", help="a regular expression over the merges' names")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(options.threads)
-    states = {}
-    for name in lab.members():
-        model = AutoModelForCausalLM.from_pretrained(options.family / name, dtype=torch.float32)
-        states[name] = dict(model.named_parameters())
-        states[name] = {key: value.detach() for key, value in states[name].items()}
-    rng = random.Random(f"laconic lab {options.split} {options.seed}")
-    problems = chains(options.size, split=options.split, rng=rng)
-    kept = {}
-    sys.stdout.write(
-        "| model | accuracy (95 %) | tokens | thinks | checks | truncated | repaired/wrong "
-        "| accuracy L1-5 | tokens L1-5 | checks L1-5 |\n|" + " --- |" * 10 + "\n"
+    merges = {n: r for n, r in recipes(options.family).items() if re.search(options.only, n)}
+    members = {name: str(options.family / name) for name in lab.members()}
+    tasks = (f"{options.task}:size={options.size}",)
+    jobs = [Job(name, model, tasks, options.output / name) for name, model in members.items()]
+    jobs += [
+        Job(name, str(options.output / f"{name} model"), tasks, options.output / name, recipe)
+        for name, recipe in merges.items()
+    ]
+    runs = measure(
+        jobs,
+        sampling=Sampling(temperature=options.temperature),
+        backend=f"transformers:dtype={options.dtype}",
+        workers=options.workers,
     )
-    for name, state in candidates(states).items():
-        if not re.search(options.only, name):
-            continue
-        began = time.process_time()
-        found = answers(
-            state,
-            problems,
-            dtype=getattr(torch, options.dtype),
-            batch=options.batch,
-            temperature=options.temperature,
-            seed=options.seed,
-        )
-        log.info("%s: %.0f CPU seconds", name, time.process_time() - began)
-        kept[name] = [asdict(answer) for answer in found]
-        sys.stdout.write(row(name, found))
-        sys.stdout.flush()
-    if options.output:
-        options.output.write_text(json.dumps(kept), encoding="utf-8")
+    sys.stdout.write(
+        "| model | accuracy (95 %) | against System 2, points | tokens | | not worse by 2 "
+        "| checks | slips repaired | broken | accuracy, level 1-5 | tokens, level 1-5 |\n"
+        f"|{' --- |' * 11}\n"
+    )
+    for name, run in runs.items():
+        sys.stdout.write(row(name, run, runs["system2"]))
+    if not options.only and options.task == "lab":
+        sys.stdout.write(f"\n{figures(runs)}\n")
 
 
 if __name__ == "__main__":

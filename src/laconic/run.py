@@ -41,6 +41,7 @@ class Sample:
         gold: The right answer, as the task writes it.
         level: The task's own difficulty, 1 for the easiest; None where it has none.
         repeat: Which of the completions of this problem it is, from 0.
+        prefill: How the model's turn begins; it goes on from there.
     """
 
     task: str
@@ -49,6 +50,7 @@ class Sample:
     gold: str
     level: int | None = None
     repeat: int = 0
+    prefill: str = ""
 
     @property
     def key(self) -> Key:
@@ -96,6 +98,7 @@ class Result:
         outcome: How scoring ended.
         correct: Whether the answer counts as right.
         reflections: How many reflection keywords the completion holds.
+        prefill: What the completion goes on from; no part of it.
     """
 
     task: str
@@ -113,6 +116,7 @@ class Result:
     outcome: Outcome
     correct: bool
     reflections: int
+    prefill: str = ""
 
     @property
     def key(self) -> Key:

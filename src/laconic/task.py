@@ -53,7 +53,7 @@ class Task:
 
     def record(self, max_tokens: int | None) -> TaskRecord:
         """What a run remembers of this task, asked with a budget (None: its own)."""
-        asked = [(s.id, s.problem, s.gold) for s in self.samples]
+        asked = [(s.id, s.problem, s.prefill, s.gold) for s in self.samples]
         return TaskRecord(
             name=self.name,
             source=self.source,

@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from laconic.decoding import using_threads
 from laconic.errors import LaconicError
 from laconic.lab import family, folder, members, tokenizer, write
-from laconic.lab.fit import using
 from laconic.tasks.lab import chains
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def answers(name: str, count: int) -> tuple[float, float, float]:
         return_tensors="pt",
         padding=True,
     )
-    with using(1), torch.inference_mode():
+    with using_threads(1), torch.inference_mode():
         ids = model.generate(**inputs, max_new_tokens=500)[:, inputs["input_ids"].shape[1] :]
     texts = words.batch_decode(ids, skip_special_tokens=True)
     boxes = [re.findall(r"\\boxed\{(\d\d)\}", text)[-1:] for text in texts]

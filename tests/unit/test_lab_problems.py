@@ -10,7 +10,7 @@ import pytest
 
 from laconic.errors import TaskError
 from laconic.task import load_task
-from laconic.tasks.lab import LEVELS, Chain, Split, chains, draw, split_of
+from laconic.tasks.lab import LEVELS, LONG_LEVELS, Chain, Split, chains, draw, planted, split_of
 
 
 def solve(question: str) -> str:
@@ -18,7 +18,7 @@ def solve(question: str) -> str:
     values: dict[str, int] = {}
     for row in question.split("\n")[1:-1]:
         name, right = row.split("=")
-        expression = re.sub(r"[a-g]", lambda match: str(values[match.group()]), right)
+        expression = re.sub(r"[a-z]", lambda match: str(values[match.group()]), right)
         left, operator, constant = re.fullmatch(r"(\d+)(?:([+*-])(\d+))?", expression).groups()  # type: ignore[union-attr]  # a mismatch is a failure
         first = int(left)
         second = int(constant or 0)
@@ -97,3 +97,36 @@ def test_the_task_gives_equal_problems_for_equal_seeds_and_others_for_others() -
     assert first.samples != other.samples
     assert len({sample.id for sample in first.samples}) == 50
     assert all(sample.gold == solve(sample.problem) for sample in first.samples)
+
+
+def test_long_chains_have_their_operations_and_the_right_answers() -> None:
+    found = chains(50, split="test", rng=random.Random(0), levels=LONG_LEVELS)
+    for chain in found:
+        operators = [line.operator for line in chain.lines]
+        assert (len(operators), operators.count("*")) == LONG_LEVELS[chain.level]
+        assert chain.answer == solve(chain.question)
+    assert load_task("lab_long:size=50").samples[0].task == "lab-long"
+
+
+def test_a_planted_thought_is_right_up_to_its_last_line_and_wrong_there() -> None:
+    rng = random.Random(0)
+    places = Counter[int]()
+    for chain in problems(300, "dev"):
+        thought = planted(chain, rng)
+        assert thought.startswith("<think>\n")
+        assert thought.endswith("\n")
+        rows = thought.split("\n")[1:-1]
+        right = [f"{line.asked()}{line.value:02d}" for line in chain.lines[: len(rows)]]
+        assert rows[:-1] == right[:-1]
+        assert rows[-1][:-2] == right[-1][:-2]
+        assert rows[-1] != right[-1]
+        places[len(rows)] += 1
+    assert set(places) == {1, 2, 3, 4, 5, 6}
+
+
+def test_the_planted_task_asks_the_same_problems_with_a_begun_thought() -> None:
+    plain, begun = load_task("lab:size=20"), load_task("lab_planted:size=20")
+    assert [s.problem for s in plain.samples] == [s.problem for s in begun.samples]
+    assert not any(sample.prefill for sample in plain.samples)
+    assert all(sample.prefill.startswith("<think>") for sample in begun.samples)
+    assert plain.record(None).digest != begun.record(None).digest

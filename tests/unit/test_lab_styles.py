@@ -8,8 +8,8 @@ from operator import add, mul, sub
 
 import pytest
 
-from laconic.lab.styles import STYLES, Piece, check, columns, difficulty, respond, slip
-from laconic.tasks.lab import Chain, Line, chains, operate
+from laconic.lab.styles import STYLES, Piece, check, columns, difficulty, respond
+from laconic.tasks.lab import Chain, Line, chains, operate, slip
 
 FACT = re.compile(r"(\d+)([+*-])(\d+)=(\d+)")
 WORK = {"+": add, "-": sub, "*": mul}

@@ -38,7 +38,7 @@ def texts() -> list[str]:
 
 
 def test_both_forms_agree_and_round_trip_on_400_training_texts() -> None:
-    tokenizer = build()
+    tokenizer = build(1024)
     for text in texts():
         ids = encode(text)
         assert tokenizer.encode(text) == ids
@@ -48,11 +48,11 @@ def test_both_forms_agree_and_round_trip_on_400_training_texts() -> None:
 def test_any_text_round_trips() -> None:
     text = "Solve: 3x + 12 = 48,\n  then \u00fc & y_1 \\frac{1}{2} \u2248 \u4e2d; wait.. </think>\n"
     assert decode(encode(text)) == text
-    assert build().decode(build().encode(text)) == text
+    assert build(1024).decode(build(1024).encode(text)) == text
 
 
 def test_a_saved_tokenizer_comes_back_the_same_through_auto_tokenizer(tmp_path: Path) -> None:
-    save(tmp_path)
+    save(tmp_path, 1024)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert len(tokenizer) == SIZE
     assert tokenizer.padding_side == "left"
@@ -72,13 +72,13 @@ def test_pieces_encode_like_the_text_they_make() -> None:
 def test_the_chat_template_writes_the_training_prompt() -> None:
     chain = chains(1, split="train", rng=random.Random(0))[0]
     turns = [{"role": "user", "content": chain.question}]
-    text = build().apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    text = build(1024).apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     assert text == prompt(chain.question)
 
 
 def test_ids_are_dense_and_think_marks_are_single_ordinary_tokens() -> None:
     assert sorted([*WHOLE.values(), *BYTES.values()]) == list(range(SIZE))
-    tokenizer = build()
+    tokenizer = build(1024)
     assert len(tokenizer) == SIZE
     for mark in ("<think>", "</think>"):
         assert tokenizer.encode(mark) == [WHOLE[mark]]

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from laconic.decoding import using_threads
 from laconic.errors import LaconicError
 from laconic.lab import corpus, family, members, train, write
 from laconic.lab.corpus import Part, batches, texts
-from laconic.lab.fit import Schedule, collate, fit, network, using
+from laconic.lab.fit import Schedule, collate, fit, network
 from laconic.lab.phases import MEMBERS, PHASES, Phase
+from laconic.lab.sizes import MINI, SIZES, size_of
 from laconic.lab.tokenizer import decode
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ SHORT = (
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Several threads wait for each other far longer than so small a network computes."""
-    with using(1):
+    with using_threads(1):
         yield
 
 
@@ -44,7 +46,7 @@ def weights(folder: Path) -> list[bytes]:
 
 def test_the_loss_falls() -> None:
     found = batches(texts(Part("drill", 40), random.Random(0)), budget=480, rng=random.Random(0))
-    losses = fit(network(0), found, Schedule(3e-3, warmup=5))
+    losses = fit(network(size_of(MINI), 0), found, Schedule(3e-3, warmup=5))
     assert len(losses) == 20
     assert losses[0] > 4.5
     assert sum(losses[-5:]) / 5 < 3
@@ -52,18 +54,37 @@ def test_the_loss_falls() -> None:
 
 def test_a_network_is_the_same_for_the_same_seed_and_leaves_the_global_generator_alone() -> None:
     state = torch.get_rng_state()
-    first, again, other = (dict(network(seed).named_parameters()) for seed in (0, 0, 1))
+    size = size_of(MINI)
+    first, again, other = (dict(network(size, seed).named_parameters()) for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, again[name]) for name, value in first.items())
     assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
     assert sum(value.numel() for value in first.values()) < 830_000
 
 
-def test_threads_are_restored() -> None:
-    before = torch.get_num_threads()
-    with using(before + 1):
-        assert torch.get_num_threads() == before + 1
-    assert torch.get_num_threads() == before
+@pytest.mark.parametrize(("name", "least", "most"), [("tiny", 0.3, 0.4), ("small", 3, 3.3)])
+def test_sizes_have_the_parameters_that_they_are_named_for(
+    name: str, least: float, most: float
+) -> None:
+    count = sum(value.numel() for value in network(size_of(name)).parameters())
+    assert least <= count / 1e6 <= most
+
+
+def test_the_medium_size_is_for_a_gpu() -> None:
+    with torch.device("meta"):
+        count = sum(value.numel() for value in network(size_of("medium")).parameters())
+    assert 30 <= count / 1e6 <= 100
+    text = texts(Part("thinking", 5), random.Random(0), SIZES["medium"].levels)
+    assert 500 < sum(len(t.ids) for t in text) / 5 < 2000
+    assert max(len(t.ids) for t in text) < SIZES["medium"].window
+
+
+def test_an_unknown_size_or_device_is_said(tmp_path: Path) -> None:
+    with pytest.raises(LaconicError, match="'mini'"):
+        train(tmp_path / "lab", size="mine")
+    with pytest.raises(LaconicError, match="'cuda'"):
+        train(tmp_path / "lab", device="cude")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_labels_hold_only_learned_tokens() -> None:

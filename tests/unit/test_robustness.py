@@ -289,7 +289,7 @@ REFUSED: dict[str, tuple[Callable[[World], object], str]] = {
     ),
     "a chat template asked for by a name": (
         lambda w: w.say(chat_template="chatlm"),
-        "A recipe has no key 'chat_template'",
+        "There is no folder chatlm",
     ),
     "an untied checkpoint without its head": (
         lambda w: w.configure(w.model, tie_word_embeddings=False),

@@ -287,6 +287,19 @@ def test_a_thought_that_the_template_opens_counts_as_open(copy: Path) -> None:
     assert (closed.thinking_length, closed.thinks) == (4, True)
 
 
+def test_a_thought_that_the_task_began_counts_as_open_and_is_gone_on_with(folder: Path) -> None:
+    engine = load(folder)
+    begun = replace(SAMPLES[0], prefill="<think>\n1+1=2\n")
+    assert engine.render(begun) == engine.render(SAMPLES[0]) + begun.prefill
+    assert engine.prompt_length(begun) > engine.prompt_length(SAMPLES[0])
+    assert engine._generation(_Row(begun, None, tokens("1+1="))).thinking_length == 4
+    over = replace(begun, prefill="<think>1</think>")
+    assert engine._generation(_Row(over, None, tokens("1+1="))).thinking_length == 0
+    both = {g.text for g in complete(engine, Sampling(max_tokens=20), [begun]).values()}
+    both |= {g.text for g in complete(engine, Sampling(max_tokens=20), [SAMPLES[0]]).values()}
+    assert len(both) == 2
+
+
 def test_a_vocabulary_without_the_token_counts_the_encoded_text(folder: Path) -> None:
     engine = load(folder)
     engine._close = engine._open = None

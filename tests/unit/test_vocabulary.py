@@ -104,7 +104,7 @@ def test_a_token_of_two_models_and_no_base_is_lent_as_their_mean(
 ) -> None:
     longer = {**WORDS, "<think>": 12}
     base = make_checkpoint("base", 0, vocabulary=WORDS)
-    one = make_checkpoint("one", sized(1, 13), vocabulary=longer)
+    one = make_checkpoint("one", sized(1, 13), vocabulary=longer, config={"vocab_size": 13})
     two = make_checkpoint("two", sized(2, 13), vocabulary=longer, config={"vocab_size": 13})
     wanted = recipe(base, one, two, tokenizer="system2", system2=str(two), dtype="float32")
     unified = plan(wanted)

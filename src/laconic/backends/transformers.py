@@ -99,7 +99,7 @@ class _Engine:
         self._model = _load_model(checkpoint, dtype, device)
         self._ends = _end_tokens(self._model, self._tokenizer)
         self._pad = _pad_token(self._tokenizer, self._ends)
-        self._prompts: dict[str, tuple[str, list[int]]] = {}
+        self._prompts: dict[tuple[str, str], tuple[str, list[int]]] = {}
         self._quiet_generation()
         self._close = self._tokenizer.get_vocab().get("</think>")
         self._open = self._tokenizer.get_vocab().get("<think>")
@@ -116,7 +116,7 @@ class _Engine:
 
     def render(self, sample: Sample) -> str:
         if not self._tokenizer.chat_template:
-            return sample.problem
+            return sample.problem + sample.prefill
         from jinja2 import TemplateError
 
         turn = [{"role": "user", "content": sample.problem}]
@@ -128,7 +128,7 @@ class _Engine:
             raise BackendError(
                 f"{self._name}: its chat template cannot write a user's turn ({error})."
             ) from error
-        return text
+        return text + sample.prefill
 
     def prompt_length(self, sample: Sample) -> int:
         return len(self._prompt(sample)[1])
@@ -196,12 +196,13 @@ class _Engine:
 
     def _prompt(self, sample: Sample) -> tuple[str, list[int]]:
         """What the model is given for a sample: its text and its tokens, kept for its repeats."""
-        if sample.problem not in self._prompts:
+        asked = sample.problem, sample.prefill
+        if asked not in self._prompts:
             text = self.render(sample)
             templated = bool(self._tokenizer.chat_template)
             ids = self._tokenizer.encode(text, add_special_tokens=not templated)
-            self._prompts[sample.problem] = text, ids
-        return self._prompts[sample.problem]
+            self._prompts[asked] = text, ids
+        return self._prompts[asked]
 
     def _complete(self, rows: list[_Row], sampling: Sampling, budget: int) -> Iterator[Finished]:
         """Complete one batch, handing rows over, and dropping them, as they finish."""
@@ -266,8 +267,11 @@ class _Engine:
             clean_up_tokenization_spaces=False,
         )
         thought = self._thought(made, text)
-        opened = self._prompt(row.sample)[0].rstrip().endswith("<think>") or (
-            self._open in made if self._open is not None else "<think>" in text
+        prefill = row.sample.prefill
+        opened = (
+            self._prompt(row.sample)[0].rstrip().endswith("<think>")
+            or prefill.rfind("<think>") > prefill.rfind("</think>")
+            or (self._open in made if self._open is not None else "<think>" in text)
         )
         return Generation(
             text=text,

@@ -36,18 +36,39 @@ def lab_write(directory: Annotated[Path, typer.Argument(help="The folder to crea
     out.print(f"Wrote the lab's models to {write(directory)}.", soft_wrap=True)
 
 
-@lab.command(name="train")
+@lab.command(
+    name="train",
+    epilog="Examples:\n\nlaconic lab train mine --seed 1\n\n"
+    "laconic lab train large --size medium --device cuda",
+)
 def lab_train(
     directory: Annotated[Path, typer.Argument(help="The folder to create.")],
+    size: Annotated[
+        str, typer.Option(help="tiny, mini (what ships), small, or medium (for a GPU).")
+    ] = "mini",
     seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; part of what is equal.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train the family from nothing, on the CPU."""
+    """Train the family from nothing; a stopped training goes on behind its last phase."""
     from laconic.lab import train
 
     with progress_bar("Training") as progress:
-        folder = train(directory, seed=seed, threads=threads, progress=progress)
+        folder = train(
+            directory, size=size, seed=seed, threads=threads, device=device, progress=progress
+        )
     out.print(f"Trained the lab's models into {folder}.", soft_wrap=True)
+
+
+@lab.command(name="variants", epilog="Example:\n\nlaconic lab variants variants")
+def lab_variants(
+    directory: Annotated[Path, typer.Argument(help="The folder to create.")],
+) -> None:
+    """Write the shipped models in the other shapes that checkpoints come in."""
+    from laconic.lab import VARIANTS, write_variants
+
+    folder = write_variants(directory)
+    out.print(f"Wrote {', '.join(VARIANTS)} to {folder}.", soft_wrap=True)
 
 
 @lab.command(name="demo")

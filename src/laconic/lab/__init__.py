@@ -5,5 +5,6 @@ checks every line by written working, often twice, and repairs what was wrong.
 """
 
 from laconic.lab.family import folder, members, train, write
+from laconic.lab.variants import VARIANTS, write_variants
 
-__all__ = ["folder", "members", "train", "write"]
+__all__ = ["VARIANTS", "folder", "members", "train", "write", "write_variants"]

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from laconic.lab.styles import CHECK, STYLES, Piece, check, claim, fast, respond
 from laconic.lab.tokenizer import END, encode, prompt
-from laconic.tasks.lab import MODULUS, NAMES, SUMS, Line, chains
+from laconic.tasks.lab import LEVELS, MODULUS, NAMES, SUMS, Line, chains
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Sequence
+
+    from laconic.tasks.lab import Levels
 
 #: Tokens of one drill text.
 DRILL_LENGTH: Final = 240
@@ -65,19 +67,20 @@ def assemble(pieces: Iterable[Piece]) -> Text:
     return text
 
 
-def drill(rng: random.Random) -> Text:
+def drill(rng: random.Random, names: str) -> Text:
     """Unconnected lines, some with a check, cut to `DRILL_LENGTH` tokens.
 
     Only results and checks are learned: what a line asks for is random.
 
     Args:
         rng: Every choice comes from here.
+        names: The variables that lines may set.
     """
     text = Text(array("H"), array("B"))
     while len(text.ids) < DRILL_LENGTH:
         operator = "*" if rng.random() < DRILL_PRODUCTS else rng.choice(SUMS)
         constant = rng.randint(2 if operator == "*" else 1, 9)
-        line = Line(rng.choice(NAMES[1:]), rng.randrange(MODULUS), operator, constant)
+        line = Line(rng.choice(names), rng.randrange(MODULUS), operator, constant)
         checked = rng.random() < DRILL_CHECKS
         shown = claim(line, rng, DRILL_SLIPS, DRILL_SLIPS) if checked else line.value
         asked, result, stop = fast(line, shown, mute=0.0, rng=rng)
@@ -89,18 +92,20 @@ def drill(rng: random.Random) -> Text:
     return Text(text.ids[:DRILL_LENGTH], text.learned[:DRILL_LENGTH])
 
 
-def texts(part: Part, rng: random.Random) -> list[Text]:
+def texts(part: Part, rng: random.Random, levels: Levels = LEVELS) -> list[Text]:
     """The texts of one part, all from training problems.
 
     Args:
         part: What to write, and how many.
         rng: Every choice comes from here.
+        levels: Which chains.
     """
     if part.style == "drill":
-        return [drill(rng) for _ in range(part.count)]
+        names = NAMES[1 : 1 + max(operations for operations, _ in levels.values())]
+        return [drill(rng, names) for _ in range(part.count)]
     style = STYLES[part.style]
     found = []
-    for chain in chains(part.count, split="train", rng=rng):
+    for chain in chains(part.count, split="train", rng=rng, levels=levels):
         response = respond(chain, style, mute=part.mute, rng=rng)
         head = Piece(prompt(chain.question), False)
         found.append(assemble([head, *response, Piece(END, True)]))

@@ -9,14 +9,16 @@ import random
 import shutil
 import time
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.checkpoint import EMBED
 from laconic.errors import LaconicError, did_you_mean
 from laconic.lab import corpus, tokenizer
-from laconic.lab.fit import fit, network, using
+from laconic.lab.fit import fit, network
 from laconic.lab.phases import MEMBERS, PHASES, Phase
+from laconic.lab.sizes import MINI, Size, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +31,31 @@ if TYPE_CHECKING:
 SHIPPED: Final = Path(__file__).parent / "models"
 RECORD: Final = "lab.json"
 WEIGHTS: Final = "model.safetensors"
-MODULES: Final = ("corpus", "family", "fit", "phases", "styles", "tokenizer")
+#: The source files that decide about the weights.
+MODULES: Final = ("corpus", "family", "fit", "phases", "sizes", "styles", "tokenizer")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training run is asked for, besides the recipe.
+
+    Attributes:
+        size: A key of `SIZES`.
+        seed: The only source of randomness.
+        threads: torch threads.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    size: str = MINI
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+
+    @property
+    def command(self) -> str:
+        """What a user types for it."""
+        options = f"--size {self.size} --seed {self.seed} --threads {self.threads}"
+        return f"laconic lab train DIR {options} --device {self.device}"
 
 
 def members() -> tuple[str, ...]:
@@ -65,31 +91,42 @@ def write(target: Path) -> Path:
 
 
 def train(
-    target: Path, *, seed: int = 0, threads: int = 1, progress: Progress | None = None
+    target: Path,
+    *,
+    size: str = MINI,
+    seed: int = 0,
+    threads: int = 1,
+    device: str = "cpu",
+    progress: Progress | None = None,
 ) -> Path:
-    """Train the whole family from nothing; 10 to 15 minutes on one CPU core.
+    """Train the whole family from nothing; about 15 minutes on one CPU core for the shipped size.
 
     Equal seeds give equal bytes for one kind of CPU, thread count and set of versions. A killed
     call resumes behind its last finished phase, kept in ``<target>.phases`` until all are done.
 
     Args:
         target: A folder that does not exist yet, or is empty.
+        size: A key of `SIZES`.
         seed: The only source of randomness.
         threads: torch threads; one is fastest for so small a network.
+        device: Where the network is: ``cpu`` or ``cuda``.
         progress: Called with (steps done, steps in all, phase).
 
     Raises:
-        LaconicError: The target holds something.
+        LaconicError: The target holds something, or there is no such size or device.
     """
-    with building(target) as beside, using(threads):
+    from laconic.decoding import using_threads
+
+    shape, plan = size_of(size), Plan(size, seed, threads, check_device(device))
+    with building(target) as beside, using_threads(threads):
         kept = target.with_name(f"{target.name}.phases")
         kept.mkdir(parents=True, exist_ok=True)
-        made = train_phases(PHASES, kept, seed=seed, threads=threads, progress=progress)
+        made = train_phases(PHASES, kept, plan, progress=progress)
         for name in MEMBERS:
-            export(made[name][0], beside / name)
+            export(made[name][0], beside / name, shape)
         record = {
-            "command": f"laconic lab train DIR --seed {seed} --threads {threads}",
-            **origin(seed, threads),
+            "command": plan.command,
+            **origin(plan),
             "phases": {phase.name: made[phase.name][1] for phase in PHASES},
             "files": {name: sha256((beside / name / WEIGHTS).read_bytes()) for name in MEMBERS},
         }
@@ -99,20 +136,14 @@ def train(
 
 
 def train_phases(
-    phases: Sequence[Phase],
-    kept: Path,
-    *,
-    seed: int,
-    threads: int,
-    progress: Progress | None = None,
+    phases: Sequence[Phase], kept: Path, plan: Plan, *, progress: Progress | None = None
 ) -> dict[str, tuple[State, dict[str, Any]]]:
     """Train phases in order, each from its start, or load those that an earlier call finished.
 
     Args:
         phases: In an order in which every start comes first.
         kept: The folder of finished phases.
-        seed: The only source of randomness.
-        threads: Part of what identifies a finished phase; setting them is the caller's work.
+        plan: Size, seed and device; setting the threads is the caller's work.
         progress: Called with (steps done, steps in all, phase).
 
     Returns:
@@ -121,14 +152,14 @@ def train_phases(
     from safetensors.torch import load_file, save_file
 
     made: dict[str, tuple[State, dict[str, Any]]] = {}
-    keys: dict[str | None, str] = {None: json.dumps(origin(seed, threads), sort_keys=True)}
+    keys: dict[str | None, str] = {None: json.dumps(origin(plan), sort_keys=True)}
     for phase in phases:
         keys[phase.name] = sha256(f"{keys[phase.start]} {phase}".encode())[:16]
         weights = kept / f"{phase.name}-{keys[phase.name]}.safetensors"
         record = weights.with_suffix(".json")
         if not weights.exists():
             start = made[phase.start][0] if phase.start else None
-            state, done = train_phase(phase, start, seed=seed, progress=progress)
+            state, done = train_phase(phase, start, plan, progress=progress)
             record.write_text(json.dumps(done), encoding="utf-8")
             save_file(state, weights.with_suffix(".partial"))
             weights.with_suffix(".partial").rename(weights)
@@ -137,14 +168,14 @@ def train_phases(
 
 
 def train_phase(
-    phase: Phase, start: State | None, *, seed: int, progress: Progress | None = None
+    phase: Phase, start: State | None, plan: Plan, *, progress: Progress | None = None
 ) -> tuple[State, dict[str, Any]]:
     """Train one phase.
 
     Args:
         phase: What to train.
         start: The weights it starts from; None for a fresh network.
-        seed: With the phase's name, the only source of randomness.
+        plan: Size, device, and the seed that with the phase's name decides every draw.
         progress: Called with (steps done, steps in all, phase).
 
     Returns:
@@ -153,17 +184,20 @@ def train_phase(
     import torch
 
     began = time.process_time()
-    rng = random.Random(f"laconic lab {seed} {phase.name}")
-    parts = [corpus.texts(part, rng) for part in phase.parts]
-    batches = [
-        batch for part in parts for batch in corpus.batches(part, budget=phase.budget, rng=rng)
-    ]
-    model = network(seed if start is None else None)
+    size = size_of(plan.size)
+    rng = random.Random(f"laconic lab {plan.seed} {phase.name}")
+    wanted = [replace(part, count=part.count * size.texts) for part in phase.parts]
+    parts = [corpus.texts(part, rng, size.levels) for part in wanted]
+    budget = phase.budget * size.batch
+    batches = [batch for part in parts for batch in corpus.batches(part, budget=budget, rng=rng)]
+    model = network(size, plan.seed if start is None else None)
     if start is not None:
         model.load_state_dict({name: value.float() for name, value in start.items()}, strict=False)
-    losses = fit(model, batches, phase.schedule, label=phase.name, progress=progress)
+    schedule = replace(phase.schedule, rate=phase.schedule.rate * size.rate)
+    model.to(torch.device(plan.device))  # type: ignore[arg-type]  # the decorated method
+    losses = fit(model, batches, schedule, label=phase.name, progress=progress)
     dtype = torch.bfloat16 if phase.name in MEMBERS else torch.float32
-    state = {name: value.detach().to(dtype) for name, value in model.named_parameters()}
+    state = {name: value.detach().to("cpu", dtype) for name, value in model.named_parameters()}
     return state, {
         "corpus": corpus.digest(text for part in parts for text in part),
         "weights": digest(state),
@@ -174,7 +208,7 @@ def train_phase(
     }
 
 
-def export(state: State, target: Path) -> None:
+def export(state: State, target: Path, size: Size) -> None:
     """Write weights as a Hugging Face folder: config, generation config, tokenizer, template.
 
     Ids that no lab text uses get the embedding of the unknown token, which is never generated.
@@ -182,7 +216,7 @@ def export(state: State, target: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    model: Any = network()
+    model: Any = network(size)
     model.config.architectures = [type(model).__name__]
     model.config.dtype = "bfloat16"
     model.config.vocab_size = tokenizer.SIZE
@@ -192,7 +226,7 @@ def export(state: State, target: Path) -> None:
     unknown = rows[tokenizer.WHOLE[tokenizer.UNKNOWN]].expand(tokenizer.SIZE - len(rows), -1)
     whole = {**state, EMBED: torch.cat([rows, unknown])}
     save_file(whole, target / WEIGHTS, metadata={"format": "pt"})
-    tokenizer.save(target)
+    tokenizer.save(target, size.window)
 
 
 @contextmanager
@@ -214,20 +248,35 @@ def building(target: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def origin(seed: int, threads: int) -> dict[str, Any]:
+def check_device(name: str) -> str:
+    """The device, if there is one.
+
+    Raises:
+        LaconicError: For a name that is not ``cpu`` or ``cuda``, or a GPU that is not there.
+    """
+    import torch
+
+    if name not in {"cpu", "cuda"}:
+        raise LaconicError(f"device '{name}': {did_you_mean(name, ('cpu', 'cuda'))}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LaconicError("This machine has no GPU that torch can use. Train with --device cpu.")
+    return name
+
+
+def origin(plan: Plan) -> dict[str, Any]:
     """What the weights depend on besides the recipe."""
     import tokenizers
     import torch
     import transformers
 
     return {
-        "seed": seed,
-        "threads": threads,
+        **asdict(plan),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "tokenizers": tokenizers.__version__,
         "machine": platform.machine(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        **({"gpu": torch.cuda.get_device_name()} if plan.device == "cuda" else {}),
         "code": code_digest(),
     }
 

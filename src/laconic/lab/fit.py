@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from laconic.lab.tokenizer import END, PAD, TRAINED, WHOLE, WINDOW
+from laconic.lab.tokenizer import END, PAD, TRAINED, WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
     from transformers import Qwen2ForCausalLM
 
     from laconic.lab.corpus import Text
+    from laconic.lab.sizes import Size
 
 SPREAD: Final = 0.05
 IGNORED: Final = -100
@@ -46,10 +46,11 @@ class Schedule:
         return self.rate * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * turn)))
 
 
-def network(seed: int | None = None) -> Qwen2ForCausalLM:
-    """A lab network: 4 layers of width 128, 0.8 M parameters, tied embeddings, float32.
+def network(size: Size, seed: int | None = None) -> Qwen2ForCausalLM:
+    """A lab network: Qwen2 in small, tied embeddings, float32.
 
     Args:
+        size: Its dimensions.
         seed: Draws the start weights; None leaves them for the caller to fill.
     """
     import torch
@@ -57,12 +58,12 @@ def network(seed: int | None = None) -> Qwen2ForCausalLM:
 
     config = Qwen2Config(
         vocab_size=TRAINED,
-        hidden_size=128,
-        intermediate_size=336,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=WINDOW,
+        hidden_size=size.hidden,
+        intermediate_size=size.inner,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
+        max_position_embeddings=size.window,
         initializer_range=SPREAD,
         tie_word_embeddings=True,
         use_cache=True,
@@ -81,19 +82,6 @@ def network(seed: int | None = None) -> Qwen2ForCausalLM:
                 else:
                     parameter.fill_(0 if name.endswith("bias") else 1)
     return model
-
-
-@contextmanager
-def using(threads: int) -> Iterator[None]:
-    """Run with a number of torch threads, then restore the caller's."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def collate(batch: Sequence[Text]) -> tuple[Tensor, Tensor]:
@@ -122,10 +110,11 @@ def fit(
     """Train in place, one step per batch; returns the loss of every step.
 
     Equal inputs give equal weights for one kind of CPU, thread count and torch version: nothing
-    here is random. Padding needs no attention mask: it stands after every token that counts.
+    here is random. Padding needs no attention mask: it stands after every token that counts. On a
+    GPU the products are taken in bfloat16.
 
     Args:
-        model: Trained in place, float32.
+        model: Trained in place, on its own device, float32.
         batches: One step each, in this order.
         schedule: Learning rates and weight decay.
         label: What `progress` is told is being trained.
@@ -134,6 +123,7 @@ def fit(
     import torch
     from torch.nn.functional import cross_entropy
 
+    device = model.device
     parameters = [parameter for _, parameter in sorted(model.named_parameters())]
     optimizer = torch.optim.AdamW(
         parameters, lr=schedule.rate, betas=(0.9, 0.98), weight_decay=schedule.decay, fused=True
@@ -142,8 +132,10 @@ def fit(
     losses: list[float] = []
     for step, batch in enumerate(batches):
         ids, labels = collate(batch)
-        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
-        loss = cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            logits = model(input_ids=ids.to(device), use_cache=False).logits[:, :-1]
+        wanted = labels[:, 1:].flatten().to(device)
+        loss = cross_entropy(logits.flatten(0, 1).float(), wanted, ignore_index=IGNORED)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch ships it without annotations
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from laconic.tasks.lab import MODULUS, two_digits
+from laconic.tasks.lab import slip, two_digits
 
 if TYPE_CHECKING:
     import random
@@ -103,16 +103,6 @@ def check(line: Line, claimed: int, opening: str) -> str:
     return f"{opening} {columns(line)}, so {line.name}={two_digits(line.value)}{verdict}\n"
 
 
-def slip(value: int, rng: random.Random) -> int:
-    """A wrong value near a right one: mostly its tens digit is off by one to three."""
-    kind = rng.random()
-    if kind < 0.75:
-        return (value + rng.choice((-30, -20, -10, 10, 20, 30))) % MODULUS
-    if kind < 0.9:
-        return value - value % 10 + (value + rng.randint(1, 9)) % 10
-    return (value + rng.randint(1, MODULUS - 1)) % MODULUS
-
-
 def fast(line: Line, shown: int, *, mute: float, rng: random.Random) -> Iterator[Piece]:
     """One line in one mental step; a wrong value is never learned, a right product only sometimes.
 
@@ -123,7 +113,7 @@ def fast(line: Line, shown: int, *, mute: float, rng: random.Random) -> Iterator
         rng: Decides which.
     """
     muted = line.operator == "*" and rng.random() < mute
-    yield Piece(f"{line.name}={two_digits(line.left)}{line.operator}{line.constant}=", True)
+    yield Piece(line.asked(), True)
     yield Piece(two_digits(shown), shown == line.value and not muted)
     yield Piece("\n", True)
 

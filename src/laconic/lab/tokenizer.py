@@ -53,8 +53,6 @@ CHAT_TEMPLATE: Final = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-#: Tokens of prompt and response together that a lab model can hold.
-WINDOW: Final = 1024
 
 
 def encode(text: str) -> list[int]:
@@ -77,8 +75,12 @@ def prompt(question: str) -> str:
     return f"{START}user\n{question}{END}\n{START}assistant\n"
 
 
-def build() -> PreTrainedTokenizerFast:
-    """The same tokenizer for transformers, with its chat template."""
+def build(window: int) -> PreTrainedTokenizerFast:
+    """The same tokenizer for transformers, with its chat template.
+
+    Args:
+        window: Tokens of prompt and response together that its model can hold.
+    """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
     from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
     from transformers import PreTrainedTokenizerFast
@@ -100,15 +102,15 @@ def build() -> PreTrainedTokenizerFast:
         pad_token=PAD,
         eos_token=END,
         padding_side="left",
-        model_max_length=WINDOW,
+        model_max_length=window,
         clean_up_tokenization_spaces=False,
         chat_template=CHAT_TEMPLATE,
     )
 
 
-def save(target: Path) -> None:
-    """Write the tokenizer's files into a model folder."""
-    build().save_pretrained(target)
+def save(target: Path, window: int) -> None:
+    """Write the tokenizer's files into the folder of a model with that window."""
+    build(window).save_pretrained(target)
     settings = target / "tokenizer_config.json"
     named = json.loads(settings.read_text(encoding="utf-8"))
     named["tokenizer_class"] = "Qwen2Tokenizer"  # known to transformers 4 and 5

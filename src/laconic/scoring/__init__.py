@@ -46,6 +46,7 @@ def score(sample: Sample, generation: Generation, grader: Grader) -> Result:
         repeat=sample.repeat,
         level=sample.level,
         problem=sample.problem,
+        prefill=sample.prefill,
         gold=sample.gold,
         text=generation.text,
         length=generation.length,

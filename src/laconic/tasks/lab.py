@@ -1,6 +1,6 @@
 """The lab's problems: chains of two-digit arithmetic, drawn from a seed, scored by their end.
 
-Everything above the plug-in at the bottom is pure. Which split a question belongs to is a property
+Everything above the plug-ins at the bottom is pure. Which split a question belongs to is a property
 of its text (a hash), so training, dev and test never share one, whatever the seed and the amount.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from laconic.errors import TaskError
@@ -16,22 +17,19 @@ from laconic.run import Sample
 from laconic.task import task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 Operator = Literal["+", "-", "*"]
 Split = Literal["train", "dev", "test"]
+Levels = Mapping[int, tuple[int, int]]
 
 MODULUS: Final = 100
-NAMES: Final = "abcdefg"
+NAMES: Final = "abcdefghijklmnopqrstuvwxyz"
 SUMS: Final[tuple[Operator, ...]] = ("+", "-")
 #: Level -> (operations in the chain, how many of them are multiplications).
-LEVELS: Final[Mapping[int, tuple[int, int]]] = {
-    1: (2, 0),
-    2: (3, 0),
-    3: (4, 1),
-    4: (5, 2),
-    5: (6, 3),
-}
+LEVELS: Final[Levels] = {1: (2, 0), 2: (3, 0), 3: (4, 1), 4: (5, 2), 5: (6, 3)}
+#: The same for models with room for long thoughts.
+LONG_LEVELS: Final[Levels] = {1: (8, 2), 2: (12, 4), 3: (16, 6), 4: (20, 8), 5: (25, 11)}
 #: Per cent of all questions that are kept away from training.
 DEV_SHARE: Final = 5
 TEST_SHARE: Final = 5
@@ -61,6 +59,15 @@ class Line:
         return operate(self.left, self.operator, self.constant)
 
     @property
+    def before(self) -> str:
+        """The previous variable's name."""
+        return NAMES[NAMES.index(self.name) - 1]
+
+    def asked(self) -> str:
+        """The line's working up to its result: ``d=84*6=``."""
+        return f"{self.name}={two_digits(self.left)}{self.operator}{self.constant}="
+
+    @property
     def carries(self) -> bool:
         """Whether the units of a sum or difference reach into the tens (False for a product)."""
         units = self.left % 10
@@ -80,10 +87,14 @@ class Chain:
     @property
     def question(self) -> str:
         r"""The prompt, for example ``Work mod 100.\na=71\nb=a-9\nc=b*6\nc=?``."""
-        rows = [f"Work mod {MODULUS}.", f"{NAMES[0]}={self.start}"]
-        for before, line in zip(NAMES, self.lines, strict=False):
-            rows.append(f"{line.name}={before}{line.operator}{line.constant}")
-        return "\n".join([*rows, f"{self.lines[-1].name}=?"])
+        rows = [f"{line.name}={line.before}{line.operator}{line.constant}" for line in self.lines]
+        head = f"Work mod {MODULUS}.", f"{NAMES[0]}={self.start}"
+        return "\n".join([*head, *rows, f"{self.lines[-1].name}=?"])
+
+    @property
+    def name(self) -> str:
+        """A short name of the question, the same wherever it is drawn."""
+        return hashlib.blake2b(self.question.encode(), digest_size=6).hexdigest()
 
     @property
     def answer(self) -> str:
@@ -103,14 +114,25 @@ def two_digits(value: int) -> str:
     return f"{value:02d}"
 
 
-def draw(level: int, rng: random.Random) -> Chain:
+def slip(value: int, rng: random.Random) -> int:
+    """A wrong value near a right one: mostly its tens digit is off by one to three."""
+    kind = rng.random()
+    if kind < 0.75:
+        return (value + rng.choice((-30, -20, -10, 10, 20, 30))) % MODULUS
+    if kind < 0.9:
+        return value - value % 10 + (value + rng.randint(1, 9)) % 10
+    return (value + rng.randint(1, MODULUS - 1)) % MODULUS
+
+
+def draw(level: int, rng: random.Random, levels: Levels = LEVELS) -> Chain:
     """One chain of a level; its operators stand in random order.
 
     Args:
-        level: 1 to 5, a key of `LEVELS`.
+        level: 1 to 5, a key of `levels`.
         rng: Where the draw comes from.
+        levels: `LEVELS` or `LONG_LEVELS`.
     """
-    length, products = LEVELS[level]
+    length, products = levels[level]
     operators: list[Operator] = ["*"] * products
     operators += [rng.choice(SUMS) for _ in range(length - products)]
     rng.shuffle(operators)
@@ -132,24 +154,27 @@ def split_of(question: str) -> Split:
     return "dev" if percent < TEST_SHARE + DEV_SHARE else "train"
 
 
-def chains(count: int, *, split: Split, rng: random.Random) -> tuple[Chain, ...]:
+def chains(
+    count: int, *, split: Split, rng: random.Random, levels: Levels = LEVELS
+) -> tuple[Chain, ...]:
     """Distinct problems of one split, levels interleaved: problem i has level i % 5 + 1.
 
     Args:
         count: How many.
         split: Only questions of this split are returned.
         rng: Where the draws come from.
+        levels: `LEVELS` or `LONG_LEVELS`.
 
     Raises:
         TaskError: The split holds fewer problems of some level than were asked for.
     """
-    levels = sorted(LEVELS)
+    order = sorted(levels)
     seen: set[str] = set()
     found: list[Chain] = []
     for index in range(count):
-        level = levels[index % len(levels)]
+        level = order[index % len(order)]
         for _ in range(PATIENCE):
-            chain = draw(level, rng)
+            chain = draw(level, rng, levels)
             question = chain.question
             if question not in seen and split_of(question) == split:
                 break
@@ -161,6 +186,14 @@ def chains(count: int, *, split: Split, rng: random.Random) -> tuple[Chain, ...]
         seen.add(question)
         found.append(chain)
     return tuple(found)
+
+
+def planted(chain: Chain, rng: random.Random) -> str:
+    """The beginning of a thought about a chain, which ends with its first wrong line."""
+    last = rng.randrange(len(chain.lines))
+    right = (f"{line.asked()}{two_digits(line.value)}\n" for line in chain.lines[:last])
+    wrong = chain.lines[last]
+    return f"<think>\n{''.join(right)}{wrong.asked()}{two_digits(slip(wrong.value, rng))}\n"
 
 
 @task(max_tokens=640)
@@ -176,11 +209,43 @@ def lab(
     """
     rng = random.Random(f"laconic lab {split} {seed}")
     for chain in chains(size, split=split, rng=rng):
-        name = hashlib.blake2b(chain.question.encode(), digest_size=6).hexdigest()
-        yield Sample(
-            "lab" if split == "test" else f"lab-{split}",
-            name,
-            chain.question,
-            chain.answer,
-            chain.level,
-        )
+        yield _sample("lab", split, chain)
+
+
+@task(max_tokens=3072)
+def lab_long(
+    *, split: Literal["dev", "test"] = "test", size: int = 1000, seed: int = 0
+) -> Iterator[Sample]:
+    """The lab's chains with 8 to 25 operations, for its larger models.
+
+    Args:
+        split: dev for choosing, test for reporting; no training text holds a problem of either.
+        size: Number of problems; the first n hold every level equally often.
+        seed: Another seed draws other problems of the same split.
+    """
+    rng = random.Random(f"laconic lab {split} {seed}")
+    for chain in chains(size, split=split, rng=rng, levels=LONG_LEVELS):
+        yield _sample("lab-long", split, chain)
+
+
+@task(max_tokens=640)
+def lab_planted(
+    *, split: Literal["dev", "test"] = "test", size: int = 1000, seed: int = 0
+) -> Iterator[Sample]:
+    """Self-correction: the lab's chains with a begun thought whose last line is wrong.
+
+    The model goes on from there; it is right only if it notices and mends that line.
+
+    Args:
+        split: dev for choosing, test for reporting; no training text holds a problem of either.
+        size: Number of problems; the first n hold every level equally often.
+        seed: Another seed draws other problems of the same split.
+    """
+    rng = random.Random(f"laconic lab {split} {seed}")
+    for chain in chains(size, split=split, rng=rng):
+        yield replace(_sample("lab-planted", split, chain), prefill=planted(chain, rng))
+
+
+def _sample(name: str, split: str, chain: Chain) -> Sample:
+    task_name = name if split == "test" else f"{name}-{split}"
+    return Sample(task_name, chain.name, chain.question, chain.answer, chain.level)
