@@ -361,7 +361,7 @@ def _weight_files(folder: Path, names: set[str], name: str) -> dict[Path, set[st
                 f"{name} has its weights as {other[0]} only, a format that can run code when "
                 'read. If you trust it, write it once as safetensors: python -c "from transformers '
                 "import AutoModelForCausalLM as M; "
-                f"M.from_pretrained('{folder}').save_pretrained('{folder}-safetensors')\""
+                f"M.from_pretrained('{name}').save_pretrained('safetensors')\""
             )
         raise CheckpointError(f"{name} holds no weights: neither {SINGLE} nor {INDEX}.")
     claimed: dict[Path, set[str]] = {}
