@@ -103,13 +103,27 @@ def fetch_files(name: str, files: Iterable[str]) -> Path:
     Raises:
         CheckpointError: As for `look_up`.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
 
     repo, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(files)))
+        info = HfApi().model_info(repo, revision=revision or None)
     except _failures() as error:
-        raise CheckpointError(_sentence(name, error)) from error
+        answered = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
+        cached = None if answered else _cached(repo, revision)
+        if cached is None:
+            raise CheckpointError(_sentence(name, error)) from error
+        return cached.folder
+    held = {sibling.rfilename for sibling in info.siblings or ()}
+    wanted = [file for file in files if file in held]
+    if not wanted:
+        raise CheckpointError(
+            f"{name} on the Hub has none of the files looked for "
+            f"(it has {', '.join(sorted(held)[:5]) or 'nothing'})."
+        )
+    places = [_download(repo, file, info.sha or revision, quiet=True) for file in wanted]
+    return Path(places[0]).parent
 
 
 def look_up(name: str) -> Snapshot:

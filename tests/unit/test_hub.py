@@ -212,3 +212,28 @@ def test_the_command_line_heeds_the_environments_endpoint(hub: Hub, tmp_path: Pa
     assert planned["commits"]["org/model"] == hub.commit("org/model")
     assert planned["bytes_download"] > 600_000
     assert weight_bytes(hub) <= 3 * 100_000
+
+
+def test_an_adapter_of_the_hub_is_fetched_to_be_checked_but_its_base_is_not(
+    hub: Hub, tmp_path: Path
+) -> None:
+    folder = hub.models["org/adapter"] = tmp_path / "adapter"
+    folder.mkdir()
+    head = "base_model.model.model.layers.0.mlp.up_proj"
+    factors = {
+        f"{head}.lora_A.weight": torch.ones(2, 8),
+        f"{head}.lora_B.weight": torch.ones(400, 2),
+    }
+    save_file(factors, folder / "adapter_model.safetensors")
+    settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "org/base"}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    planned = plan(recipe(models=["org/base+org/adapter"]), tmp_path / "out")
+    base = hub.models["org/base"] / "model.safetensors"
+    assert planned.budget.download == base.stat().st_size
+    assert hub.served["model.safetensors"] <= 2 * 100_000
+    whole = {"params": {"scale": 1.0}, "dtype": "float32"}
+    merged = merge(recipe(models=["org/base+org/adapter"], **whole), tmp_path / "out")
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.allclose(merged.read(name), weights(0)[name].float() + 4, atol=1e-5)
+    with pytest.raises(CheckpointError, match="no model 'org/nowhere' that you may read"):
+        plan(recipe(models=["org/base+org/nowhere"]))
