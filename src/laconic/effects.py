@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from laconic.errors import RecipeError
+from laconic.varying import Varying, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,17 +78,19 @@ def _idle_at(stage: Stage) -> str:
 
 def _weights(recipe: Recipe, method: Stage, *, stepless: bool) -> Iterator[str]:
     name, traits = method.plugin.name, method.plugin.traits
+    weights = [model.weight for model in recipe.models]
     if not traits.get("normalises"):
         for model in recipe.models:
             if traits["weighted"] and model.weight == 0:
                 yield f"{model.model} has weight 0: it adds nothing."
         return
-    if sum(model.weight for model in recipe.models) == 0:
+    constant = [weight for weight in weights if not isinstance(weight, Varying)]
+    if len(constant) == len(weights) and sum(constant) == 0:
         raise RecipeError(f"{name}: the models' weights sum to 0, so they have no mean.")
     if len(recipe.models) == 1:
         model = recipe.models[0]
         what = (
-            f"the weight {model.weight:g} of {model.model} cancels"
+            f"the weight {shown(model.weight)} of {model.model} cancels"
             if model.weight != 1
             else (f"the mean of {model.model} alone is itself")
         )

@@ -147,7 +147,7 @@ class _Pipeline:
         group = replace(group, limits=self.limits[-1].found)
         merged: Tensor = method.function(group, **params)
         for stage in stages[1:]:
-            merged = stage.plugin.function(group, merged, **stage.params)
+            merged = stage.plugin.function(group, merged, **stage.params_for(spec.name))
         stored = merged.to(getattr(torch, FLOATS[spec.dtype]))
         if not bool(torch.isfinite(stored).all()):
             cause = (
@@ -176,7 +176,7 @@ class _Pipeline:
             name=name,
             base=base,
             vectors=vectors,
-            weights=tuple(m.weight for m in self.plan.recipe.models),
+            weights=self.plan.weights_for(name),
             seed=self.plan.recipe.seed,
             layer=layer_of(name),
             layers=self.plan.system2.layers,
@@ -186,7 +186,8 @@ class _Pipeline:
     def _transformed(self, group: TensorGroup, steps: int) -> TensorGroup:
         """The group after the first `steps` transforms."""
         for stage, limits in zip(self.plan.before[:steps], self.limits, strict=False):
-            group = stage.plugin.function(replace(group, limits=limits.found), **stage.params)
+            params = stage.params_for(group.name)
+            group = stage.plugin.function(replace(group, limits=limits.found), **params)
         return group
 
     def _measure(self) -> None:
@@ -211,7 +212,7 @@ def _model_densities(stage: Stage, names: Sequence[str]) -> tuple[float, ...]:
     """The densities at which a stage trims over the whole model."""
     if not stage.plugin.traits.get("trims"):
         return ()
-    params = [stage.params_for(name) for name in names] if stage.overrides else [stage.params]
+    params = [stage.params_for(name) for name in names]
     return tuple(sorted({p["density"] for p in params if p["scope"] == "model"}))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from laconic.adapter import open_model
 from laconic.budget import Budget, reckon
@@ -18,6 +18,7 @@ from laconic.checkpoint import (
     HEAD,
     Checkpoint,
     TensorSpec,
+    layer_of,
     natural,
 )
 from laconic.donors import Inputs, settle
@@ -25,12 +26,16 @@ from laconic.effects import check_effects
 from laconic.errors import RecipeError
 from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
 from laconic.siblings import check_siblings
-from laconic.stage import Stage, make_stage, with_overrides
+from laconic.stage import Stage, check_varying, make_stage, with_overrides
+from laconic.varying import Varying, shown, value_at
 from laconic.writer import check_free
 
 if TYPE_CHECKING:
     from laconic.recipe import Recipe
     from laconic.registry import Plugin
+
+#: The name that stands for the checkpoint with the largest window, the base included.
+WIDEST: Final = "widest"
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,11 @@ class Plan:
         """Whether the output has a head of its own."""
         return any(spec.name == HEAD for spec in self.specs)
 
+    def weights_for(self, name: str) -> tuple[float, ...]:
+        """The models' weights for one tensor."""
+        layer, layers = layer_of(name), self.system2.layers
+        return tuple(value_at(m.weight, name, layer, layers) for m in self.recipe.models)
+
     def fetch(self) -> None:
         """Bring the weights that are not on this machine yet.
 
@@ -105,12 +115,12 @@ class Plan:
         """The plan as plain values, for people and programs."""
         return {
             "method": self.recipe.method,
-            "params": dict(self.method.params),
-            "overrides": [f"{o.match} {dict(p)}" for o, p in self.method.overrides],
+            "params": shown(self.method.params),
+            "overrides": [f"{o.match} {shown(p)}" for o, p in self.method.overrides],
             "base": self.base.name if self.base else None,
-            "models": [f"{m.model} (weight {m.weight:g})" for m in self.recipe.models],
-            "before": [f"{s.plugin.name} {dict(s.params)}" for s in self.before],
-            "after": [f"{s.plugin.name} {dict(s.params)}" for s in self.after],
+            "models": [f"{m.model} (weight {_words(m.weight)})" for m in self.recipe.models],
+            "before": [f"{s.plugin.name} {shown(s.params)}" for s in self.before],
+            "after": [f"{s.plugin.name} {shown(s.params)}" for s in self.after],
             "config_from": self.inputs.config.name,
             "tokenizer_from": self.tokenizer.name,
             "tokenizer": self.recipe.tokenizer,
@@ -168,14 +178,25 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
     opened = cache(open_model)
     base = opened(recipe.base) if recipe.base else None
     models = tuple(opened(m.model) for m in recipe.models)
-    system2 = opened(recipe.system2) if recipe.system2 else _system2(models)
+    if recipe.system2 is None or recipe.system2 == WIDEST:
+        system2 = _system2(recipe, models, base)
+    else:
+        system2 = opened(recipe.system2)
+    if recipe.layers not in (None, system2.layers):
+        raise RecipeError(
+            f"The recipe speaks of {recipe.layers} layers, but {system2.name} has "
+            f"{system2.layers}. Leaving layers out or repeating them is not supported."
+        )
     inputs = settle(recipe, base, models, system2)
     base, models, system2 = inputs.base, inputs.models, inputs.system2
     members = (base, *models) if base else models
     notes = check_siblings(members, system2, config=inputs.companions.config) + inputs.notes
+    notes = (*recipe.notes, *notes)
     specs, copied = _output_specs(recipe, members, system2)
     merged = [s.name for s in specs if s.name not in copied]
     method = with_overrides(method, recipe, merged)
+    stages = [replace(s, layers=system2.layers) for s in (*before, method, *after)]
+    notes += tuple(check_varying(recipe, stages, [s.name for s in specs]))
     notes += check_effects(
         recipe, before=before, method=method, after=after, base=base, models=models, merged=merged
     )
@@ -186,9 +207,9 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         system2=system2,
         tokenizer=inputs.tokenizer,
         inputs=inputs,
-        before=before,
-        method=method,
-        after=after,
+        before=tuple(stages[: len(before)]),
+        method=stages[len(before)],
+        after=tuple(stages[len(before) + 1 :]),
         specs=specs,
         copied=copied,
         notes=notes,
@@ -220,8 +241,14 @@ def _check_members(recipe: Recipe, method: Plugin[Any]) -> None:
         raise RecipeError(f"{method.name} has no use for weights. Remove them from models.")
 
 
-def _system2(models: Sequence[Checkpoint]) -> Checkpoint:
+def _words(weight: float | Varying) -> str:
+    return str(weight.plain()) if isinstance(weight, Varying) else f"{weight:g}"
+
+
+def _system2(recipe: Recipe, models: Sequence[Checkpoint], base: Checkpoint | None) -> Checkpoint:
     """The donor of config and templates where none is named: the one of the largest window."""
+    if recipe.system2 == WIDEST:
+        return max((*models, base) if base else models, key=lambda m: m.window or 0)
     widest = max(model.window or 0 for model in models)
     donors = [model for model in models if (model.window or 0) == widest]
     if len(donors) == 1:

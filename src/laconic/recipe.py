@@ -13,6 +13,8 @@ from typing import Any, Self
 import yaml
 
 from laconic.errors import RecipeError, did_you_mean
+from laconic.mergekit import is_mergekit, translate
+from laconic.varying import Varying, is_number, shown, varying
 
 DTYPES = ("bfloat16", "float16", "float32")
 #: What may have a donor of its own.
@@ -25,11 +27,12 @@ class Model:
 
     Attributes:
         model: A folder, a Hub id or a ``lab:`` name.
-        weight: Its merge coefficient; task methods sum weighted vectors, linear ones normalise.
+        weight: Its merge coefficient; task methods sum weighted vectors, linear ones normalise. It
+            may vary by tensor: a list of numbers along the layers, or of ``{match, value}``.
     """
 
     model: str
-    weight: float = 1.0
+    weight: float | Varying = 1.0
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,14 @@ class Recipe:
         method: The method's name.
         base: The checkpoint that task vectors start from; None for methods without one.
         system2: The donor of config, generation config, tokenizer and chat template; None takes
-            the only model, else the one with the largest window. Each of the four may have another
-            donor: a checkpoint's name, ``base`` or ``system2``.
+            the only model, else the one with the largest window; ``widest`` is the first of those
+            with the largest window, the base included. Each of the four may have another donor: a
+            checkpoint's name, ``base`` or ``system2``.
         params: The method's parameters.
         before: Transforms of the task vectors, in order: names, or ``{name: {parameter: value}}``.
         after: Adjustments of the merged tensor, in order, written like `before`.
         overrides: Other parameters for some tensors.
+        layers: How many layers the checkpoints must have; None for any number.
         tokenizer: The donor of the tokenizer, or ``union``; rows of embedding and head are then
             matched by token string. None takes `system2` and leaves every row at its id.
         config: The donor of config.json; None takes `system2`.
@@ -78,6 +83,7 @@ class Recipe:
             tokenizer's donor.
         dtype: The type stored; None keeps that of each tensor of the System-2 model.
         seed: The only source of randomness.
+        notes: Remarks that go into the plan, the card and run.json; they change no value.
 
     Raises:
         RecipeError: For a key, type or value that cannot be meant.
@@ -91,12 +97,14 @@ class Recipe:
     before: Sequence[Any] = ()
     after: Sequence[Any] = ()
     overrides: Sequence[Any] = ()
+    layers: int | None = None
     tokenizer: str | None = None
     config: str | None = None
     generation_config: str | None = None
     chat_template: str | None = None
     dtype: str | None = None
     seed: int = 0
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for key in ("method", "base", "system2", *DONORS, "dtype"):
@@ -105,24 +113,29 @@ class Recipe:
                 raise RecipeError(f"{key} must be text, got {value!r}.")
         if self.dtype is not None and self.dtype not in DTYPES:
             raise RecipeError(f"dtype '{self.dtype}': {did_you_mean(self.dtype, DTYPES)}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise RecipeError(f"seed must be a whole number, got {self.seed!r}.")
+        for key in ("seed", "layers"):
+            value = getattr(self, key)
+            if type(value) is not int and (value is not None or key == "seed"):
+                raise RecipeError(f"{key} must be a whole number, got {value!r}.")
         settle = object.__setattr__
         settle(self, "params", _mapping("params", self.params))
         settle(self, "models", tuple(map(_model, _items("models", self.models))))
         settle(self, "before", tuple(_step("before", s) for s in _items("before", self.before)))
         settle(self, "after", tuple(_step("after", s) for s in _items("after", self.after)))
         settle(self, "overrides", tuple(map(_override, _items("overrides", self.overrides))))
+        settle(self, "notes", tuple(str(note) for note in _items("notes", self.notes)))
         if not self.models:
             raise RecipeError("models is empty: name at least one checkpoint to merge.")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build a recipe from plain values.
+        """Build a recipe from plain values, laconic's own or mergekit's (``merge_method``).
 
         Raises:
             RecipeError: For an unknown or a missing key, or a value that cannot be meant.
         """
+        if is_mergekit(values):
+            values = translate(values)
         known = [f.name for f in fields(cls)]
         for key in values:
             if key not in known:
@@ -139,13 +152,13 @@ class Recipe:
         Raises:
             RecipeError: For a file that is missing, is no YAML, or says what cannot be meant.
         """
-        return cls.from_dict(read_yaml(path))
+        return cls.from_dict(read_recipe(path))
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain values that `from_dict` reads, without keys left at their default."""
         values: dict[str, Any] = {"base": self.base}
         values["models"] = [
-            m.model if m.weight == 1.0 else {"model": m.model, "weight": m.weight}
+            m.model if m.weight == 1.0 else {"model": m.model, "weight": shown(m.weight)}
             for m in self.models
         ]
         values |= {"system2": self.system2, "method": self.method, "params": dict(self.params)}
@@ -153,8 +166,8 @@ class Recipe:
             steps = getattr(self, key)
             values[key] = [{s.name: dict(s.params)} if s.params else s.name for s in steps]
         values["overrides"] = [_plain_override(o) for o in self.overrides]
-        values |= {key: getattr(self, key) for key in DONORS}
-        values |= {"dtype": self.dtype, "seed": self.seed}
+        values |= {"layers": self.layers, **{key: getattr(self, key) for key in DONORS}}
+        values |= {"dtype": self.dtype, "seed": self.seed, "notes": list(self.notes)}
         return {k: v for k, v in values.items() if v not in (None, [], {})}
 
     def to_yaml(self) -> str:
@@ -180,6 +193,16 @@ class _StrictLoader(yaml.SafeLoader):
                 raise RecipeError(f"line {line}: the key '{key}' is written twice.")
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """The plain values of a recipe file; mergekit's are translated into laconic's.
+
+    Raises:
+        RecipeError: As for `read_yaml`, and for a mergekit file that cannot be carried out.
+    """
+    values = read_yaml(path)
+    return translate(values) if is_mergekit(values) else values
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -270,6 +293,11 @@ def _model(value: object) -> Model:
             return Model(value)
         case {"model": str(name), **rest} if rest.keys() <= {"weight"}:
             weight = rest.get("weight", 1.0)
+            if isinstance(weight, list | tuple):
+                weight = varying(weight, f"The weight of {name}")
+            if isinstance(weight, Varying) and all(map(is_number, weight.leaves)):
+                return Model(name, weight)
+            weight = shown(weight)
             if (
                 isinstance(weight, bool)
                 or not isinstance(weight, int | float)

@@ -7,7 +7,7 @@ import inspect
 import json
 import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from types import SimpleNamespace
@@ -100,6 +100,10 @@ class Plugin(Generic[F]):
             )
             for name, parameter in _keywords(self.function).items()
         )
+
+    def takes_list(self, name: str) -> bool:
+        """Whether a parameter is a list by itself; all others may be one number per tensor."""
+        return _holds_list(_hints(self.function).get(name))
 
     def bind(self, values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
         """Check values against the signature and fill in the defaults.
@@ -251,6 +255,12 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     return get_type_hints(carrier, function.__globals__, include_extras=True)
 
 
+def _holds_list(hint: Any) -> bool:
+    """Whether a type hint is that of a list, or of a choice that includes one."""
+    origin = get_origin(hint) or hint
+    return origin in (list, tuple, Sequence) or any(map(_holds_list, get_args(hint)))
+
+
 def _argument_lines(text: str) -> dict[str, str]:
     """The ``Args`` section of a Google docstring, one line a name."""
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE)
@@ -273,7 +283,8 @@ def _describe(hint: Any) -> str:
         return f"{_describe(get_args(hint)[0])}{_interval(metadata)}"
     if get_origin(hint) is Literal:
         return " or ".join(f"'{a}'" for a in get_args(hint))
-    words = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
+    words: dict[Any, str] = {float: "a number", int: "a whole number", bool: "true or false"}
+    words |= {str: "text", int | None: "a whole number or null"}
     return words.get(hint, str(hint).replace("typing.", ""))
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from laconic.checkpoint import layer_of
+from laconic.checkpoint import HEAD, layer_of
 from laconic.errors import RecipeError
+from laconic.varying import Varying, bind, value_at
 
 if TYPE_CHECKING:
     from laconic.recipe import Override, Recipe
@@ -23,17 +24,21 @@ class Stage:
 
     Attributes:
         plugin: The transform, method or adjustment.
-        params: Its parameters where no override says otherwise.
+        params: Its parameters where no override says otherwise; some may vary by tensor.
         overrides: Each override with all the parameters there; the first match wins.
+        layers: How many layers the checkpoints have.
     """
 
     plugin: Plugin[Callable[..., Any]]
     params: Parameters
     overrides: tuple[tuple[Override, Parameters], ...] = ()
+    layers: int = 0
 
     def params_for(self, name: str) -> Parameters:
         """The parameters for one tensor."""
-        return next((params for o, params in self.overrides if _fits(o, name)), self.params)
+        params = next((params for o, params in self.overrides if _fits(o, name)), self.params)
+        layer = layer_of(name)
+        return {key: value_at(value, name, layer, self.layers) for key, value in params.items()}
 
     def override_for(self, name: str) -> Override | None:
         """The override that one tensor takes, if any."""
@@ -42,7 +47,7 @@ class Stage:
 
 def make_stage(plugin: Plugin[Any], params: Parameters, where: str) -> Stage:
     """A step with its parameters checked against the plug-in's signature."""
-    return Stage(plugin, plugin.bind(params, where=where))
+    return Stage(plugin, bind(plugin, params, where))
 
 
 def with_overrides(stage: Stage, recipe: Recipe, names: Sequence[str]) -> Stage:
@@ -57,9 +62,30 @@ def with_overrides(stage: Stage, recipe: Recipe, names: Sequence[str]) -> Stage:
                 + (f" in layers {list(override.layers)}" if override.layers else "")
                 + f". A name looks like '{names[len(names) // 2]}'."
             )
-        params = stage.plugin.bind({**recipe.params, **override.params}, where=where)
+        params = bind(stage.plugin, {**recipe.params, **override.params}, where)
         bound.append((override, params))
     return replace(stage, overrides=tuple(bound))
+
+
+def check_varying(recipe: Recipe, stages: Sequence[Stage], names: Sequence[str]) -> list[str]:
+    """Compare all that varies by tensor with the tensors that there are.
+
+    Returns:
+        What the user should know though it is no error.
+
+    Raises:
+        RecipeError: For an entry that matches nothing, or a tensor that no entry fits.
+    """
+    found: list[tuple[str, Any]] = [(f"The weight of {m.model}", m.weight) for m in recipe.models]
+    for stage in stages:
+        for params in (stage.params, *(params for _, params in stage.overrides)):
+            found += [(f"{stage.plugin.name}: {key}", value) for key, value in params.items()]
+    return [
+        note
+        for where, value in found
+        if isinstance(value, Varying)
+        for note in value.check(where, names, absent=(HEAD,))
+    ]
 
 
 def _fits(override: Override, name: str) -> bool:

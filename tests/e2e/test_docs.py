@@ -62,6 +62,18 @@ def test_the_recipe_of_the_merge_page_is_a_recipe(tmp_path: Path) -> None:
     assert "method: ties" in told
 
 
+def test_the_recipes_of_the_mergekit_page_are_recipes(tmp_path: Path) -> None:
+    for text, method in zip(
+        blocks("docs/mergekit.md", "yaml"), ("ties", "task_arithmetic"), strict=True
+    ):
+        (tmp_path / "config.yml").write_text(text)
+        told = run(
+            *(sys.executable, "-m", "laconic", "merge", "config.yml", "--dry-run", "-o", "merged"),
+            cwd=tmp_path,
+        )
+        assert f"method: {method}" in told
+
+
 def test_the_example_method_keeps_the_contract(tmp_path: Path) -> None:
     code = next(b for b in blocks("docs/add-a-method.md", "python") if "def extrapolate" in b)
     (tmp_path / "extrapolate.py").write_text(code)

@@ -16,6 +16,7 @@ PACKAGE = Path(laconic.__file__).parent
 ROWS = (
     ("errors", "progress", "version"),
     ("registry", "jsonfile", "hub"),
+    ("varying", "mergekit"),
     ("recipe", "tokens", "header", "experiment"),
     ("run", "checkpoint", "derived"),
     ("stats", "writer", "siblings", "card", "budget", "stage", "vocabulary", "adapter"),

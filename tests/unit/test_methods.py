@@ -166,3 +166,59 @@ def test_random_numbers_are_uniform() -> None:
     assert float(((counts - 5000) ** 2 / 5000).sum()) < 43.8
     neighbours = torch.corrcoef(torch.stack([numbers[1:], numbers[:-1]]))[0, 1]
     assert abs(float(neighbours)) < 4 / 100_000**0.5
+
+
+def test_elect_sums_what_agrees_and_divides_by_its_weights() -> None:
+    g = group([1.0, -2.0, 0.0], [3.0, 1.0, 0.0], base=[10.0] * 3, weights=[0.5, 0.25])
+    assert near(merged("elect", g), [11.25, 9, 10])
+    assert near(merged("elect", g, normalise=True, scale=2.0), [10 + 2 * 1.25 / 0.75, 6, 10])
+
+
+def test_elect_of_one_model_normalised_loses_its_weight() -> None:
+    g = group([1.0, -2.0], base=[0.0, 0.0], weights=[-0.3])
+    assert near(merged("elect", g, normalise=True), [1, -2])
+
+
+def test_elect_divides_by_nothing_where_the_weights_that_agree_cancel() -> None:
+    assert near(merged("elect", group([1.0], [-1.0], weights=[1, -1]), normalise=True), [2])
+
+
+def test_weighted_sum_divides_only_if_asked() -> None:
+    g = group([1.0], [3.0], base=[10.0], weights=[0.5, 1.5])
+    assert near(merged("weighted_sum", g, scale=0.5), [12.5])
+    assert near(merged("weighted_sum", g, normalise=True), [12.5])
+    still = group([1.0], [3.0], base=[10.0], weights=[1.0, -1.0])
+    assert near(merged("weighted_sum", still, normalise=True), [8])
+
+
+def sparsified(g: TensorGroup, **params: Any) -> Tensor:
+    plugin = TRANSFORMS.get("sparsify")
+    vectors: Tensor = plugin.function(g, **plugin.bind(params, where="test")).vectors
+    return vectors
+
+
+def test_sparsify_keeps_as_many_as_density_says_the_first_of_equals() -> None:
+    g = group([1.0, -2.0, 2.0, 2.0, 0.5], [5.0, 4.0, 3.0, 2.0, 1.0])
+    vectors = sparsified(g, density=0.4)
+    assert vectors.tolist() == [[0, -2, 2, 0, 0], [5, 4, 0, 0, 0]]
+    assert sparsified(g, density=0.4, model=1)[0].tolist() == g.vectors[0].tolist()
+
+
+@pytest.mark.parametrize("by", ["magnitude", "chance"])
+def test_sparsify_with_rescale_keeps_the_sum_of_magnitudes(by: str) -> None:
+    g = group(D1, D2)
+    vectors = sparsified(g, density=0.5, by=by, rescale=True)
+    assert near(vectors.abs().sum(1), g.vectors.abs().sum(1).tolist(), 1e-5)
+    assert 0 < int((vectors == 0).sum()) < vectors.numel()
+
+
+def test_sparsify_by_chance_keeps_what_dare_keeps() -> None:
+    g = group(D1, D2)
+    dare = TRANSFORMS.get("dare").function(g, density=0.6, rescale=False).vectors
+    assert torch.equal(sparsified(g, density=0.6, by="chance"), dare)
+    assert not sparsified(g, density=0.0, by="chance").any()
+
+
+def test_sparsify_refuses_a_model_that_is_not_there() -> None:
+    with pytest.raises(RecipeError, match="no model 2"):
+        sparsified(group(D1, D2), model=2)

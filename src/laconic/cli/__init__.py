@@ -57,7 +57,9 @@ def main() -> None:
 )
 def merge(
     output: Output,
-    recipe: Annotated[Path | None, typer.Argument(help="A recipe file (YAML).")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A recipe file, laconic's or mergekit's.")
+    ] = None,
     base: Annotated[str | None, typer.Option(help="Where task vectors start from.")] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="A checkpoint to merge, NAME or NAME=WEIGHT.")
@@ -98,9 +100,9 @@ def merge(
     """
     from laconic.merge import execute
     from laconic.plan import plan
-    from laconic.recipe import Recipe, read_yaml, set_value
+    from laconic.recipe import Recipe, read_recipe, set_value
 
-    values = read_yaml(recipe) if recipe else {}
+    values = read_recipe(recipe) if recipe else {}
     flags: dict[str, Any] = {"base": base, "method": method, "system2": system2}
     flags |= {"tokenizer": tokenizer, "dtype": dtype, "seed": seed}
     flags["models"] = [_weighted(text) for text in model or ()]

@@ -1,0 +1,183 @@
+"""Numbers that differ from tensor to tensor: by name, and along the depth of the model."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from laconic.errors import RecipeError
+
+if TYPE_CHECKING:
+    from laconic.registry import Plugin
+
+Scalar = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A value for the tensors whose name matches.
+
+    Attributes:
+        value: One value, or a gradient: numbers spread evenly over the layers, straight lines
+            between them.
+        match: A glob over tensor names, such as ``*.mlp.*``.
+    """
+
+    value: Scalar | tuple[float, ...]
+    match: str = "*"
+
+    def fits(self, name: str) -> bool:
+        """Whether the rule speaks of a tensor."""
+        return fnmatch.fnmatchcase(name, self.match)
+
+    def at(self, layer: int | None, layers: int) -> Scalar:
+        """The value in one layer of `layers`; outside the layers that of the first."""
+        if not isinstance(self.value, tuple):
+            return self.value
+        depth = 0.0 if layer is None else layer / (layers - 1) if layers > 1 else 1.0
+        position = min(depth, 1.0) * (len(self.value) - 1)
+        left = min(int(position), len(self.value) - 2)
+        share = position - left
+        return (1 - share) * self.value[left] + share * self.value[left + 1]
+
+
+@dataclass(frozen=True)
+class Varying:
+    """A parameter or weight that is not one number: the first rule that fits a tensor counts."""
+
+    rules: tuple[Rule, ...]
+
+    @property
+    def leaves(self) -> tuple[Scalar, ...]:
+        """Every number that the rules speak of; gradients stay between theirs."""
+        values = (r.value if isinstance(r.value, tuple) else (r.value,) for r in self.rules)
+        return tuple(leaf for value in values for leaf in value)
+
+    def at(self, name: str, layer: int | None, layers: int) -> Scalar:
+        """The value for one tensor.
+
+        Raises:
+            RecipeError: Where no rule fits it.
+        """
+        for rule in self.rules:
+            if rule.fits(name):
+                return rule.at(layer, layers)
+        raise RecipeError(f"No entry fits '{name}'. Close the list with {{value: ...}}.")
+
+    def plain(self) -> list[Any]:
+        """The value as a recipe writes it."""
+        first = self.rules[0]
+        if len(self.rules) == 1 and first.match == "*" and isinstance(first.value, tuple):
+            return list(first.value)
+        return [
+            ({"match": rule.match} if rule.match != "*" else {})
+            | {"value": list(rule.value) if isinstance(rule.value, tuple) else rule.value}
+            for rule in self.rules
+        ]
+
+    def check(self, where: str, names: Sequence[str], absent: Sequence[str] = ()) -> list[str]:
+        """Compare the rules with the tensors that there are.
+
+        Args:
+            where: What the value is, for messages, such as ``params: t``.
+            names: Every tensor of the result.
+            absent: Tensors that siblings may have though the result has not.
+
+        Returns:
+            What the user should know though it is no error.
+
+        Raises:
+            RecipeError: For a rule that matches nothing, or a tensor that no rule fits.
+        """
+        notes, left = [], list(names)
+        for rule in self.rules:
+            if not any(map(rule.fits, names)):
+                if not any(map(rule.fits, absent)):
+                    raise RecipeError(
+                        f"{where}: no tensor matches '{rule.match}'. "
+                        f"A name looks like '{names[len(names) // 2]}'."
+                    )
+                notes.append(f"{where}: '{rule.match}' matches only what the result has not.")
+            elif not any(map(rule.fits, left)):
+                notes.append(f"{where}: '{rule.match}' has no effect, entries before it take all.")
+            left = [name for name in left if not rule.fits(name)]
+        if left:
+            raise RecipeError(
+                f"{where}: no entry fits '{left[0]}' ({len(left)} such tensors). "
+                "Close the list with {value: ...}."
+            )
+        return notes
+
+
+def varying(value: Sequence[Any], where: str) -> Varying:
+    """Read a list: of numbers (a gradient), or of ``{match: GLOB, value: NUMBER or numbers}``.
+
+    Raises:
+        RecipeError: For a list of anything else.
+    """
+    if value and all(is_number(v) for v in value):
+        return Varying((Rule(_leaf(value, where)),))
+    rules = []
+    for entry in value:
+        if not isinstance(entry, Mapping) or not {"value"} <= entry.keys() <= {"match", "value"}:
+            break
+        match = entry.get("match", "*")
+        if not isinstance(match, str):
+            raise RecipeError(f"{where}: match must be a glob such as '*.mlp.*', got {match!r}.")
+        rules.append(Rule(_leaf(entry["value"], where), match))
+    if not rules or len(rules) < len(value):
+        raise RecipeError(
+            f"{where}: write a value, numbers along the layers [0.0, 1.0], or a list of "
+            f"{{match: GLOB, value: VALUE}}, got {value!r}."
+        )
+    return Varying(tuple(rules))
+
+
+def value_at(value: Any, name: str, layer: int | None, layers: int) -> Any:
+    """The value for one tensor, of something that may or may not vary."""
+    return value.at(name, layer, layers) if isinstance(value, Varying) else value
+
+
+def shown(value: Any) -> Any:
+    """A value as a recipe writes it; within a mapping, too."""
+    if isinstance(value, Varying):
+        return value.plain()
+    return {k: shown(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+def bind(plugin: Plugin[Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`Plugin.bind` for values of which lists may vary by tensor; each of their numbers is checked.
+
+    Raises:
+        RecipeError: As `Plugin.bind`, and for lists that cannot be meant.
+    """
+    lists = {
+        key: varying(value, f"{where}: {key}")
+        for key, value in values.items()
+        if isinstance(value, list | tuple) and not plugin.takes_list(key)
+    }
+    plain = {**values, **{key: value.leaves[0] for key, value in lists.items()}}
+    bound = plugin.bind(plain, where=where)
+    for key, value in lists.items():
+        for leaf in value.leaves[1:]:
+            plugin.bind({**plain, key: leaf}, where=where)
+    return {**bound, **lists}
+
+
+def _leaf(value: object, where: str) -> Any:
+    """A rule's value: one scalar, or the numbers of a gradient."""
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Sequence) and value and all(is_number(v) for v in value):
+        return tuple(float(v) for v in value) if len(value) > 1 else float(value[0])
+    raise RecipeError(f"{where}: write a value or a list of numbers, got {value!r}.")
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number, truth values not counted."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
