@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeVar
 
 from laconic.registry import Registry
 
@@ -15,12 +15,39 @@ if TYPE_CHECKING:
 
 Reach = Literal["element", "row", "tensor", "model"]
 Scope = Literal["tensor", "model"]
+Ties = Literal["all", "exact"]
 MASK64: Final = (1 << 64) - 1
+
+
+class Limit(NamedTuple):
+    """Where a trim cuts one model's entries.
+
+    Attributes:
+        value: The smallest |vector| kept.
+        last: The number, within the tensor, of the last element kept among those at `value`.
+    """
+
+    value: float
+    last: int
+
+
+class Trim(NamedTuple):
+    """What a step asks for when it trims: the fraction kept, ranked over what, and its tie rule."""
+
+    density: float
+    scope: Scope = "tensor"
+    ties: Ties = "all"
+
+
+#: A limit's `last` where every element at its value is kept.
+EVERY: Final = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
 class TensorGroup:
     """One tensor of every checkpoint in a merge, as task vectors over the base.
+
+    A step whose reach is ``element`` may be given a flat block of the tensor instead of the whole.
 
     Attributes:
         name: The tensor's name.
@@ -32,8 +59,9 @@ class TensorGroup:
         layer: The layer the tensor belongs to; None for embeddings, final norm and head.
         layers: How many layers the models have.
         has_base: Whether the recipe names a base.
-        limits: For a step that trims over the whole model: per density, the smallest |vector|
-            kept of each model, as found by the engine beforehand.
+        offset: The number, within the tensor, of the first element here.
+        limits: For a step that trims: the limit of each model, as found by the engine beforehand.
+        inner: For a method that asks for `products`: what the engine found beforehand.
         stats: Calibration statistics, by model.
     """
 
@@ -45,7 +73,9 @@ class TensorGroup:
     layer: int | None = None
     layers: int = 0
     has_base: bool = True
-    limits: Mapping[float, tuple[float, ...]] = field(default_factory=dict)
+    offset: int = 0
+    limits: Mapping[Trim, tuple[Limit, ...]] = field(default_factory=dict)
+    inner: tuple[float, float, float] | None = None
     stats: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -58,27 +88,66 @@ class TensorGroup:
         """The vectors times their weights, ``[model, *shape]``."""
         import torch
 
-        weights = torch.tensor(self.weights, dtype=self.vectors.dtype)
+        weights = torch.tensor(self.weights, dtype=self.vectors.dtype, device=self.vectors.device)
         return self.vectors * weights.view(-1, *[1] * self.base.ndim)
+
+    def trimmed(self, density: float, scope: Scope = "tensor", ties: Ties = "all") -> Self:
+        """The group with only the largest entries of each vector, the others zero.
+
+        Args:
+            density: The fraction kept, in (0, 1].
+            scope: Ranked over this tensor, or over all tensors of the model.
+            ties: Of the entries at the limit keep ``all``, or ``exact``: the first ones in the
+                order of the elements, so that no more than the fraction is kept.
+        """
+        import torch
+
+        if density >= 1:
+            return self
+        keep = []
+        for i, vector in enumerate(self.vectors):
+            limit, size = self.limit(i, Trim(density, scope, ties)), vector.abs()
+            if limit.last == EVERY:
+                keep.append(size >= limit.value)
+                continue
+            number = torch.arange(size.numel(), device=size.device).view(size.shape) + self.offset
+            keep.append((size > limit.value) | ((size == limit.value) & (number <= limit.last)))
+        return replace(self, vectors=self.vectors * torch.stack(keep))
+
+    def limit(self, i: int, trim: Trim) -> Limit:
+        """Where a trim cuts model `i`: found by the engine, else by a sort of this group."""
+        if trim in self.limits or trim.scope == "model":
+            return self.limits[trim][i]
+        size = self.vectors[i].abs().flatten()
+        k = kept(size.numel(), trim.density)
+        value = size.sort(descending=True).values[k - 1]
+        if trim.ties == "all":
+            return Limit(float(value), EVERY)
+        spare = k - int((size > value).sum())
+        return Limit(float(value), int((size == value).nonzero()[spare - 1]))
 
     def magnitude(self, i: int, density: float, scope: Scope = "tensor") -> float:
         """The k-th largest |vector| of model `i`: what remains when `density` of it is kept.
 
-        k is ``density * n``, rounded down, and at least 1. Keeping every element at or above it
-        keeps all elements that are tied there.
-
-        Args:
-            i: Which model.
-            density: The fraction kept, in (0, 1].
-            scope: Over this tensor, or over all tensors of the model.
+        k is ``density * n``, rounded down, and at least 1.
         """
-        if scope == "model":
-            return self.limits[density][i]
-        import numpy as np
+        return self.limit(i, Trim(density, scope)).value
 
-        values = self.vectors[i].abs().flatten().numpy()
-        k = kept(values.size, density)
-        return float(np.partition(values, values.size - k)[values.size - k])
+    def products(self) -> tuple[float, float, float]:
+        """The inner products a·a, a·b and b·b of two members, over the whole tensor, in float64.
+
+        Products are exact; their sums are taken in a fixed order within chunks of the tensor, and
+        the chunks' sums are added without error, so that they depend on no block size.
+        """
+        if self.inner is not None:
+            return self.inner
+        from laconic import kernels
+
+        a, b = (member.flatten().cpu().numpy() for member in self.members)
+        starts = range(0, len(a), kernels.CHUNK)
+        sums = [kernels.products(*(x[s : s + kernels.CHUNK] for x in (a, b))) for s in starts]
+        aa, ab, bb = (math.fsum(column) for column in zip(*sums, strict=True))
+        return aa, ab, bb
 
     def uniform(self, i: int) -> Tensor:
         """Random numbers in [0, 1) for the elements of model `i`, float32, ``shape``.
@@ -89,13 +158,18 @@ class TensorGroup:
         """
         import torch
 
-        key = hashlib.sha256(f"{self.seed}/{i}/{self.name}".encode()).digest()
-        x = torch.arange(self.base.numel(), dtype=torch.int64)
-        x = x * _signed(0x9E3779B97F4A7C15) + _signed(int.from_bytes(key[:8], "little"))
+        first, device = self.offset, self.base.device
+        x = torch.arange(first, first + self.base.numel(), dtype=torch.int64, device=device)
+        x = x * _signed(0x9E3779B97F4A7C15) + _signed(random_key(self.seed, i, self.name))
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             x = (x ^ _shifted(x, shift)) * _signed(factor)
         x = x ^ _shifted(x, 31)
         return (_shifted(x, 40).to(torch.float32) * 2.0**-24).view(self.base.shape)
+
+
+def random_key(seed: int, i: int, name: str) -> int:
+    """Where the random numbers of a tensor of model `i` start, 64 bits."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{i}/{name}".encode()).digest()[:8], "little")
 
 
 def kept(n: int, density: float) -> int:
@@ -136,17 +210,20 @@ def method(
     weighted: bool = True,
     normalises: bool = False,
     trims: bool = False,
+    products: bool = False,
     idle: Mapping[str, Any] | None = None,
 ) -> Callable[[M], M]:
     """Register ``(group, *, ...) -> Tensor``: the merged tensor, float32, ``shape``.
 
     Args:
-        reach: What one element of the result depends on.
+        reach: What one element of the result depends on, apart from what the group is asked for.
         base: Whether a recipe must name a base.
         members: How many checkpoints it takes, base included; None for any number of models.
         weighted: Whether it uses the models' weights.
         normalises: Whether only the proportions of the weights count; then the base cancels, too.
-        trims: Whether it asks for `group.magnitude` with its own ``density`` and ``scope``.
+        trims: Whether it trims with its own ``density``, ``scope`` and ``ties``, the last two being
+            optional: `group.trimmed`, `group.limit` or `group.magnitude`.
+        products: Whether it asks for `group.products`.
         idle: Parameters at which it gives back its first checkpoint; users are told.
     """
 
@@ -159,6 +236,7 @@ def method(
             weighted=weighted,
             normalises=normalises,
             trims=trims,
+            products=products,
             idle=idle or {},
         )
 
@@ -171,8 +249,8 @@ def transform(
     """Register ``(group, *, ...) -> TensorGroup``: the group with other vectors.
 
     Args:
-        reach: What one element of the result depends on.
-        trims: Whether it asks for `group.magnitude` with its own ``density`` and ``scope``.
+        reach: What one element of the result depends on, apart from what the group is asked for.
+        trims: As for `method`.
         idle: Parameters at which it changes nothing; users are told.
     """
 

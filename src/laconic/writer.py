@@ -1,4 +1,4 @@
-"""Checkpoints on disk, written as a stream: atomic, resumable, one tensor in memory."""
+"""Checkpoints on disk, written in place by many hands at once: atomic and resumable."""
 
 from __future__ import annotations
 
@@ -6,32 +6,41 @@ import fcntl
 import json
 import os
 import shutil
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from laconic.checkpoint import INDEX, SINGLE, TensorSpec
 from laconic.errors import CheckpointError
-from laconic.jsonfile import read_json, write_json
+from laconic.jsonfile import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
-    from torch import Tensor
+    import numpy as np
 
 SHARD_BYTES: Final = 5_000_000_000
+JOURNAL: Final = "journal.jsonl"
+LOCK: Final = ".lock"
 
 
 class CheckpointWriter:
     """Writes a checkpoint beside its place and moves it there when it is whole.
 
-    Tensors are streamed: nothing but the one at hand is in memory. A killed job that is started
-    again with the same `digest` goes on after the last finished shard.
+    The weight files have their full size from the start; any thread may `put` any part of any
+    tensor at any time. A journal says which tensors are finished: a killed job that is started
+    again with the same `digest` goes on with the others. The journal is kept for as long as the
+    computer runs; after a restart of the computer the work begins anew, because nothing is
+    flushed to the disk on the way.
 
     Args:
         target: The folder to appear; must be missing or empty.
-        specs: Every tensor to come, in the order in which it will be asked for.
+        specs: Every tensor to come, in the order of the files.
         digest: Of all that decides the bytes; work of another digest is thrown away.
         shard_bytes: The most tensor bytes of one file.
+
+    Attributes:
+        work: Where the checkpoint is made.
+        finished: The tensors that an earlier attempt has finished, with what it noted of them.
 
     Raises:
         CheckpointError: Where the folder is in use or cannot be written.
@@ -48,10 +57,13 @@ class CheckpointWriter:
         self.target = target
         self.shards = _shards(specs, shard_bytes)
         self.work = target.parent / f".{target.name}.partial"
+        self.finished: dict[str, dict[str, Any]] = {}
+        self._places: dict[str, tuple[str, int]] = {}
+        self._files: dict[str, int] = {}
         check_free(target)
         try:
             self.work.mkdir(parents=True, exist_ok=True)
-            self._lock: IO[str] = (self.work / ".lock").open("a+", encoding="utf-8")
+            self._lock: IO[str] = (self.work / LOCK).open("a+", encoding="utf-8")
         except OSError as error:
             raise CheckpointError(f"{target} cannot be written: {error.strerror}.") from error
         try:
@@ -61,51 +73,71 @@ class CheckpointWriter:
             raise CheckpointError(
                 f"Another merge is writing {target}. Wait for it, or choose another folder."
             ) from None
-        self._keep_or_clear(digest)
+        self._identity = {"digest": digest, "boot": _boot()}
+        self._keep_or_clear()
 
-    def _keep_or_clear(self, digest: str) -> None:
-        journal = self.work / "journal.json"
-        if not journal.exists() or read_json(journal, CheckpointError).get("digest") != digest:
-            for path in self.work.iterdir():
-                if path.name != ".lock":
-                    path.unlink()
-            write_json(journal, {"digest": digest})
+    def _keep_or_clear(self) -> None:
+        """Take over the finished tensors of an earlier attempt, or throw its work away."""
+        lines = _journal(self.work / JOURNAL)
+        sizes = {name: _size(specs) for name, specs in self.shards.items()}
+        kept = [self.work / name for name in sizes]
+        whole = all(p.is_file() and p.stat().st_size == sizes[p.name] for p in kept)
+        if lines and lines[0] == self._identity and whole:
+            self.finished = {line.pop("tensor"): line for line in lines[1:]}
+            return
+        for path in self.work.iterdir():
+            if path.name != LOCK:
+                path.unlink()
 
-    @property
-    def finished(self) -> int:
-        """How many tensors are in the shards that an earlier attempt has finished."""
-        return sum(len(s) for name, s in self.shards.items() if (self.work / name).exists())
+    def open(self) -> None:
+        """Make the weight files in their full size, with their headers, ready for `put`.
 
-    def write(self, tensors: Callable[[TensorSpec], Tensor]) -> None:
-        """Ask for each pending tensor, in order, and write it.
-
-        Args:
-            tensors: Gives the tensor of a spec, with the spec's type and shape, on the CPU.
+        Raises:
+            OSError: Where the disk has no room for them.
         """
         for name, specs in self.shards.items():
-            path = self.work / name
-            if path.exists():
-                continue
-            beside = self.work / f"{name}.partial"
-            with beside.open("wb") as stream:
-                stream.write(_header(specs))
-                for spec in specs:
-                    tensor = tensors(spec).contiguous()
-                    _write_bytes(stream, tensor)
-                stream.flush()
-                os.fsync(stream.fileno())
-            beside.replace(path)
+            header = _header(specs)
+            file = os.open(self.work / name, os.O_RDWR | os.O_CREAT, 0o666)
+            self._files[name] = file
+            _reserve(file, _size(specs))
+            _write_at(file, memoryview(header), 0)
+            start = len(header)
+            for spec in specs:
+                self._places[spec.name] = (name, start)
+                start += spec.nbytes
+        if not (self.work / JOURNAL).exists():
+            self._note(self._identity)
+
+    def put(self, name: str, start: int, values: np.ndarray[Any, Any]) -> None:
+        """Write a part of a tensor; safe to call from many threads.
+
+        Args:
+            name: The tensor.
+            start: Where in it the part begins, in bytes.
+            values: The part, contiguous, in the tensor's type.
+        """
+        file, offset = self._places[name]
+        _write_at(self._files[file], values.reshape(-1).view("u1").data, offset + start)
+
+    def finish(self, name: str, **facts: Any) -> None:
+        """Note that all of a tensor is written, with what a resumed job should know of it."""
+        self._note({"tensor": name, **facts})
+
+    def _note(self, line: dict[str, Any]) -> None:
+        with (self.work / JOURNAL).open("ab", buffering=0) as stream:
+            stream.write(json.dumps(line).encode() + b"\n")
+
+    def publish(self) -> Path:
+        """Move the finished folder to its place."""
         if len(self.shards) > 1:
             homes = {spec.name: file for file, specs in self.shards.items() for spec in specs}
             total = sum(spec.nbytes for specs in self.shards.values() for spec in specs)
             index = {"metadata": {"total_size": total}, "weight_map": homes}
             write_json(self.work / INDEX, index)
-
-    def publish(self) -> Path:
-        """Move the finished folder to its place."""
-        (self.work / "journal.json").unlink()
-        (self.work / ".lock").unlink()
+        self._close()
+        (self.work / JOURNAL).unlink()
         check_free(self.target)
+        (self.work / LOCK).unlink()
         self.work.replace(self.target)
         return self.target
 
@@ -113,10 +145,15 @@ class CheckpointWriter:
         """Throw the work away: what it would become must not exist."""
         shutil.rmtree(self.work, ignore_errors=True)
 
+    def _close(self) -> None:
+        while self._files:
+            os.close(self._files.popitem()[1])
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close()
         self._lock.close()
 
 
@@ -164,7 +201,42 @@ def _header(specs: Sequence[TensorSpec]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _write_bytes(stream: IO[bytes], tensor: Tensor) -> None:
-    import torch
+def _size(specs: Sequence[TensorSpec]) -> int:
+    """The bytes of a file that holds these tensors."""
+    return len(_header(specs)) + sum(spec.nbytes for spec in specs)
 
-    stream.write(tensor.flatten().view(torch.uint8).numpy().data)
+
+def _reserve(file: int, size: int) -> None:
+    """Give a file its size, and its room on the disk where the file system can tell at once."""
+    if os.fstat(file).st_size != size:
+        os.ftruncate(file, size)
+    if size and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+
+
+def _write_at(file: int, data: memoryview, offset: int) -> None:
+    """Write all of it: one call may write less than it was given."""
+    while data:
+        written = os.pwrite(file, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def _journal(path: Path) -> list[dict[str, Any]]:
+    """The journal's whole lines; a last line that a kill has cut is no line."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def _boot() -> str:
+    """A name for the time since the computer was started, where the system has one."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

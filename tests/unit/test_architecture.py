@@ -15,7 +15,7 @@ PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
     ("errors", "progress", "version"),
-    ("registry", "jsonfile", "hub"),
+    ("registry", "jsonfile", "kernels", "hub"),
     ("varying", "mergekit"),
     ("recipe", "tokens", "header", "experiment"),
     ("run", "checkpoint", "derived"),
@@ -26,6 +26,7 @@ ROWS = (
     ("thresholds", "decoding"),
     ("methods", "tasks", "backends"),
     ("plan", "scoring"),
+    ("engine",),
     ("merge", "evaluate"),
     ("search",),
     ("report",),

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from laconic.kernels import LOWER_BINS, UPPER_BINS
 from laconic.method import kept
-from laconic.thresholds import Thresholds
+from laconic.thresholds import find_thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from laconic.thresholds import Counts
+
+VALUES = st.one_of(st.floats(0, width=32, allow_infinity=False), st.sampled_from([0.0, 1.0, 2.0]))
 
 
-def test_thresholds_equal_a_sort_over_all_tensors() -> None:
-    draw = torch.Generator().manual_seed(0)
-    parts = [torch.randn(2, n, generator=draw) * 10**-i for i, n in enumerate((700, 90, 1000))]
-    parts.append(torch.zeros(2, 300))
-    densities = (0.01, 0.2, 0.5, 0.9, 1.0)
-    thresholds = Thresholds()
-    for _ in Thresholds.PASSES:
-        for part in parts:
-            thresholds.count(part)
-        thresholds.settle(densities)
-    everything = torch.cat(parts, dim=1).abs().sort(dim=1, descending=True).values
-    for density in densities:
-        k = kept(everything.shape[1], density)
-        assert thresholds.found[density] == tuple(everything[:, k - 1].tolist())
+class Held:
+    """Counts values that are all in memory, a row for each model."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.bits = values.view(np.uint32)
+
+    def upper(self) -> Counts:
+        return np.stack([np.bincount(row >> 16, minlength=UPPER_BINS) for row in self.bits])
+
+    def lower(self, bins: Sequence[int]) -> Counts:
+        rows = [row[row >> 16 == b] & 0xFFFF for row, b in zip(self.bits, bins, strict=True)]
+        return np.stack([np.bincount(row, minlength=LOWER_BINS) for row in rows])
+
+
+@given(
+    arrays.arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 40)), elements=VALUES),
+    st.sampled_from([0.01, 0.2, 0.5, 0.9, 1.0]),
+)
+def test_thresholds_equal_a_sort(values: np.ndarray, density: float) -> None:
+    k = kept(values.shape[1], density)
+    for row, found in zip(values, find_thresholds(Held(values), density), strict=True):
+        assert found.value == np.sort(row)[::-1][k - 1]
+        assert found.tied == (row == found.value).sum()
+        assert found.spare == k - (row > found.value).sum()
 
 
 def test_a_hair_below_a_whole_number_counts_as_that_number() -> None:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, Method, TensorGroup
+from laconic.method import (
+    ADJUSTMENTS,
+    EVERY,
+    METHODS,
+    TRANSFORMS,
+    Limit,
+    Method,
+    TensorGroup,
+    Trim,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +46,7 @@ def make_group(plugin: Plugin[Method], shape: tuple[int, ...], seed: int = 0) ->
         weights=(1.0,) * models,
         layer=1,
         layers=4,
-        limits={0.2: tuple(float(v.abs().median()) for v in vectors)},
+        limits={Trim(0.2, "model"): tuple(Limit(float(v.abs().median()), EVERY) for v in vectors)},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from laconic.errors import RecipeError
@@ -23,4 +24,5 @@ def average(group: TensorGroup) -> Tensor:
     total = sum(group.weights)
     if total == 0:
         raise RecipeError("average: the models' weights sum to 0, so they have no mean.")
-    return group.base + group.weighted().sum(0) / total
+    shares = replace(group, weights=tuple(weight / total for weight in group.weights))
+    return group.base + sum(shares.weighted())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-import torch
 from annotated_types import Gt, Le
 
 from laconic.method import TensorGroup, transform
@@ -30,5 +29,7 @@ def dare(
     Source: Yu et al. 2024 (arXiv 2311.03099), equation 1; density 0.7 at 1.5B and 7B in Wu et al.
     2025, Table 7.
     """
+    import torch
+
     keep = torch.stack([group.uniform(i) < density for i in range(len(group.vectors))])
-    return replace(group, vectors=group.vectors * keep / (density if rescale else 1))
+    return replace(group, vectors=group.vectors * (keep * (1 / density if rescale else 1.0)))

@@ -24,7 +24,13 @@ def lines(group: TensorGroup, merged: Tensor, *, first: float = 0.5, last: float
     Source: Wang et al. 2024 (arXiv 2410.17146), with alpha = first and beta = last - first; the
     rule for tensors outside the layers is ours.
     """
-    depth = group.layer / max(1, group.layers - 1) if group.layer is not None else 1.0
-    if group.layer is None and "embed" in group.name:
+    factor = factor_at(group.name, group.layer, group.layers, first, last)
+    return group.base + factor * (merged - group.base)
+
+
+def factor_at(name: str, layer: int | None, layers: int, first: float, last: float) -> float:
+    """The factor of one tensor."""
+    depth = layer / max(1, layers - 1) if layer is not None else 1.0
+    if layer is None and "embed" in name:
         depth = 0.0
-    return group.base + (first + (last - first) * depth) * (merged - group.base)
+    return first + (last - first) * depth

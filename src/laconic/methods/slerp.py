@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
-import torch
 from annotated_types import Ge, Le
 
 from laconic.method import TensorGroup, method
@@ -16,7 +16,7 @@ PARALLEL = 0.9995
 TINY = 1e-8
 
 
-@method(reach="tensor", base="optional", members=2, weighted=False, idle={"t": 0.0})
+@method(base="optional", members=2, weighted=False, products=True, idle={"t": 0.0})
 def slerp(group: TensorGroup, *, t: Annotated[float, Ge(0), Le(1)] = 0.5) -> Tensor:
     """Spherical interpolation between two checkpoints, tensor by tensor.
 
@@ -31,10 +31,16 @@ def slerp(group: TensorGroup, *, t: Annotated[float, Ge(0), Le(1)] = 0.5) -> Ten
     Source: Shoemake 1985; the flattening and the straight-line rule are mergekit's.
     """
     a, b = group.members
-    norms = torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b)
-    cosine = float((a * b).sum(dtype=torch.float64) / norms.clamp(min=TINY))
-    if norms < TINY or abs(cosine) > PARALLEL:
-        return torch.lerp(a, b, t)
-    angle = torch.arccos(torch.tensor(cosine, dtype=torch.float64))
-    left, right = torch.sin((1 - t) * angle), torch.sin(t * angle)
-    return float(left / angle.sin()) * a + float(right / angle.sin()) * b
+    aa, ab, bb = group.products()
+    left, right = shares(aa, ab, bb, t)
+    return left * a + right * b
+
+
+def shares(aa: float, ab: float, bb: float, t: float) -> tuple[float, float]:
+    """What a and b are multiplied by, from their inner products."""
+    norms = math.sqrt(aa * bb)
+    cosine = ab / norms if norms >= TINY else 1.0
+    if abs(cosine) > PARALLEL:
+        return 1 - t, t
+    angle = math.acos(cosine)
+    return math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)

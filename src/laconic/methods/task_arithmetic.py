@@ -22,4 +22,4 @@ def task_arithmetic(group: TensorGroup, *, scale: float = 0.7) -> Tensor:
 
     Source: Ilharco et al. 2023 (arXiv 2212.04089); Wu et al. 2025, Table 7 for the default.
     """
-    return group.base + scale * group.weighted().sum(0)
+    return group.base + scale * sum(group.weighted())

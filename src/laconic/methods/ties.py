@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Gt, Le
 
-from laconic.method import Scope, TensorGroup, method
+from laconic.method import Scope, TensorGroup, Ties, method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +19,7 @@ def ties(
     density: Annotated[float, Gt(0), Le(1)] = 0.2,
     scale: float = 1.0,
     scope: Scope = "tensor",
+    ties: Ties = "all",
 ) -> Tensor:
     """Keep the largest entries of each task vector, then average those that agree in sign.
 
@@ -27,21 +28,20 @@ def ties(
     averaged over their number; `scale` times the average is added to the base. With one model
     there is nothing to elect: the result is the base plus the scaled, trimmed vector.
 
-    Every entry at the threshold is kept, so ties can keep a little more than `density`. The paper's
-    average is unweighted; a weight other than 1 multiplies its vector in the vote and in the
-    average and does not cancel.
+    By default every entry at the threshold is kept, so a little more than `density` can be. The
+    paper's average is unweighted; a weight other than 1 multiplies its vector in the vote and in
+    the average and does not cancel.
 
     Args:
         density: The fraction of entries kept (1 minus the trim ratio k of Wu et al. 2025).
         scale: The multiple of the averaged vectors that is added to the base.
         scope: Whether the entries are ranked within each tensor or over the whole model.
+        ties: Of the entries at the threshold keep all, or exactly as many as `density` says: those
+            that come first in the tensor (and in the sorted names of tensors).
 
     Source: Yadav et al. 2023 (arXiv 2306.01708), section 3; Wu et al. 2025, Table 7.
     """
-    vectors = group.weighted()
-    for i, vector in enumerate(group.vectors):
-        vectors[i] *= vector.abs() >= group.magnitude(i, density, scope)
-    sign = (vectors.sum(0) >= 0) * 2.0 - 1
+    vectors = group.trimmed(density, scope, ties).weighted()
+    sign = (sum(vectors) >= 0) * 2.0 - 1
     agree = vectors * sign > 0
-    total, count = (vectors * agree).sum(0), agree.sum(0)
-    return group.base + scale * total / count.clamp(min=1)
+    return group.base + scale * sum(vectors * agree) / agree.sum(0).clamp(min=1)

@@ -1,0 +1,328 @@
+"""The merge engine: streams every tensor block by block through a chain and into its file."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from laconic import kernels
+from laconic.checkpoint import FLOATS, WIDTH
+from laconic.effects import equals_base
+from laconic.engine.members import asked_trim, open_members
+from laconic.errors import CheckpointError, RecipeError
+from laconic.method import EVERY, Limit, Trim
+from laconic.thresholds import Threshold, find_thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from laconic.checkpoint import TensorSpec
+    from laconic.engine.formula import Formula
+    from laconic.engine.fused import Fused
+    from laconic.engine.members import Array, Members
+    from laconic.plan import Plan
+    from laconic.progress import Progress
+    from laconic.writer import CheckpointWriter
+
+    Chain = Fused | Formula
+    Limits = tuple[Limit, ...]
+
+#: How many tensors may be under way at once; their blocks are read when a thread takes them.
+AHEAD: Final = 8
+
+
+@dataclass(frozen=True)
+class Means:
+    """Where and how fast a merge is done; none of it changes a byte.
+
+    Attributes:
+        device: ``cpu``, or a CUDA device such as ``cuda`` or ``cuda:1`` (see docs/merge.md for the
+            few methods whose arithmetic a GPU rounds otherwise).
+        threads: How many blocks are worked on at once; None for one a processor.
+        block: The elements of a block.
+        kernels: Whether chains that have a compiled kernel use it; the formulas give the same.
+    """
+
+    device: str = "cpu"
+    threads: int | None = None
+    block: int = 1 << 20
+    kernels: bool = True
+
+    def __post_init__(self) -> None:
+        if self.device != "cpu":
+            _check_device(self.device)
+        for key in ("threads", "block"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise RecipeError(f"{key} must be at least 1, got {value}.")
+
+    @property
+    def workers(self) -> int:
+        """How many threads there are."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+
+class Engine:
+    """Carries out a plan's arithmetic.
+
+    Args:
+        plan: What to merge.
+        means: Where and how fast.
+        writer: Takes the finished blocks; its finished tensors are left out.
+        progress: Told after each tensor.
+
+    Attributes:
+        moved: For each model, whether any of its values differs from the base's.
+    """
+
+    def __init__(
+        self, plan: Plan, means: Means, writer: CheckpointWriter, progress: Progress
+    ) -> None:
+        from laconic.engine.fused import has_kernel
+
+        self.plan = plan
+        self.means = means
+        self.writer = writer
+        self.progress = progress
+        self.fused = means.kernels and means.device == "cpu" and has_kernel(plan)
+        stages = (*plan.before, plan.method, *plan.after)
+        self.whole = any(stage.plugin.traits["reach"] != "element" for stage in stages)
+        earlier = [facts.get("moved", []) for facts in writer.finished.values()]
+        self.moved = [any(i in facts for facts in earlier) for i in range(len(plan.models))]
+        self._pool = ThreadPoolExecutor(1 if self.whole else means.workers)
+        self._lock = threading.Lock()
+        self._streams = threading.local()
+        self._over_model: dict[tuple[int, Trim], dict[str, Limits]] = {}
+
+    def run(self) -> None:
+        """Merge every tensor that is not finished.
+
+        Raises:
+            CheckpointError: For a value that is not finite, naming tensor and model.
+            OSError: Where a file cannot be written.
+        """
+        pending = [spec for spec in self.plan.specs if spec.name not in self.writer.finished]
+        under_way: deque[tuple[TensorSpec, list[Future[None]]]] = deque()
+        with self._threads():
+            for spec in pending:
+                under_way.append((spec, self._start(spec)))
+                while len(under_way) > AHEAD or (under_way and _all_done(under_way[0][1])):
+                    self._finish(*under_way.popleft())
+            while under_way:
+                self._finish(*under_way.popleft())
+
+    def still(self) -> tuple[str, ...]:
+        """A note for each model that equals the base everywhere."""
+        if self.plan.base is None:
+            return ()
+        return tuple(
+            equals_base(model.name)
+            for model, moved in zip(self.plan.models, self.moved, strict=True)
+            if not moved
+        )
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Stop the threads at the end, whatever it is, without work that has not begun."""
+        try:
+            if self.fused or self.whole:
+                yield
+            else:
+                from laconic.decoding import using_threads
+
+                with using_threads(1):
+                    yield
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _start(self, spec: TensorSpec) -> list[Future[None]]:
+        """Find out what a tensor's chain must know, and queue its blocks."""
+        if spec.name in self.plan.copied:
+            return [self._pool.submit(self._copy, spec)]
+        chain = self._chain(spec.name, spec.dtype)
+        self._prepare(chain, len(self.plan.before) + 1)
+        if self.plan.method.plugin.traits.get("products"):
+            blocks = self._blocks(chain.members.size, kernels.CHUNK)
+            sums = np.concatenate(
+                list(self._pool.map(lambda block: chain.products(*block), blocks))
+            )
+            aa, ab, bb = (math.fsum(column) for column in sums.T)
+            chain.found.inner = aa, ab, bb
+        return [
+            self._pool.submit(self._merge, chain, *block)
+            for block in self._blocks(chain.members.size)
+        ]
+
+    def _finish(self, spec: TensorSpec, blocks: Sequence[Future[None]]) -> None:
+        for block in blocks:
+            block.result()
+        moved = [i for i, moved in enumerate(self.moved) if moved]
+        self.writer.finish(spec.name, moved=moved)
+        self.writer.finished[spec.name] = {}
+        self.progress(len(self.writer.finished), len(self.plan.specs), spec.name)
+
+    def _chain(self, name: str, dtype: str = "F32") -> Chain:
+        members = open_members(self.plan, name)
+        if self.fused:
+            from laconic.engine.fused import Fused
+
+            return Fused(self.plan, members, dtype)
+        from laconic.engine.formula import Formula
+
+        return Formula(
+            self.plan,
+            members,
+            dtype,
+            device=self.means.device,
+            whole=self.whole,
+            streams=self._streams,
+        )
+
+    def _blocks(self, size: int, multiple: int = 1) -> Iterable[tuple[int, int]]:
+        """The first and the end of each block of a tensor; blocks are of a multiple of elements."""
+        step = max(1, size) if self.whole else -(-self.means.block // multiple) * multiple
+        return [(start, min(start + step, size)) for start in range(0, size, step)]
+
+    def _prepare(self, chain: Chain, steps: int) -> None:
+        """Find the limits of a tensor's first steps, each after the ones before it."""
+        for step, stage in enumerate((*self.plan.before, self.plan.method)[:steps]):
+            trim = asked_trim(stage, chain.members.name)
+            if trim is None or step in chain.found.limits:
+                continue
+            if trim.scope == "model":
+                chain.found.limits[step] = self._model_limits(step, trim)[chain.members.name]
+            else:
+                chain.found.limits[step] = self._find([chain], step, trim)[0]
+
+    def _model_limits(self, step: int, trim: Trim) -> dict[str, Limits]:
+        """The limits of a step that ranks the entries of all tensors together, by tensor."""
+        key = (step, trim)
+        if key not in self._over_model:
+            names = [spec.name for spec in self.plan.specs if spec.name not in self.plan.copied]
+            chains = [self._chain(name) for name in names]
+            for chain in chains:
+                self._prepare(chain, step)
+            self._over_model[key] = dict(zip(names, self._find(chains, step, trim), strict=True))
+        return self._over_model[key]
+
+    def _find(self, chains: Sequence[Chain], step: int, trim: Trim) -> list[Limits]:
+        """The limits of a step over all of these tensors together, for each of them."""
+        found = find_thresholds(_Passes(self, chains, step), trim.density)
+        if trim.ties == "all":
+            return [tuple(Limit(one.value, EVERY) for one in found)] * len(chains)
+        by_model = [self._lasts(chains, step, i, one) for i, one in enumerate(found)]
+        return [tuple(limits) for limits in zip(*by_model, strict=True)]
+
+    def _lasts(self, chains: Sequence[Chain], step: int, i: int, found: Threshold) -> list[Limit]:
+        """Model `i`'s limit in each tensor where only the first entries at it are kept."""
+        limits, spare = [], found.spare
+        for chain in chains:
+            last = EVERY
+            if found.spare < found.tied:
+                blocks = self._blocks(chain.members.size)
+                find = partial(_places, chain, step, i, found.value)
+                places = np.concatenate([np.empty(0, np.int64), *self._pool.map(find, blocks)])
+                if len(places) > spare:
+                    last = int(places[spare - 1]) if spare else -1
+                spare = max(0, spare - len(places))
+            limits.append(Limit(found.value, last))
+        return limits
+
+    def _merge(self, chain: Chain, start: int, stop: int) -> None:
+        self._note_moves(chain.members, start, stop)
+        stored, finite = chain.merge(start, stop)
+        if not finite:
+            raise self._blame(chain, start, stop)
+        self.writer.put(chain.members.name, start * WIDTH[chain.dtype], stored)
+
+    def _copy(self, spec: TensorSpec) -> None:
+        values = self.plan.system2.stored(spec.name)
+        self.writer.put(spec.name, 0, np.ascontiguousarray(values))
+
+    def _note_moves(self, members: Members, start: int, stop: int) -> None:
+        """Remember which models differ from the base; the first block that differs settles it."""
+        if not members.based:
+            return
+        for i, moved in enumerate(self.moved):
+            if not moved:
+                base, own = (members.floats(j, start, stop) for j in (0, i + 1))
+                self.moved[i] = bool((base != own).any())
+
+    def _blame(self, chain: Chain, start: int, stop: int) -> CheckpointError:
+        """Why a block is not finite."""
+        name, method = chain.members.name, self.plan.method
+        for j, model in enumerate(self.plan.members):
+            if not np.isfinite(chain.members.floats(j, start, stop)).all():
+                return CheckpointError(
+                    f"'{name}' of {model.name} holds NaN or Inf: the checkpoint is broken. "
+                    "Fetch or train it again."
+                )
+        cause = (
+            f"its values do not fit {FLOATS[chain.dtype]}; choose another dtype"
+            if chain.fits_float32(start, stop)
+            else f"{method.plugin.name} with {dict(method.params_for(name))} made them; "
+            "look at its parameters"
+        )
+        return CheckpointError(f"The merged '{name}' is not finite: {cause}.")
+
+
+class _Passes:
+    """Counts the magnitudes of some tensors together, block by block in the engine's threads."""
+
+    def __init__(self, engine: Engine, chains: Sequence[Chain], step: int) -> None:
+        self.engine = engine
+        self.chains = chains
+        self.step = step
+
+    def upper(self) -> Array:
+        return self._count((), kernels.UPPER_BINS)
+
+    def lower(self, bins: Sequence[int]) -> Array:
+        return self._count(bins, kernels.LOWER_BINS)
+
+    def _count(self, bins: Sequence[int], width: int) -> Array:
+        total = np.zeros((len(self.engine.plan.models), width), np.int64)
+
+        def count(job: tuple[Chain, tuple[int, int]]) -> None:
+            chain, block = job
+            counts = chain.count(*block, self.step, bins)
+            with self.engine._lock:
+                np.add(total, counts, out=total)
+
+        jobs = [(c, block) for c in self.chains for block in self.engine._blocks(c.members.size)]
+        for done, _ in enumerate(self.engine._pool.map(count, jobs), start=1):
+            if len(self.chains) > 1:
+                self.engine.progress(done, len(jobs), "threshold")
+        return total
+
+
+def _places(chain: Chain, step: int, i: int, value: float, block: tuple[int, int]) -> Array:
+    return chain.places(*block, step, i, value)
+
+
+def _all_done(blocks: Sequence[Future[Any]]) -> bool:
+    return all(block.done() for block in blocks)
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device that is not there."""
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = ""
+    if kind not in {"cpu", "cuda"}:
+        raise RecipeError(f"device '{device}': write cpu, cuda or cuda:NUMBER.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise RecipeError(f"device '{device}': torch finds no CUDA device here. Use cpu.")

@@ -1,0 +1,173 @@
+"""A merge's chain for one tensor as its formulas say it, in torch, on the CPU or a GPU."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from laconic import kernels
+from laconic.checkpoint import FLOATS
+from laconic.engine.members import Found, asked_trim
+from laconic.method import TensorGroup
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from laconic.engine.members import Array, Members
+    from laconic.plan import Plan
+
+
+class Formula:
+    """Computes blocks of one tensor with the plug-ins themselves.
+
+    Args:
+        plan: Any plan.
+        members: The tensor.
+        dtype: The type stored, as safetensors writes it.
+        device: Where the arithmetic runs: ``cpu`` or a CUDA device.
+        whole: Whether a block is always the whole tensor, in its shape; else blocks are flat.
+        streams: Holds what a GPU's work is queued in: one stream a thread, so that the transfers of
+            one block overlap the arithmetic of another.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        members: Members,
+        dtype: str,
+        *,
+        device: str,
+        whole: bool,
+        streams: threading.local,
+    ) -> None:
+        self.plan = plan
+        self.members = members
+        self.dtype = dtype
+        self.found = Found({})
+        self.device = torch.device(device)
+        self.streams = streams
+        self.shape = members.shape if whole else (-1,)
+
+    def count(self, start: int, stop: int, steps: int, bins: Sequence[int]) -> Array:
+        """A block's counts by upper bits or, in one bin a model, by lower bits (see `Counter`)."""
+        with self._queued():
+            counts = []
+            for i, vector in enumerate(self._group(start, stop, steps).vectors):
+                bits = vector.abs().flatten().view(torch.int32)
+                if bins:
+                    bits = bits[bits >> 16 == bins[i]] & 0xFFFF
+                    counts.append(torch.bincount(bits, minlength=kernels.LOWER_BINS))
+                else:
+                    counts.append(torch.bincount(bits >> 16, minlength=kernels.UPPER_BINS))
+            return _array(torch.stack(counts))
+
+    def places(self, start: int, stop: int, steps: int, i: int, value: float) -> Array:
+        """Where in a block model `i` has entries of one magnitude: their numbers, in order."""
+        with self._queued():
+            vector = self._group(start, stop, steps).vectors[i].flatten()
+            return start + _array((vector.abs() == value).nonzero().flatten())
+
+    def products(self, start: int, stop: int) -> Array:
+        """The inner products of a block's two members, ``[chunk, 3]``."""
+        with self._queued():
+            group = self._group(start, stop, len(self.plan.before))
+            a, b = (_array(member.flatten()) for member in group.members)
+        starts = range(0, len(a), kernels.CHUNK)
+        return np.array(
+            [kernels.products(*(x[s : s + kernels.CHUNK] for x in (a, b))) for s in starts]
+        )
+
+    def merge(self, start: int, stop: int) -> tuple[Array, bool]:
+        """The finished block in the stored type, and whether all of it is finite."""
+        with self._queued():
+            stored = self._merged(start, stop).to(getattr(torch, FLOATS[self.dtype])).contiguous()
+            finite = bool(torch.isfinite(stored).all())
+            return _array(_bits(stored.flatten())), finite
+
+    def fits_float32(self, start: int, stop: int) -> bool:
+        """Whether a block is finite before it is rounded to the stored type."""
+        with self._queued():
+            return bool(torch.isfinite(self._merged(start, stop)).all())
+
+    def _merged(self, start: int, stop: int) -> Tensor:
+        group = self._group(start, stop, len(self.plan.before))
+        group = replace(group, limits=self._limits(len(self.plan.before)))
+        method = self.plan.method
+        merged: Tensor = method.plugin.function(group, **method.params_for(self.members.name))
+        for stage in self.plan.after:
+            merged = stage.plugin.function(group, merged, **stage.params)
+        return merged
+
+    def _group(self, start: int, stop: int, steps: int) -> TensorGroup:
+        """A block of all checkpoints after the first transforms."""
+        values = [self._read(j, start, stop) for j in range(len(self.members.arrays))]
+        based, recipe = self.members.based, self.plan.recipe
+        base = values[0] if based else torch.zeros_like(values[0])
+        group = TensorGroup(
+            name=self.members.name,
+            base=base,
+            vectors=torch.stack([value - base for value in values[1 if based else 0 :]]),
+            weights=tuple(model.weight for model in recipe.models),
+            seed=recipe.seed,
+            layer=self.members.layer,
+            layers=self.plan.system2.layers,
+            has_base=based,
+            offset=start,
+            inner=self.found.inner,
+        )
+        for step, stage in enumerate(self.plan.before[:steps]):
+            group = replace(group, limits=self._limits(step))
+            group = stage.plugin.function(group, **stage.params)
+        return group
+
+    def _limits(self, step: int) -> dict[Any, Any]:
+        """The limits found for a step, as a group holds them."""
+        stage = (*self.plan.before, self.plan.method)[step]
+        trim = asked_trim(stage, self.members.name)
+        return {trim: self.found.limits[step]} if step in self.found.limits else {}
+
+    def _read(self, j: int, start: int, stop: int) -> Tensor:
+        """A block of checkpoint `j` in float32 on the device, by way of pinned memory."""
+        dtype = getattr(torch, FLOATS[self.members.dtypes[j]])
+        pinned = self.device.type == "cuda"
+        held = torch.empty(stop - start, dtype=dtype, pin_memory=pinned)
+        raw = self.members.stored(j, start, stop)
+        _bits(held).numpy()[:] = raw.view(np.uint8 if raw.dtype.itemsize == 4 else np.uint16)
+        return held.to(self.device, non_blocking=True).float().view(self.shape)
+
+    @contextmanager
+    def _queued(self) -> Iterator[None]:
+        """Work in this thread's own stream of the device, without gradients."""
+        with torch.inference_mode():
+            if self.device.type != "cuda":
+                yield
+                return
+            if not hasattr(self.streams, "own"):
+                self.streams.own = torch.cuda.Stream(  # type: ignore[no-untyped-call]  # torch's
+                    self.device
+                )
+            with torch.cuda.stream(self.streams.own):
+                yield
+
+
+def _bits(values: Tensor) -> Tensor:
+    """The bytes or 16-bit patterns of a tensor, of which numpy knows the type."""
+    return values.view(torch.uint8 if values.element_size() == 4 else torch.uint16)
+
+
+def _array(values: Tensor) -> Array:
+    """A tensor's values on the CPU, by way of pinned memory where they come from a GPU."""
+    if values.device.type == "cuda":
+        held = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        held.copy_(values, non_blocking=True)
+        torch.cuda.current_stream(values.device).synchronize()
+        values = held
+    array: Array = values.numpy()
+    return array

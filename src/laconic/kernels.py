@@ -1,0 +1,400 @@
+"""Fused arithmetic for the chains that people run most, compiled to machine code by Numba.
+
+Every function works on one block of the tensors as they are stored, in float32, tile by tile, so
+that a chain reads its inputs once and keeps its intermediate values in the first-level cache. The
+operations and their order are those of the formulas in `laconic.methods`, which are the oracle:
+tests compare the bytes. Integers are narrowed after each step because Numba widens them, and loops
+run over slices because those need no check for negative positions; both keep the loops vectorised.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numba import njit
+from numba.core.types import uint16
+from numba.extending import overload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = TypeVar("F", bound="Callable[..., Any]")
+Array = Any
+
+u16, u32, u64, f32, f64 = np.uint16, np.uint32, np.uint64, np.float32, np.float64
+TILE = 2048
+#: Sums of products are taken in this many lanes over this many elements at a time: a fixed order.
+LANES, CHUNK = 512, 1 << 16
+UPPER_BINS, LOWER_BINS = 1 << 15, 1 << 16
+DARE, TRIM, TRIM_EXACTLY = 0, 1, 2
+SUM, VOTE, PAIR = 0, 1, 2
+#: The bits of the smallest float32 that bfloat16 would round to infinity, and of infinity.
+BFLOAT16_END, FLOAT32_END = u32(0x7F7F8000), u32(0x7F800000)
+
+
+OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
+
+
+def part(function: F) -> F:
+    """Compile as a part of the functions that call it."""
+    made: F = njit(**OPTIONS)(function)
+    return made
+
+
+def compiled(function: F) -> F:
+    """Compile at first use and keep the machine code on disk, where a place for it can be written.
+
+    Numba looks beside this file, then in the user's cache folder.
+    """
+    try:
+        made: F = njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:
+        made = njit(**OPTIONS)(function)
+    return made
+
+
+def number(x: Any) -> Any:
+    """A stored value as float32: bfloat16 comes as the upper half of its bits."""
+    return x
+
+
+@overload(number)
+def _number(x):  # type: ignore[no-untyped-def]  # Numba compares bare signatures
+    if x == uint16:
+        return lambda x: u32(u32(x) << u32(16)).view(np.float32)
+    return lambda x: x
+
+
+@part
+def load(base: Array, values: Array, based: bool, v: Array) -> None:
+    """Fill a tile with a model's task vector, or with its values where there is no base."""
+    if based:
+        for e in range(len(v)):
+            v[e] = number(values[e]) - number(base[e])
+    else:
+        for e in range(len(v)):
+            v[e] = number(values[e]) - f32(0)
+
+
+@part
+def dare(v: Array, first: int, key: np.uint64, cut: np.uint64, factor: np.float32) -> None:
+    """Keep an element where its random 24 bits are below `cut`, times `factor`."""
+    for e in range(len(v)):
+        x = u64(u64(first) + u64(e)) * u64(0x9E3779B97F4A7C15) + key
+        x = (x ^ (x >> u64(30))) * u64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> u64(27))) * u64(0x94D049BB133111EB)
+        x = x ^ (x >> u64(31))
+        v[e] *= f32((x >> u64(40)) < cut) * factor
+
+
+@part
+def trim(v: Array, limit: np.float32) -> None:
+    """Keep every element whose magnitude is at least the limit."""
+    for e in range(len(v)):
+        v[e] *= f32(abs(v[e]) >= limit)
+
+
+@part
+def trim_exactly(v: Array, first: int, limit: np.float32, last: int) -> None:
+    """The same, but of the elements at the limit only those up to the number `last`."""
+    for e in range(len(v)):
+        size = abs(v[e])
+        v[e] *= f32((size > limit) | ((size == limit) & (first + e <= last)))
+
+
+@part
+def transform(
+    v: Array, i: int, first: int, steps: Array, numbers: Array, lasts: Array, cuts: Array, keys: Any
+) -> None:
+    """Apply a chain's transforms to a tile of model `i`.
+
+    Args:
+        v: The tile, float32.
+        i: Which model.
+        first: The number of the tile's first element in its tensor.
+        steps: What each transform is: DARE, TRIM or TRIM_EXACTLY.
+        numbers: DARE's factor or the limit, float32, ``[step, model]``.
+        lasts: The last element kept among those at the limit, ``[step, model]``.
+        cuts: DARE's density in units of 2**-24, ``[step]``.
+        keys: Where the random numbers of each model start.
+    """
+    for s in range(len(steps)):
+        if steps[s] == DARE:
+            dare(v, first, keys[i], cuts[s], numbers[s, i])
+        elif steps[s] == TRIM:
+            trim(v, numbers[s, i])
+        else:
+            trim_exactly(v, first, numbers[s, i], lasts[s, i])
+
+
+@part
+def add_loaded(base: Array, values: Array, weight: np.float32, total: Array) -> None:
+    """Add a weighted task vector that no transform changes, straight from what is stored."""
+    for e in range(len(total)):
+        total[e] += (number(values[e]) - number(base[e])) * weight
+
+
+@part
+def add(v: Array, weight: np.float32, total: Array) -> None:
+    """Add a weighted tile."""
+    for e in range(len(total)):
+        total[e] += v[e] * weight
+
+
+@part
+def elect(vectors: Array, sign: Array, count: Array, total: Array) -> None:
+    """Replace the total by the sum of the weighted vectors that agree with its sign.
+
+    Args:
+        vectors: The weighted vectors, ``[model, element]``.
+        sign: Room for the elected sign.
+        count: Where the number of vectors that agree goes, at least 1.
+        total: The sum of all vectors; becomes the sum of those that agree.
+    """
+    for e in range(len(total)):
+        sign[e] = f32(total[e] >= f32(0)) * f32(2) - f32(1)
+    total[:] = f32(0)
+    count[:] = f32(0)
+    for i in range(len(vectors)):
+        v = vectors[i][: len(total)]
+        for e in range(len(total)):
+            agrees = f32(v[e] * sign[e] > f32(0))
+            total[e] += v[e] * agrees
+            count[e] += agrees
+    for e in range(len(total)):
+        count[e] = max(count[e], f32(1))
+
+
+@part
+def finish_sum(base: Array, based: bool, scale: np.float32, total: Array) -> None:
+    """The base plus the scaled total."""
+    if based:
+        for e in range(len(total)):
+            total[e] = number(base[e]) + scale * total[e]
+    else:
+        for e in range(len(total)):
+            total[e] = f32(0) + scale * total[e]
+
+
+@part
+def finish_vote(base: Array, based: bool, scale: np.float32, count: Array, total: Array) -> None:
+    """The base plus the scaled total over the number of vectors that agreed."""
+    for e in range(len(total)):
+        step = scale * total[e] / count[e]
+        total[e] = (number(base[e]) if based else f32(0)) + step
+
+
+@part
+def finish_pair(
+    base: Array, based: bool, left: np.float32, right: np.float32, vectors: Array, total: Array
+) -> None:
+    """Two checkpoints, each times its share; the base is the first where there is one."""
+    x, y = vectors[0][: len(total)], vectors[len(vectors) - 1][: len(total)]
+    if based:
+        for e in range(len(total)):
+            a = number(base[e])
+            total[e] = left * a + right * (a + x[e])
+    else:
+        for e in range(len(total)):
+            total[e] = left * (f32(0) + x[e]) + right * (f32(0) + y[e])
+
+
+@part
+def adjust(base: Array, based: bool, factor: np.float32, total: Array) -> None:
+    """Scale the merged task vector."""
+    for e in range(len(total)):
+        a = number(base[e]) if based else f32(0)
+        total[e] = a + factor * (total[e] - a)
+
+
+def store(x: Array, out: Array) -> Any:
+    """Round a tile to the output's type; returns the largest magnitude's bits before rounding."""
+    raise NotImplementedError("compiled only")
+
+
+@overload(store)
+def _store(x, out):  # type: ignore[no-untyped-def]  # as above
+    if out.dtype == uint16:
+
+        def rounded(x, out):  # type: ignore[no-untyped-def]
+            top, bits = u32(0), x.view(np.uint32)
+            for e in range(len(out)):
+                half = u32(u32(0x7FFF) + u32(u32(bits[e] >> u32(16)) & u32(1)))
+                out[e] = u16(u32(u32(bits[e] + half) >> u32(16)))
+                top = max(top, u32(bits[e] & u32(0x7FFFFFFF)))
+            return top
+
+        return rounded
+
+    def copied(x, out):  # type: ignore[no-untyped-def]
+        top, bits = u32(0), x.view(np.uint32)
+        for e in range(len(out)):
+            out[e] = x[e]
+            top = max(top, u32(bits[e] & u32(0x7FFFFFFF)))
+        return top
+
+    return copied
+
+
+@compiled
+def merge(
+    base: Array,
+    models: Any,
+    based: bool,
+    first: int,
+    chain: Any,
+    mode: int,
+    weights: Array,
+    shares: Array,
+    factors: Array,
+    out: Array,
+) -> np.uint32:
+    """Merge one block.
+
+    Args:
+        base: The base's block as stored; anything of the right type where there is no base.
+        models: Each model's block, a tuple.
+        based: Whether there is a base.
+        first: The number of the block's first element in its tensor.
+        chain: Steps, numbers, lasts, cuts and keys, as for `transform`.
+        mode: SUM (weighted sum), VOTE (TIES' election) or PAIR (SLERP).
+        weights: Each model's weight, float32.
+        shares: The scale, or PAIR's two shares, float32.
+        factors: The adjustments' factors, float32.
+        out: Where the block goes: bfloat16 bits or float32.
+
+    Returns:
+        The bits of the largest magnitude before rounding.
+    """
+    steps, numbers, lasts, cuts, keys = chain
+    totals = np.empty(TILE, np.float32)
+    vectors, votes = np.empty((len(models), TILE), np.float32), np.empty((2, TILE), np.float32)
+    top = u32(0)
+    for start in range(0, len(out), TILE):
+        stop = min(start + TILE, len(out))
+        total, b = totals[: stop - start], base[start:stop]
+        sign, count = votes[0][: stop - start], votes[1][: stop - start]
+        total[:] = f32(0)
+        for i in range(len(models)):
+            if based and len(steps) == 0 and mode == SUM:
+                add_loaded(b, models[i][start:stop], weights[i], total)
+                continue
+            v = vectors[i][: stop - start]
+            load(b, models[i][start:stop], based, v)
+            transform(v, i, first + start, steps, numbers, lasts, cuts, keys)
+            if mode == VOTE:
+                v *= weights[i]
+                add(v, f32(1), total)
+            elif mode == SUM:
+                add(v, weights[i], total)
+        if mode == SUM:
+            finish_sum(b, based, shares[0], total)
+        elif mode == VOTE:
+            elect(vectors, sign, count, total)
+            finish_vote(b, based, shares[0], count, total)
+        else:
+            finish_pair(b, based, shares[0], shares[1], vectors, total)
+        for factor in factors:
+            adjust(b, based, factor, total)
+        top = max(top, store(total, out[start:stop]))
+    return top
+
+
+@part
+def upper_bits(v: Array, counts: Array) -> None:
+    """Count a tile's magnitudes by the upper 15 of their 31 bits."""
+    bits = v.view(np.uint32)
+    for e in range(len(bits)):
+        counts[np.int64(u32(bits[e] >> u32(16)) & u32(0x7FFF))] += u32(1)
+
+
+@part
+def lower_bits(v: Array, bin_: np.uint32, counts: Array) -> None:
+    """Count the magnitudes of one upper bin by their lower 16 bits."""
+    bits = v.view(np.uint32)
+    for e in range(len(bits)):
+        if u32(u32(bits[e] >> u32(16)) & u32(0x7FFF)) == bin_:
+            counts[np.int64(bits[e] & u32(0xFFFF))] += u32(1)
+
+
+@compiled
+def count(
+    base: Array, models: Any, based: bool, first: int, chain: Any, bins: Array, counts: Array
+) -> None:
+    """Count the magnitudes of a block's transformed vectors.
+
+    Args:
+        base: As for `merge`, like `models`, `based`, `first` and `chain`.
+        bins: The upper bin of each model to look into; empty to count by the upper bits.
+        counts: Increased in place, uint32, ``[model, bin]``.
+    """
+    steps, numbers, lasts, cuts, keys = chain
+    held = np.empty(TILE, np.float32)
+    for start in range(0, len(models[0]), TILE):
+        stop = min(start + TILE, len(models[0]))
+        v, b = held[: stop - start], base[start:stop]
+        for i in range(len(models)):
+            load(b, models[i][start:stop], based, v)
+            transform(v, i, first + start, steps, numbers, lasts, cuts, keys)
+            if len(bins) == 0:
+                upper_bits(v, counts[i])
+            else:
+                lower_bits(v, bins[i], counts[i])
+
+
+@compiled
+def vectors(base: Array, models: Any, based: bool, first: int, chain: Any, out: Array) -> None:
+    """A block's transformed vectors themselves, float32, ``[model, element]``."""
+    steps, numbers, lasts, cuts, keys = chain
+    for i in range(len(models)):
+        load(base, models[i], based, out[i])
+        transform(out[i], i, first, steps, numbers, lasts, cuts, keys)
+
+
+@part
+def add_products(a: Array, b: Array, lanes: Array) -> None:
+    """Add a stretch's products to the lanes; a product of two float32 is exact in float64."""
+    for e in range(len(a)):
+        lanes[e] += f64(a[e]) * f64(b[e])
+
+
+@compiled
+def products(a: Array, b: Array) -> tuple[float, float, float]:
+    """The sums of a·a, a·b and b·b over at most CHUNK elements of float32, in a fixed order."""
+    lanes = np.zeros((3, LANES))
+    for start in range(0, len(a), LANES):
+        x, y = a[start : start + LANES], b[start : start + LANES]
+        add_products(x, x, lanes[0])
+        add_products(x, y, lanes[1])
+        add_products(y, y, lanes[2])
+    aa, ab, bb = 0.0, 0.0, 0.0
+    for e in range(LANES):
+        aa += lanes[0, e]
+        ab += lanes[1, e]
+        bb += lanes[2, e]
+    return aa, ab, bb
+
+
+@compiled
+def pair_products(
+    base: Array, models: Any, based: bool, first: int, chain: Any, sums: Array
+) -> None:
+    """The products of a block's two members, chunk by chunk, into ``[chunk, 3]``."""
+    steps, numbers, lasts, cuts, keys = chain
+    a, b = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32)
+    for chunk in range(len(sums)):
+        start, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, len(models[0]))
+        x, y, origin = a[: stop - start], b[: stop - start], base[start:stop]
+        load(origin, models[-1][start:stop], based, y)
+        transform(y, len(models) - 1, first + start, steps, numbers, lasts, cuts, keys)
+        if based:
+            for e in range(len(x)):
+                x[e] = number(origin[e])
+                y[e] = x[e] + y[e]
+        else:
+            load(origin, models[0][start:stop], based, x)
+            transform(x, 0, first + start, steps, numbers, lasts, cuts, keys)
+            for e in range(len(x)):
+                x[e], y[e] = f32(0) + x[e], f32(0) + y[e]
+        sums[chunk, 0], sums[chunk, 1], sums[chunk, 2] = products(x, y)
