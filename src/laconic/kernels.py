@@ -54,6 +54,14 @@ def compiled(function: F) -> F:
     return made
 
 
+def pack(models: tuple[Array, ...]) -> tuple[Array, ...]:
+    """As many blocks as a multiple of four, the first one repeated at the end.
+
+    Compiled code is made for one number of blocks; this is one for up to four models.
+    """
+    return models + models[:1] * (-len(models) % 4)
+
+
 def number(x: Any) -> Any:
     """A stored value as float32: bfloat16 comes as the upper half of its bits."""
     return x
@@ -254,7 +262,7 @@ def merge(
 
     Args:
         base: The base's block as stored; anything of the right type where there is no base.
-        models: Each model's block, a tuple.
+        models: Each model's block, from `pack`.
         based: Whether there is a base.
         first: The number of the block's first element in its tensor.
         chain: Steps, numbers, lasts, cuts and keys, as for `transform`.
@@ -269,14 +277,14 @@ def merge(
     """
     steps, numbers, lasts, cuts, keys = chain
     totals = np.empty(TILE, np.float32)
-    vectors, votes = np.empty((len(models), TILE), np.float32), np.empty((2, TILE), np.float32)
+    vectors, votes = np.empty((len(weights), TILE), np.float32), np.empty((2, TILE), np.float32)
     top = u32(0)
     for start in range(0, len(out), TILE):
         stop = min(start + TILE, len(out))
         total, b = totals[: stop - start], base[start:stop]
         sign, count = votes[0][: stop - start], votes[1][: stop - start]
         total[:] = f32(0)
-        for i in range(len(models)):
+        for i in range(len(weights)):
             if based and len(steps) == 0 and mode == SUM:
                 add_loaded(b, models[i][start:stop], weights[i], total)
                 continue
@@ -334,7 +342,7 @@ def count(
     for start in range(0, len(models[0]), TILE):
         stop = min(start + TILE, len(models[0]))
         v, b = held[: stop - start], base[start:stop]
-        for i in range(len(models)):
+        for i in range(len(counts)):
             load(b, models[i][start:stop], based, v)
             transform(v, i, first + start, steps, numbers, lasts, cuts, keys)
             if len(bins) == 0:
@@ -347,7 +355,7 @@ def count(
 def vectors(base: Array, models: Any, based: bool, first: int, chain: Any, out: Array) -> None:
     """A block's transformed vectors themselves, float32, ``[model, element]``."""
     steps, numbers, lasts, cuts, keys = chain
-    for i in range(len(models)):
+    for i in range(len(out)):
         load(base, models[i], based, out[i])
         transform(out[i], i, first, steps, numbers, lasts, cuts, keys)
 
@@ -382,12 +390,12 @@ def pair_products(
 ) -> None:
     """The products of a block's two members, chunk by chunk, into ``[chunk, 3]``."""
     steps, numbers, lasts, cuts, keys = chain
-    a, b = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32)
+    a, b, last = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32), len(keys) - 1
     for chunk in range(len(sums)):
         start, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, len(models[0]))
         x, y, origin = a[: stop - start], b[: stop - start], base[start:stop]
-        load(origin, models[-1][start:stop], based, y)
-        transform(y, len(models) - 1, first + start, steps, numbers, lasts, cuts, keys)
+        load(origin, models[last][start:stop], based, y)
+        transform(y, last, first + start, steps, numbers, lasts, cuts, keys)
         if based:
             for e in range(len(x)):
                 x[e] = number(origin[e])

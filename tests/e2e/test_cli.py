@@ -208,7 +208,7 @@ def test_an_interrupted_merge_leaves_no_output(
     base, model = make_checkpoint("base", big), make_checkpoint("model", big)
     command = ["merge", "--base", str(base), "--model", str(model), "--method", "ties"]
     command += ["--set", "scope=model", "-o", "out"]
-    interrupt(command, tmp_path, tmp_path / ".out.partial" / "journal.json")
+    interrupt(command, tmp_path, tmp_path / ".out.partial" / "journal.jsonl")
     assert not (tmp_path / "out").exists()
     laconic(*command, cwd=tmp_path)
     assert (tmp_path / "out" / "run.json").exists()

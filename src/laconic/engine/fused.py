@@ -59,7 +59,7 @@ class Fused:
         """A block's counts by upper bits or, in one bin a model, by lower bits (see `Counter`)."""
         base, models = self._block(start, stop)
         width = kernels.LOWER_BINS if bins else kernels.UPPER_BINS
-        counts = np.zeros((len(models), width), np.uint32)
+        counts = np.zeros((len(self._keys), width), np.uint32)
         chain, within = self._chain(steps), np.array(bins, np.uint32)
         kernels.count(base, models, self.members.based, start, chain, within, counts)
         return counts
@@ -67,7 +67,7 @@ class Fused:
     def places(self, start: int, stop: int, steps: int, i: int, value: float) -> Array:
         """Where in a block model `i` has entries of one magnitude: their numbers, in order."""
         base, models = self._block(start, stop)
-        out = np.empty((len(models), stop - start), np.float32)
+        out = np.empty((len(self._keys), stop - start), np.float32)
         kernels.vectors(base, models, self.members.based, start, self._chain(steps), out)
         return start + np.flatnonzero(np.abs(out[i]) == np.float32(value))
 
@@ -108,7 +108,7 @@ class Fused:
         """The base's block (or a stand-in) and the models', all of one type."""
         read: Callable[..., Array] = self.members.stored if self._same else self.members.floats
         blocks = tuple(read(j, start, stop) for j in range(len(self.members.arrays)))
-        return blocks[0], blocks[1:] if self.members.based else blocks
+        return blocks[0], kernels.pack(blocks[1:] if self.members.based else blocks)
 
     def _chain(self, steps: int) -> tuple[Array, ...]:
         """The first transforms, the method's own trim counted as one, as the kernels take them."""

@@ -45,14 +45,21 @@ class Members:
     def stored(self, j: int, start: int, stop: int) -> Array:
         """A block of checkpoint `j`, ready for arithmetic; a copy only if its place is odd."""
         block = self.arrays[j][start:stop]
-        return block if block.flags.aligned else block.copy()
+        return _read_only(block if block.flags.aligned else block.copy())
 
     def floats(self, j: int, start: int, stop: int) -> Array:
         """A block of checkpoint `j` in float32."""
         block = self.stored(j, start, stop)
         if self.dtypes[j] == "BF16":
-            return (block.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        return block.astype(np.float32, copy=False)
+            return _read_only((block.astype(np.uint32) << np.uint32(16)).view(np.float32))
+        return _read_only(block.astype(np.float32, copy=False))
+
+
+def _read_only(block: Array) -> Array:
+    """A view that kernels take as one type, whatever it was made from."""
+    view = block.view()
+    view.flags.writeable = False
+    return view
 
 
 def open_members(plan: Plan, name: str) -> Members:

@@ -1,0 +1,152 @@
+"""Kernels or formulas, blocks, threads, shards: the engine gives one and the same bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from safetensors.torch import save_file
+
+from laconic.engine import Means
+from laconic.errors import CheckpointError
+from laconic.merge import merge
+from laconic.recipe import Recipe
+from tests.conftest import CONFIG
+
+TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+#: Exact ties, both zeros, the smallest numbers of each type, and numbers that barely fit.
+SPECIAL = [0.0, -0.0, 0.5, -0.5, 0.5, 1e-45, -1e-40, 6e-8, 1.0, -3.0, 65_000.0, 3e38, -3e38]
+VALUES = st.one_of(st.floats(-4, 4, width=32), st.sampled_from(SPECIAL))
+STEPS: list[Any] = [
+    "dare",
+    {"dare": {"density": 0.4, "rescale": False}},
+    {"trim": {"density": 0.6}},
+    {"trim": {"density": 0.5, "ties": "exact"}},
+    {"trim": {"density": 0.7, "scope": "model"}},
+]
+METHODS: list[tuple[str, dict[str, Any]]] = [
+    ("average", {}),
+    ("task_arithmetic", {"scale": 0.7}),
+    ("ties", {"density": 0.4, "scale": 1.1}),
+    ("ties", {"density": 0.5, "ties": "exact"}),
+    ("ties", {"density": 0.3, "scope": "model"}),
+    ("ties", {"density": 0.3, "scope": "model", "ties": "exact"}),
+    ("ties", {"density": 1.0}),
+    ("slerp", {"t": 0.3}),
+]
+
+
+def save(folder: Path, values: list[np.ndarray], dtype: str) -> str:
+    """A checkpoint of these tensors, rounded to a type."""
+    folder.mkdir()
+    held = {
+        f"model.layers.{i}.w": torch.from_numpy(v).to(TYPES[dtype]) for i, v in enumerate(values)
+    }
+    save_file(held, folder / "model.safetensors")
+    config = {**CONFIG, "num_hidden_layers": len(values)}
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def merged(recipe: Recipe, **kwargs: Any) -> dict[str, bytes] | str:
+    """The bytes of every tensor, or that there are none."""
+    with tempfile.TemporaryDirectory() as parent:
+        try:
+            checkpoint = merge(recipe, Path(parent) / "out", **kwargs)
+        except CheckpointError as error:
+            # Which of two broken values is seen first is a matter of the blocks.
+            return "not finite" if re.search("finite|NaN or Inf", str(error)) else str(error)
+        return {name: checkpoint.stored(name).tobytes() for name in checkpoint.specs}
+
+
+@st.composite
+def merges(draw: st.DrawFn) -> tuple[list[list[np.ndarray]], list[str], dict[str, Any]]:
+    """Tensors of two or three checkpoints, their types, and a recipe without its checkpoints."""
+    name, params = draw(st.sampled_from(METHODS))
+    based = name in {"ties", "task_arithmetic"} or draw(st.booleans())
+    count = 2 if name == "slerp" else draw(st.integers(2, 3))
+    sizes = draw(st.lists(st.integers(1, 70), min_size=1, max_size=2))
+    held = [
+        [draw(arrays.arrays(np.float32, n, elements=VALUES)) for n in sizes] for _ in range(count)
+    ]
+    mixed = draw(st.booleans())
+    types = [draw(st.sampled_from(sorted(TYPES))) for _ in range(count if mixed else 1)]
+    weights = draw(st.lists(st.sampled_from([0.3, 1.0, 2.0]), min_size=count, max_size=count))
+    recipe: dict[str, Any] = {"method": name, "params": params, "based": based}
+    recipe["weights"] = [1.0] * count if name == "slerp" else weights
+    recipe["before"] = draw(st.lists(st.sampled_from(STEPS), max_size=2)) if based else []
+    recipe["after"] = [{"lines": {"first": 0.3}}] if based and draw(st.booleans()) else []
+    recipe["dtype"] = draw(st.sampled_from([None, *sorted(TYPES)]))
+    return held, types * (count if len(types) == 1 else 1), recipe
+
+
+def make(
+    parent: Path, held: list[list[np.ndarray]], types: list[str], made: dict[str, Any]
+) -> Recipe:
+    folders = [
+        save(parent / f"m{i}", values, dtype)
+        for i, (values, dtype) in enumerate(zip(held, types, strict=True))
+    ]
+    weights, based = made.pop("weights"), made.pop("based")
+    models = [{"model": f, "weight": w} for f, w in zip(folders, weights, strict=True)]
+    base = models.pop(0)["model"] if based else None
+    return Recipe(models=models, base=base, system2=folders[-1], seed=3, **made)
+
+
+@settings(max_examples=120)
+@given(merges(), st.integers(1, 80))
+def test_kernels_blocks_and_threads_change_no_byte(
+    drawn: tuple[list[list[np.ndarray]], list[str], dict[str, Any]], block: int
+) -> None:
+    with tempfile.TemporaryDirectory() as parent, np.errstate(over="ignore"):
+        recipe = make(Path(parent), *drawn)
+        plain = merged(recipe, means=Means(kernels=False, threads=1))
+        assert merged(recipe, means=Means(threads=1)) == plain
+        assert merged(recipe, means=Means(threads=3, block=block), shard_bytes=100) == plain
+        assert merged(recipe, means=Means(kernels=False, threads=2, block=block)) == plain
+
+
+@pytest.mark.parametrize(
+    "made", METHODS, ids=lambda m: f"{m[0]}-{'-'.join(map(str, m[1].values()))}"
+)
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_tensor_of_many_blocks_has_the_bytes_of_one(
+    tmp_path: Path, made: tuple[str, dict[str, Any]], kernels: bool
+) -> None:
+    draw = np.random.default_rng(0)
+    base = draw.standard_normal(200_003, np.float32)
+    # Far enough apart that SLERP takes the circle and not the straight line.
+    model = base + draw.standard_normal(len(base), np.float32)
+    folders = [save(tmp_path / n, [v], "bfloat16") for n, v in (("a", base), ("b", model))]
+    before = [] if made[0] == "slerp" else ["dare"]
+    recipe = Recipe([folders[1]], made[0], base=folders[0], params=made[1], before=before)
+    whole = merged(recipe, means=Means(kernels=not kernels, block=1 << 20))
+    for block, threads in ((4096, 3), (70_001, 1), (65_536, 2)):
+        means = Means(kernels=kernels, block=block, threads=threads)
+        assert merged(recipe, means=means) == whole
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; there is none here")
+@pytest.mark.parametrize(
+    "made", METHODS, ids=lambda m: f"{m[0]}-{'-'.join(map(str, m[1].values()))}"
+)
+def test_a_gpu_gives_the_bytes_of_the_cpu(tmp_path: Path, made: tuple[str, dict[str, Any]]) -> None:
+    draw = np.random.default_rng(0)
+    base = draw.standard_normal(3_000_001, np.float32)
+    folders = [
+        save(tmp_path / n, [v], "bfloat16")
+        for n, v in (("a", base), ("b", base + draw.standard_normal(len(base), np.float32)))
+    ]
+    before = [] if made[0] == "slerp" else ["dare"]
+    recipe = Recipe([folders[1]], made[0], base=folders[0], params=made[1], before=before)
+    assert merged(recipe, means=Means(device="cuda")) == merged(recipe)
