@@ -9,14 +9,18 @@ import resource
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from laconic.checkpoint import TensorSpec
 from laconic.writer import CheckpointWriter
-from tests.conftest import MakeCheckpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import MakeCheckpoint
 
 KILLS = 40
 #: Merges again and again in children of its own, each killed at another moment, until one is done.
