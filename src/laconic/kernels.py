@@ -28,7 +28,7 @@ TILE = 2048
 LANES, CHUNK = 512, 1 << 16
 UPPER_BINS, LOWER_BINS = 1 << 15, 1 << 16
 DARE, TRIM, TRIM_EXACTLY = 0, 1, 2
-SUM, VOTE, PAIR = 0, 1, 2
+SUM, MEAN, VOTE, PAIR = 0, 1, 2, 3
 #: The bits of the smallest float32 that bfloat16 would round to infinity, and of infinity.
 BFLOAT16_END, FLOAT32_END = u32(0x7F7F8000), u32(0x7F800000)
 
@@ -186,8 +186,8 @@ def finish_sum(base: Array, based: bool, scale: np.float32, total: Array) -> Non
 
 
 @part
-def finish_vote(base: Array, based: bool, scale: np.float32, count: Array, total: Array) -> None:
-    """The base plus the scaled total over the number of vectors that agreed."""
+def finish_mean(base: Array, based: bool, scale: np.float32, count: Array, total: Array) -> None:
+    """The base plus the scaled total over each element's count."""
     for e in range(len(total)):
         step = scale * total[e] / count[e]
         total[e] = (number(base[e]) if based else f32(0)) + step
@@ -266,9 +266,9 @@ def merge(
         based: Whether there is a base.
         first: The number of the block's first element in its tensor.
         chain: Steps, numbers, lasts, cuts and keys, as for `transform`.
-        mode: SUM (weighted sum), VOTE (TIES' election) or PAIR (SLERP).
+        mode: SUM (weighted sum), MEAN (the same, divided), VOTE (TIES' election) or PAIR (SLERP).
         weights: Each model's weight, float32.
-        shares: The scale, or PAIR's two shares, float32.
+        shares: The scale, MEAN's scale and divisor, or PAIR's two shares, float32.
         factors: The adjustments' factors, float32.
         out: Where the block goes: bfloat16 bits or float32.
 
@@ -285,7 +285,7 @@ def merge(
         sign, count = votes[0][: stop - start], votes[1][: stop - start]
         total[:] = f32(0)
         for i in range(len(weights)):
-            if based and len(steps) == 0 and mode == SUM:
+            if based and len(steps) == 0 and mode <= MEAN:
                 add_loaded(b, models[i][start:stop], weights[i], total)
                 continue
             v = vectors[i][: stop - start]
@@ -294,13 +294,16 @@ def merge(
             if mode == VOTE:
                 v *= weights[i]
                 add(v, f32(1), total)
-            elif mode == SUM:
+            elif mode != PAIR:
                 add(v, weights[i], total)
         if mode == SUM:
             finish_sum(b, based, shares[0], total)
+        elif mode == MEAN:
+            count[:] = shares[1]
+            finish_mean(b, based, shares[0], count, total)
         elif mode == VOTE:
             elect(vectors, sign, count, total)
-            finish_vote(b, based, shares[0], count, total)
+            finish_mean(b, based, shares[0], count, total)
         else:
             finish_pair(b, based, shares[0], shares[1], vectors, total)
         for factor in factors:

@@ -35,6 +35,8 @@ STEPS: list[Any] = [
 ]
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("average", {}),
+    ("weighted_sum", {"scale": 0.9, "normalise": True}),
+    ("elect", {"scale": 0.8, "normalise": True}),
     ("task_arithmetic", {"scale": 0.7}),
     ("ties", {"density": 0.4, "scale": 1.1}),
     ("ties", {"density": 0.5, "ties": "exact"}),

@@ -10,7 +10,7 @@ import numpy as np
 from laconic import kernels
 from laconic.engine.members import Found, Members
 from laconic.method import EVERY, random_key
-from laconic.methods import average, slerp
+from laconic.methods import average, slerp, weighted_sum
 from laconic.methods.lines import factor_at
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: The plug-ins that the kernels know; a chain of these and no other is fused.
 TRANSFORMS: Final = {"dare", "trim"}
-METHODS: Final = {"average", "task_arithmetic", "ties", "slerp"}
+METHODS: Final = {"average", "task_arithmetic", "ties", "slerp", "weighted_sum"}
 ADJUSTMENTS: Final = {"lines"}
 
 
@@ -138,13 +138,16 @@ class Fused:
         )
 
     def _method(self) -> tuple[int, Array, Array]:
-        """The kernel's mode, the models' weights and the scale or shares."""
+        """The kernel's mode, the models' weights and the scale, scale and divisor, or shares."""
         method = self.plan.method
         params = method.params_for(self.members.name)
         weights = self.plan.weights_for(self.members.name)
         mode, scales = kernels.SUM, [params.get("scale", 1.0)]
         if method.plugin.name == "average":
-            weights = average.shares(weights)
+            mode, scales = kernels.MEAN, [1.0, average.divisor(weights)]
+        elif method.plugin.name == "weighted_sum":
+            total = weighted_sum.divisor(weights, normalise=params["normalise"])
+            mode, scales = kernels.MEAN, [params["scale"], total]
         elif method.plugin.name == "ties" and len(weights) > 1:
             mode = kernels.VOTE
         elif method.plugin.name == "slerp":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from laconic.errors import RecipeError
@@ -23,16 +22,16 @@ def average(group: TensorGroup) -> Tensor:
 
     Source: model soups (Wortsman et al. 2022, arXiv 2203.05482); "Average" in Wu et al. 2025.
     """
-    return group.base + sum(replace(group, weights=shares(group.weights)).weighted())
+    return group.base + sum(group.weighted()) / group.base.new_tensor(divisor(group.weights))
 
 
-def shares(weights: Sequence[float]) -> tuple[float, ...]:
-    """The weights normalised to a sum of 1.
+def divisor(weights: Sequence[float]) -> float:
+    """The sum of the weights.
 
     Raises:
-        RecipeError: Where they sum to 0.
+        RecipeError: Where it is 0.
     """
     total = sum(weights)
     if total == 0:
         raise RecipeError("average: the models' weights sum to 0, so they have no mean.")
-    return tuple(weight / total for weight in weights)
+    return total

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from laconic.method import TensorGroup, method
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 TINY = 1e-8
@@ -25,6 +27,11 @@ def weighted_sum(group: TensorGroup, *, scale: float = 1.0, normalise: bool = Fa
 
     Source: Ilharco et al. 2023 (arXiv 2212.04089); the division is mergekit's ``normalize``.
     """
-    total = sum(group.weights)
-    divisor = total if normalise and abs(total) >= TINY else 1.0
-    return group.base + scale * group.weighted().sum(0) / divisor
+    total = group.base.new_tensor(divisor(group.weights, normalise=normalise))
+    return group.base + scale * sum(group.weighted()) / total
+
+
+def divisor(weights: Sequence[float], *, normalise: bool) -> float:
+    """What the sum is divided by."""
+    total = sum(weights)
+    return total if normalise and abs(total) >= TINY else 1.0
