@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
     from laconic.checkpoint import Checkpoint, TensorSpec
 
-#: Allowed for Python, torch and safetensors before the first tensor, in bytes.
+#: The elements of the blocks in which a merge reads, computes and writes.
+BLOCK: Final = 1 << 20
+#: Allowed for Python and its libraries before the first tensor, in bytes.
 START_BYTES: Final = 250_000_000
 FLOAT_BYTES: Final = 4
 
@@ -28,7 +31,8 @@ class Budget:
         download: To be fetched from the Hub into its cache.
         read: Tensor bytes read for the arithmetic.
         written: Tensor bytes written.
-        memory: The most memory in use at a time, an estimate.
+        memory: The most anonymous memory in use at a time, an estimate; the memory-mapped files'
+            pages are the system's, which takes them back when it needs them.
         disk_free: Free where the output goes; None where no output was named.
     """
 
@@ -44,6 +48,8 @@ def reckon(
     fetched: Sequence[Checkpoint],
     specs: Sequence[TensorSpec],
     output: Path | None,
+    *,
+    whole: bool,
 ) -> Budget:
     """Add up what a merge costs, and refuse one that the disk cannot hold.
 
@@ -52,12 +58,16 @@ def reckon(
         fetched: Every checkpoint whose weights are needed.
         specs: The tensors to write.
         output: The folder to create, if it is known.
+        whole: Whether tensors are merged in one piece, one at a time; else in blocks, of which each
+            processor has one.
 
     Raises:
         CheckpointError: Where the output, or what is to be fetched for it, does not fit.
     """
     missing = {path: size for model in fetched for path, size in model.missing.items()}
     elements = max((math.prod(spec.shape) for spec in specs), default=0)
+    if not whole:
+        elements = min(elements, BLOCK) * len(os.sched_getaffinity(0))
     download, written = sum(missing.values()), sum(spec.nbytes for spec in specs)
     budget = Budget(
         download=download,

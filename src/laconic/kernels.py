@@ -26,6 +26,8 @@ u16, u32, u64, f32, f64 = np.uint16, np.uint32, np.uint64, np.float32, np.float6
 TILE = 2048
 #: Sums of products are taken in this many lanes over this many elements at a time: a fixed order.
 LANES, CHUNK = 512, 1 << 16
+#: Room between the lanes of two sums: stores a page apart would hinder each other's loads.
+PAD = 8
 UPPER_BINS, LOWER_BINS = 1 << 15, 1 << 16
 DARE, TRIM, TRIM_EXACTLY = 0, 1, 2
 SUM, MEAN, VOTE, PAIR = 0, 1, 2, 3
@@ -77,12 +79,8 @@ def _number(x):  # type: ignore[no-untyped-def]  # Numba compares bare signature
 @part
 def load(base: Array, values: Array, based: bool, v: Array) -> None:
     """Fill a tile with a model's task vector, or with its values where there is no base."""
-    if based:
-        for e in range(len(v)):
-            v[e] = number(values[e]) - number(base[e])
-    else:
-        for e in range(len(v)):
-            v[e] = number(values[e]) - f32(0)
+    for e in range(len(v)):
+        v[e] = number(values[e]) - (number(base[e]) if based else f32(0))
 
 
 @part
@@ -177,12 +175,8 @@ def elect(vectors: Array, sign: Array, count: Array, total: Array) -> None:
 @part
 def finish_sum(base: Array, based: bool, scale: np.float32, total: Array) -> None:
     """The base plus the scaled total."""
-    if based:
-        for e in range(len(total)):
-            total[e] = number(base[e]) + scale * total[e]
-    else:
-        for e in range(len(total)):
-            total[e] = f32(0) + scale * total[e]
+    for e in range(len(total)):
+        total[e] = (number(base[e]) if based else f32(0)) + scale * total[e]
 
 
 @part
@@ -199,13 +193,9 @@ def finish_pair(
 ) -> None:
     """Two checkpoints, each times its share; the base is the first where there is one."""
     x, y = vectors[0][: len(total)], vectors[len(vectors) - 1][: len(total)]
-    if based:
-        for e in range(len(total)):
-            a = number(base[e])
-            total[e] = left * a + right * (a + x[e])
-    else:
-        for e in range(len(total)):
-            total[e] = left * (f32(0) + x[e]) + right * (f32(0) + y[e])
+    for e in range(len(total)):
+        a = number(base[e]) if based else f32(0) + x[e]
+        total[e] = left * a + right * (a + x[e] if based else f32(0) + y[e])
 
 
 @part
@@ -247,17 +237,9 @@ def _store(x, out):  # type: ignore[no-untyped-def]  # as above
 
 @compiled
 def merge(
-    base: Array,
-    models: Any,
-    based: bool,
-    first: int,
-    chain: Any,
-    mode: int,
-    weights: Array,
-    shares: Array,
-    factors: Array,
-    out: Array,
-) -> np.uint32:
+    base: Array, models: Any, based: bool, first: int, chain: Any, mode: int, weights: Array,
+    shares: Array, factors: Array, out: Array,
+) -> np.uint32:  # fmt: skip
     """Merge one block.
 
     Args:
@@ -321,12 +303,24 @@ def upper_bits(v: Array, counts: Array) -> None:
 
 
 @part
-def lower_bits(v: Array, bin_: np.uint32, counts: Array) -> None:
-    """Count the magnitudes of one upper bin by their lower 16 bits."""
+def lower_bits(v: Array, bin_: np.uint32, matching: Array, counts: Array) -> None:
+    """Count the magnitudes of one upper bin by their lower 16 bits.
+
+    Those of the bin are gathered first, without a branch: a branch on data costs more.
+
+    Args:
+        v: The tile.
+        bin_: The upper bin.
+        matching: Room for one element more than a tile, uint32.
+        counts: Increased in place.
+    """
     bits = v.view(np.uint32)
+    found = 0
     for e in range(len(bits)):
-        if u32(u32(bits[e] >> u32(16)) & u32(0x7FFF)) == bin_:
-            counts[np.int64(bits[e] & u32(0xFFFF))] += u32(1)
+        matching[found] = bits[e]
+        found += np.int64(u32(u32(bits[e] >> u32(16)) & u32(0x7FFF)) == bin_)
+    for e in range(found):
+        counts[np.int64(matching[e] & u32(0xFFFF))] += u32(1)
 
 
 @compiled
@@ -341,7 +335,7 @@ def count(
         counts: Increased in place, uint32, ``[model, bin]``.
     """
     steps, numbers, lasts, cuts, keys = chain
-    held = np.empty(TILE, np.float32)
+    held, matching = np.empty(TILE, np.float32), np.empty(TILE + 1, np.uint32)
     for start in range(0, len(models[0]), TILE):
         stop = min(start + TILE, len(models[0]))
         v, b = held[: stop - start], base[start:stop]
@@ -351,7 +345,7 @@ def count(
             if len(bins) == 0:
                 upper_bits(v, counts[i])
             else:
-                lower_bits(v, bins[i], counts[i])
+                lower_bits(v, bins[i], matching, counts[i])
 
 
 @compiled
@@ -364,21 +358,26 @@ def vectors(base: Array, models: Any, based: bool, first: int, chain: Any, out: 
 
 
 @part
-def add_products(a: Array, b: Array, lanes: Array) -> None:
+def add_products(a: Array, b: Array, aa: Array, ab: Array, bb: Array) -> None:
     """Add a stretch's products to the lanes; a product of two float32 is exact in float64."""
     for e in range(len(a)):
-        lanes[e] += f64(a[e]) * f64(b[e])
+        x, y = f64(a[e]), f64(b[e])
+        aa[e] += x * x
+        ab[e] += x * y
+        bb[e] += y * y
 
 
-@compiled
-def products(a: Array, b: Array) -> tuple[float, float, float]:
-    """The sums of a·a, a·b and b·b over at most CHUNK elements of float32, in a fixed order."""
-    lanes = np.zeros((3, LANES))
+@part
+def add_stretches(a: Array, b: Array, lanes: Array) -> None:
+    """Add the products of as many stretches as there are, each of LANES elements."""
     for start in range(0, len(a), LANES):
         x, y = a[start : start + LANES], b[start : start + LANES]
-        add_products(x, x, lanes[0])
-        add_products(x, y, lanes[1])
-        add_products(y, y, lanes[2])
+        add_products(x, y, lanes[0][:LANES], lanes[1][:LANES], lanes[2][:LANES])
+
+
+@part
+def sum_lanes(lanes: Array) -> tuple[float, float, float]:
+    """The three sums over all lanes."""
     aa, ab, bb = 0.0, 0.0, 0.0
     for e in range(LANES):
         aa += lanes[0, e]
@@ -388,24 +387,34 @@ def products(a: Array, b: Array) -> tuple[float, float, float]:
 
 
 @compiled
+def products(a: Array, b: Array) -> tuple[float, float, float]:
+    """The sums of a·a, a·b and b·b over at most CHUNK elements of float32, in a fixed order."""
+    lanes = np.zeros((3, LANES + PAD))
+    add_stretches(a, b, lanes)
+    return sum_lanes(lanes)
+
+
+@compiled
 def pair_products(
     base: Array, models: Any, based: bool, first: int, chain: Any, sums: Array
 ) -> None:
     """The products of a block's two members, chunk by chunk, into ``[chunk, 3]``."""
     steps, numbers, lasts, cuts, keys = chain
-    a, b, last = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32), len(keys) - 1
+    a, b, last = np.empty(TILE, np.float32), np.empty(TILE, np.float32), len(keys) - 1
+    lanes = np.empty((3, LANES + PAD))
     for chunk in range(len(sums)):
-        start, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, len(models[0]))
-        x, y, origin = a[: stop - start], b[: stop - start], base[start:stop]
-        load(origin, models[last][start:stop], based, y)
-        transform(y, last, first + start, steps, numbers, lasts, cuts, keys)
-        if based:
+        lanes[:] = 0.0
+        end = min((chunk + 1) * CHUNK, len(models[0]))
+        for start in range(chunk * CHUNK, end, TILE):
+            stop = min(start + TILE, end)
+            x, y, origin = a[: stop - start], b[: stop - start], base[start:stop]
+            load(origin, models[last][start:stop], based, y)
+            transform(y, last, first + start, steps, numbers, lasts, cuts, keys)
+            if not based:
+                load(origin, models[0][start:stop], based, x)
+                transform(x, 0, first + start, steps, numbers, lasts, cuts, keys)
             for e in range(len(x)):
-                x[e] = number(origin[e])
-                y[e] = x[e] + y[e]
-        else:
-            load(origin, models[0][start:stop], based, x)
-            transform(x, 0, first + start, steps, numbers, lasts, cuts, keys)
-            for e in range(len(x)):
-                x[e], y[e] = f32(0) + x[e], f32(0) + y[e]
-        sums[chunk, 0], sums[chunk, 1], sums[chunk, 2] = products(x, y)
+                x[e] = number(origin[e]) if based else f32(0) + x[e]
+                y[e] = x[e] + y[e] if based else f32(0) + y[e]
+            add_stretches(x, y, lanes)
+        sums[chunk, 0], sums[chunk, 1], sums[chunk, 2] = sum_lanes(lanes)

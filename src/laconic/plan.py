@@ -26,7 +26,7 @@ from laconic.effects import check_effects
 from laconic.errors import RecipeError
 from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
 from laconic.siblings import check_siblings
-from laconic.stage import Stage, check_varying, make_stage, with_overrides
+from laconic.stage import Stage, check_varying, make_stage, need_whole, with_overrides
 from laconic.varying import Varying, shown, value_at
 from laconic.writer import check_free
 
@@ -213,7 +213,13 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         specs=specs,
         copied=copied,
         notes=notes,
-        budget=reckon(members, _fetched(members, system2, copied), specs, target),
+        budget=reckon(
+            members,
+            _fetched(members, system2, copied),
+            specs,
+            target,
+            whole=need_whole(stages),
+        ),
         hash_inputs=hash_inputs,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,11 @@ def with_overrides(stage: Stage, recipe: Recipe, names: Sequence[str]) -> Stage:
         params = bind(stage.plugin, {**recipe.params, **override.params}, where)
         bound.append((override, params))
     return replace(stage, overrides=tuple(bound))
+
+
+def need_whole(stages: Iterable[Stage]) -> bool:
+    """Whether some step must see whole tensors, and not blocks of their elements."""
+    return any(stage.plugin.traits["reach"] != "element" for stage in stages)
 
 
 def check_varying(recipe: Recipe, stages: Sequence[Stage], names: Sequence[str]) -> list[str]:

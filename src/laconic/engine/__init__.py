@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from laconic import kernels
+from laconic.budget import BLOCK
 from laconic.checkpoint import FLOATS, WIDTH
 from laconic.effects import equals_base
 from laconic.engine.members import asked_trim, open_members
 from laconic.errors import CheckpointError, RecipeError
 from laconic.method import EVERY, Limit, Trim
+from laconic.stage import need_whole
 from laconic.thresholds import Threshold, find_thresholds
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class Means:
 
     device: str = "cpu"
     threads: int | None = None
-    block: int = 1 << 20
+    block: int = BLOCK
     kernels: bool = True
 
     def __post_init__(self) -> None:
@@ -95,8 +97,7 @@ class Engine:
         self.writer = writer
         self.progress = progress
         self.fused = means.kernels and means.device == "cpu" and has_kernel(plan)
-        stages = (*plan.before, plan.method, *plan.after)
-        self.whole = any(stage.plugin.traits["reach"] != "element" for stage in stages)
+        self.whole = need_whole((*plan.before, plan.method, *plan.after))
         earlier = [facts.get("moved", []) for facts in writer.finished.values()]
         self.moved = [any(i in facts for facts in earlier) for i in range(len(plan.models))]
         self._pool = ThreadPoolExecutor(1 if self.whole else means.workers)
