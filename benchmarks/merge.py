@@ -161,10 +161,11 @@ def anonymous(pid: int) -> int:
     return next((int(words[1]) for words in lines if words[0] == "RssAnon:"), 0)
 
 
-def ours(job: str, base: Path, model: Path, output: Path) -> list[str]:
+def ours(job: str, base: Path, model: Path, output: Path, device: str) -> list[str]:
     """The command of a job with laconic."""
     method, params, *_ = JOBS[job]
     command = [sys.executable, "-m", "laconic", "merge", "--method", method, "-o", str(output)]
+    command += ["--device", device]
     if method == "average":
         command += ["--model", str(base), "--model", str(model)]
     else:
@@ -257,7 +258,9 @@ def run(args: argparse.Namespace) -> str:
         base, model = make_pair(scratch, args.size)
         cold = {"NUMBA_CACHE_DIR": str(scratch / "cache")}
         out = scratch / "out"
-        first = measure(ours("task_arithmetic", base, model, out), {**os.environ, **cold})
+        first = measure(
+            ours("task_arithmetic", base, model, out, args.device), {**os.environ, **cold}
+        )
         shutil.rmtree(out)
         rows: dict[str, tuple[Cost, Cost | None]] = {}
         ends: list[tuple[Cost, Cost]] = []
@@ -266,7 +269,9 @@ def run(args: argparse.Namespace) -> str:
             for _ in range(args.repeats):
                 ends.append(floor(base, model, out))
                 shutil.rmtree(out)
-                own.append(measure(ours(job, base, model, out), {**os.environ, **cold}))
+                own.append(
+                    measure(ours(job, base, model, out, args.device), {**os.environ, **cold})
+                )
                 shutil.rmtree(out)
             for _ in range(args.mergekit_repeats if other else 0):
                 kit.append(measure(theirs(job, base, model, out, args.mergekit)))
@@ -279,7 +284,8 @@ def run(args: argparse.Namespace) -> str:
     own_versions = ", ".join(f"{k} {v}" for k, v in versions("numpy", "numba", "torch").items())
     return (
         f"# Merging a pair of Qwen2.5-{args.size} shape, bfloat16\n\n"
-        f"`python benchmarks/merge.py`, {datetime.now(UTC):%Y-%m-%d}; {machine()}.\n"
+        f"`python benchmarks/merge.py --device {args.device}`, {datetime.now(UTC):%Y-%m-%d}; "
+        f"{machine()}.\n"
         f"{own_versions}; {other or 'mergekit was not measured'}.\n"
         f"Medians of {args.repeats} runs ({args.mergekit_repeats} of mergekit), page cache warm, "
         "on a machine that others used too:\ncompare CPU seconds.\n\n"
@@ -294,6 +300,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--scratch", required=True, help="a folder on a disk with 10 GB free")
     parser.add_argument("--size", choices=sorted(SIZES), default="1.5b")
+    parser.add_argument("--device", default="cpu", help="where laconic calculates: cpu or cuda")
     parser.add_argument("--mergekit", metavar="PYTHON", help="an interpreter that has mergekit")
     parser.add_argument("--jobs", nargs="+", choices=list(JOBS), default=list(JOBS))
     parser.add_argument("--repeats", type=int, default=3)

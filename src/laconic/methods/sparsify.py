@@ -51,11 +51,18 @@ def sparsify(
             held = vector * (group.uniform(i) < density)
         else:
             held = vector * _largest(vector.abs(), density)
-        before, after = vector.abs().sum(), held.abs().sum()
+        before, after = _norm(vector), _norm(held)
         if rescale and min(before, after) >= TINY:
             held = held * (before / after)
         vectors[i] = held
     return replace(group, vectors=vectors)
+
+
+def _norm(vector: Tensor) -> float:
+    """The L1 norm, in an order that depends neither on threads nor on the device."""
+    import numpy as np
+
+    return float(vector.abs().cpu().numpy().sum(dtype=np.float64))
 
 
 def _largest(sizes: Tensor, density: float) -> Tensor:
@@ -64,7 +71,7 @@ def _largest(sizes: Tensor, density: float) -> Tensor:
 
     values = sizes.flatten()
     k = kept(len(values), density)
-    limit = float(np.partition(values.numpy(), len(values) - k)[len(values) - k])
+    limit = float(np.partition(values.cpu().numpy(), len(values) - k)[len(values) - k])
     keep = values >= limit
     surplus = int(keep.sum()) - k
     if surplus:
