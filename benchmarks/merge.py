@@ -216,6 +216,15 @@ def machine() -> str:
     return f"{len(os.sched_getaffinity(0))} x {model}, {total:.0f} GB, Linux {platform.release()}"
 
 
+def card(device: str) -> str:
+    """The name of the card where one is used."""
+    if device == "cpu":
+        return ""
+    import torch
+
+    return f"; {torch.cuda.get_device_name(device)}"
+
+
 def with_mergekit(python: str | None) -> str:
     """The version of mergekit, or empty where it cannot be run."""
     if python is None:
@@ -256,11 +265,9 @@ def run(args: argparse.Namespace) -> str:
     other = with_mergekit(args.mergekit)
     try:
         base, model = make_pair(scratch, args.size)
-        cold = {"NUMBA_CACHE_DIR": str(scratch / "cache")}
+        own_cache = {**os.environ, "NUMBA_CACHE_DIR": str(scratch / "cache")}
         out = scratch / "out"
-        first = measure(
-            ours("task_arithmetic", base, model, out, args.device), {**os.environ, **cold}
-        )
+        first = measure(ours("task_arithmetic", base, model, out, args.device), own_cache)
         shutil.rmtree(out)
         rows: dict[str, tuple[Cost, Cost | None]] = {}
         ends: list[tuple[Cost, Cost]] = []
@@ -269,9 +276,7 @@ def run(args: argparse.Namespace) -> str:
             for _ in range(args.repeats):
                 ends.append(floor(base, model, out))
                 shutil.rmtree(out)
-                own.append(
-                    measure(ours(job, base, model, out, args.device), {**os.environ, **cold})
-                )
+                own.append(measure(ours(job, base, model, out, args.device), own_cache))
                 shutil.rmtree(out)
             for _ in range(args.mergekit_repeats if other else 0):
                 kit.append(measure(theirs(job, base, model, out, args.mergekit)))
@@ -285,7 +290,7 @@ def run(args: argparse.Namespace) -> str:
     return (
         f"# Merging a pair of Qwen2.5-{args.size} shape, bfloat16\n\n"
         f"`python benchmarks/merge.py --device {args.device}`, {datetime.now(UTC):%Y-%m-%d}; "
-        f"{machine()}.\n"
+        f"{machine()}{card(args.device)}.\n"
         f"{own_versions}; {other or 'mergekit was not measured'}.\n"
         f"Medians of {args.repeats} runs ({args.mergekit_repeats} of mergekit), page cache warm, "
         "on a machine that others used too:\ncompare CPU seconds.\n\n"

@@ -315,7 +315,7 @@ def lower_bits(v: Array, bin_: np.uint32, matching: Array, counts: Array) -> Non
         counts: Increased in place.
     """
     bits = v.view(np.uint32)
-    found = 0
+    found = np.int64(0)
     for e in range(len(bits)):
         matching[found] = bits[e]
         found += np.int64(u32(u32(bits[e] >> u32(16)) & u32(0x7FFF)) == bin_)
