@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from laconic.errors import LaconicError
     from laconic.evaluate import evaluate
     from laconic.experiment import Sampling
+    from laconic.inspect import inspect
     from laconic.merge import merge
     from laconic.plan import plan
     from laconic.recipe import Recipe
@@ -30,6 +31,7 @@ __all__ = [
     "Sampling",
     "compare",
     "evaluate",
+    "inspect",
     "merge",
     "open_checkpoint",
     "plan",
@@ -45,6 +47,7 @@ _HOMES = {
     "Sampling": "experiment",
     "compare": "report",
     "evaluate": "evaluate",
+    "inspect": "inspect",
     "merge": "merge",
     "open_checkpoint": "checkpoint",
     "plan": "plan",

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from laconic.threads import using_threads as using_threads
 
+if TYPE_CHECKING:
     from torch import Tensor
 
     from laconic.experiment import Sampling
@@ -105,14 +104,3 @@ def roomy_cache(config: Any) -> DynamicCache:
         for layer in cache.layers
     ]
     return cache
-
-
-@contextmanager
-def using_threads(count: int) -> Iterator[None]:
-    """Run with a number of torch threads, then restore the caller's."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

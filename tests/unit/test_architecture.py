@@ -14,7 +14,7 @@ import laconic
 PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
-    ("errors", "progress", "version"),
+    ("errors", "progress", "version", "threads"),
     ("registry", "jsonfile", "kernels", "hub"),
     ("varying", "mergekit"),
     ("recipe", "tokens", "header", "experiment"),
@@ -30,6 +30,7 @@ ROWS = (
     ("merge", "evaluate"),
     ("search",),
     ("report",),
+    ("inspect",),
     ("lab",),
     ("cli", "contract"),
     ("__main__",),
@@ -85,6 +86,7 @@ def test_public_names_are_pinned_and_load() -> None:
         "Sampling",
         "compare",
         "evaluate",
+        "inspect",
         "merge",
         "open_checkpoint",
         "plan",
@@ -99,11 +101,14 @@ def test_a_public_function_hides_the_module_of_its_name() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["merge", "--help"], ["eval", "--help"]])
-def test_help_imports_no_heavy_library(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["merge", "--help"], ["eval", "--help"], ["inspect", "--help"]]
+)
+def test_help_imports_no_heavy_library(verb: str) -> None:
     code = (
         "import sys\nsys.argv = ['laconic', *sys.argv[1:]]\nfrom laconic.cli import main\n"
         "try:\n    main()\nfinally:\n    heavy = {'torch', 'transformers', 'numpy', 'matplotlib'}\n"
         "    assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
+    arguments = [*verb.split(), "--help"]
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)

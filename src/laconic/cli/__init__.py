@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
 from laconic.cli.terminal import Json, Margin, Output, err, out, progress_bar, say
 from laconic.errors import LaconicError, RecipeError, did_you_mean
@@ -30,6 +31,7 @@ app = typer.Typer(
     help="Make reasoning models brief: merge a slow thinker with its fast sibling, measure "
     "accuracy and length, and prove the result.",
 )
+app.command(epilog=EXAMPLES)(inspect)
 app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")
 
 

@@ -82,7 +82,7 @@ def draw(c: Comparison, tasks: Sequence[str] | None = None) -> Figure:
 
 def to_png(c: Comparison) -> bytes:
     """The picture of all tasks, 1680 pixels wide."""
-    return _rendered(draw(c), "png")
+    return rendered(draw(c), "png")
 
 
 def to_svg(c: Comparison, tasks: Sequence[str] | None = None, *, prefix: str = "s") -> str:
@@ -94,7 +94,7 @@ def to_svg(c: Comparison, tasks: Sequence[str] | None = None, *, prefix: str = "
         prefix: What its ids start with: pictures on one page need different ones.
     """
     shown = c.tasks if tasks is None else tasks
-    svg = _rendered(draw(c, shown), "svg").decode()
+    svg = rendered(draw(c, shown), "svg").decode()
     svg = re.sub(r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = svg[svg.index("<svg") :]
     names = {old: f"{prefix}{i}" for i, old in enumerate(re.findall(r'\bid="([^"]+)"', svg))}
@@ -108,7 +108,8 @@ def to_svg(c: Comparison, tasks: Sequence[str] | None = None, *, prefix: str = "
     return re.sub(r"^(<svg[^>]*)>", lambda m: m[1] + head, svg)
 
 
-def _rendered(figure: Figure, kind: str) -> bytes:
+def rendered(figure: Figure, kind: str) -> bytes:
+    """A figure's file: ``png`` or ``svg``, the same bytes each time."""
     buffer = io.BytesIO()
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {"Software": None}
     with _quiet():

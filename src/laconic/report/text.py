@@ -20,6 +20,8 @@ from laconic.report.tables import (
 from laconic.report.words import INTERVALS_IN_SHORT, headlines, interval_names, percent, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from rich.table import Table as RichTable
 
     from laconic.report.data import Comparison, Row
@@ -73,6 +75,35 @@ def to_text(c: Comparison, *, width: int | None = None) -> str:
         c: The comparison.
         width: Columns; by default the terminal's, 80 where there is none.
     """
+    return set_lines(_lines(c), width=width)
+
+
+def _lines(c: Comparison) -> Iterator[str | Table]:
+    """A comparison as lines and tables."""
+    yield from headlines(c)
+    for task in c.tasks:
+        for table in (run_table(c, task), pair_table(c, task)):
+            if table:
+                yield table
+        yield f"Front (none is better in both): {', '.join(c.pareto[task])}"
+    whole = overall_table(c)
+    if whole:
+        yield whole
+    for warning in c.warnings:
+        yield ""
+        yield f"Warning: {warning}"
+    if c.pairs:
+        yield ""
+        yield f"{percent(c.level)} intervals: {INTERVALS_IN_SHORT}."
+
+
+def set_lines(things: Iterable[str | Table], *, width: int | None = None) -> str:
+    """Lines and tables as plain text, a blank line and the caption above each table.
+
+    Args:
+        things: What to set.
+        width: Columns; by default the terminal's, 80 where there is none.
+    """
     from rich.console import Console
 
     if width is None:
@@ -89,26 +120,13 @@ def to_text(c: Comparison, *, width: int | None = None) -> str:
     def say(thing: str | RichTable) -> None:
         console.print(thing, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
-    for line in headlines(c):
-        say(plain(line))
-    for task in c.tasks:
-        for table in (run_table(c, task), pair_table(c, task)):
-            if table:
-                say("")
-                say(plain(table.caption))
-                say(_rich(table))
-        say(f"Front (none is better in both): {plain(', '.join(c.pareto[task]))}")
-    whole = overall_table(c)
-    if whole:
-        say("")
-        say(plain(whole.caption))
-        say(_rich(whole))
-    for warning in c.warnings:
-        say("")
-        say(f"Warning: {plain(warning)}")
-    if c.pairs:
-        say("")
-        say(f"{percent(c.level)} intervals: {INTERVALS_IN_SHORT}.")
+    for thing in things:
+        if isinstance(thing, str):
+            say(plain(thing))
+        else:
+            say("")
+            say(plain(thing.caption))
+            say(_rich(thing))
     file = console.file
     assert isinstance(file, io.StringIO)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
