@@ -114,7 +114,12 @@ def _agreement(axes: Axes, found: Inspection) -> None:
     axes.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 2)))
     axes.set_ylim(-1.05, 1.05)
     _legend(axes)
-    _frame(axes, found, "Do the task vectors agree? 1: the same; 0: unrelated; \N{MINUS SIGN}1: opposed", "cosine")
+    _frame(
+        axes,
+        found,
+        "Do the task vectors agree? 1: the same; 0: unrelated; \N{MINUS SIGN}1: opposed",
+        "cosine",
+    )
 
 
 def _place(found: Inspection, part: str) -> int:

@@ -142,6 +142,8 @@ class _Rows:
         strings = [member.vocabulary() for member in self._members]
         if not all(strings):
             return None
+        if len(set(counts)) == 1 and all(own == strings[0] for own in strings):
+            return None
         held = [keys(own, count) for own, count in zip(strings, counts, strict=True)]
         if all(own == held[0] for own in held):
             return None

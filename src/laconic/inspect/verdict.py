@@ -111,7 +111,7 @@ def choose_base(members: Sequence[Checkpoint], models: int, sums: Sums) -> Choic
         models: How many models there are.
         sums: Over the matrices of the layers.
     """
-    if not sums.elements:
+    if not sums.elements or not models:
         return Choice("unknown", None, ("Nothing could be compared.",))
     fits = {m: _fit(members, m, models, sums) for m in range(1, models + 1)}
     worst = max((fit for fit, _, _ in fits.values()), key=SERIOUS.index)
@@ -136,56 +136,45 @@ def _fit(
     own, here = sums.distance(m), _percent(sums.relative(m) or 0.0)
     others = [x for x in range(1, len(members)) if x != m and sums.distance(m, x) < NEARER * own]
     nearest = min(others, key=lambda x: sums.distance(m, x), default=None)
-    nearer = f"{model} is {here} away from {base}"
+    said = f"{model} is {here} away from {base}"
     if nearest is not None:
+        other = members[nearest].name
         there = _percent(sums.relative(m, nearest) or 0.0)
-        nearer = f"{model} is nearer to {members[nearest].name} ({there}) than to {base} ({here})"
+        said = f"{model} is nearer to {other} ({there}) than to {base} ({here})"
+        if nearest > models and (sums.alignment(nearest, m) or 0.0) >= UNRELATED:
+            return "another", nearest, f"{said}: {other} fits better as its base."
     cosine = sums.alignment(0, m) or 0.0
-    if nearest is not None and nearest > models:
-        return "another", nearest, f"{nearer}: {members[nearest].name} fits better as its base."
     if cosine < UNRELATED:
-        return (
-            "unrelated",
-            None,
-            (
-                f"{model} was not made from {base}: the cosine of their weights is {cosine:.2f}. "
-                f"{nearer}. A merge of the two is noise."
-            ),
+        said = (
+            f"{model} was not made from {base}: the cosine of their weights is {cosine:.2f}. "
+            f"{said}. A merge of the two is noise."
         )
-    if nearest is not None:
-        return _between(members, m, nearest, sums, nearer)
+        return "unrelated", None, said
+    if nearest is not None and nearest <= models:
+        return _between(members, m, nearest, sums, said)
     if (sums.relative(m) or 0.0) >= FAR:
-        return (
-            "far",
-            None,
-            (
-                f"{nearer}: more than fine-tuning lies between them. Look for the base that it was "
-                "fine-tuned from; --candidate compares others."
-            ),
+        said += (
+            ": more than fine-tuning lies between them. Look for the base that it was fine-tuned "
+            "from; --candidate compares others."
         )
-    return "fits", None, f"{nearer}: a fine-tune's distance."
+        return "far", None, said
+    return "fits", None, f"{said}: a fine-tune's distance."
 
 
 def _between(
-    members: Sequence[Checkpoint], m: int, nearest: int, sums: Sums, nearer: str
+    members: Sequence[Checkpoint], m: int, nearest: int, sums: Sums, said: str
 ) -> tuple[Fit, int | None, str]:
     """Whether a model that another one is nearer to than the base was made from that one."""
     other, contained = members[nearest].name, sums.projection(m, nearest) or 0.0
     inside = f"{contained:.2f} of the task vector of {other} is in its own"
     if ON_THE_WAY[0] <= contained <= ON_THE_WAY[1]:
-        return (
-            "another",
-            nearest,
-            (f"{nearer}, and goes on from there ({inside}): {other} is its base, or nearer to it."),
-        )
-    return (
-        "fits",
-        None,
-        (
-            f"{nearer}, yet does not go on from there ({inside}): both were trained alike from "
-            f"{members[0].name}, or from a base that is not given."
-        ),
+        said += f", and goes on from there ({inside}): {other} is its base, or nearer to it."
+        return "another", nearest, said
+    said += (
+        f", yet does not go on from there ({inside}): both were trained alike from "
+        f"{members[0].name}, or from a base that is not given."
     )
+    return "fits", None, said
 
 
 def warnings(
