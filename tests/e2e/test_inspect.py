@@ -9,6 +9,7 @@ import pytest
 
 from laconic.lab import write_variants
 from tests.e2e.test_cli import laconic
+from tests.e2e.test_docs import blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,14 @@ def test_the_lab_family_is_inspected(tmp_path: Path) -> None:
     assert held["choice"]["fit"] == "fits"
     assert 0.07 < held["whole"]["models"][1]["relative"] < 0.08
     assert (tmp_path / "pair.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_shows_what_the_command_prints(tmp_path: Path) -> None:
+    family, swapped = blocks("docs/inspect.md", "text")
+    told = laconic("inspect", "lab:base", "lab:system1", "lab:system2", cwd=tmp_path)
+    assert told.stdout.strip() == family.strip()
+    told = laconic("inspect", "lab:system2", "lab:base", "lab:system1", cwd=tmp_path)
+    assert told.stdout.startswith(swapped.strip())
 
 
 def test_json_alone_is_printed_and_swapped_roles_are_found(tmp_path: Path) -> None:

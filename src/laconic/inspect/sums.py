@@ -241,18 +241,16 @@ def _count(vectors: NDArray[np.float64], into: Sums) -> None:
         vectors: [model, value].
         into: What is counted so far; its counts are added to.
     """
-    if len(vectors) == 1:
-        into.changed[0, 0] += np.count_nonzero(vectors)
-        return
-    up, down = vectors > 0, vectors < 0
+    moves = vectors != 0
+    falls = vectors < 0 if len(vectors) > 1 else moves
     for i in range(len(vectors)):
-        for j in range(i + 1):
-            alike = np.count_nonzero(up[i] & up[j]) + np.count_nonzero(down[i] & down[j])
-            apart = np.count_nonzero(up[i] & down[j]) + np.count_nonzero(down[i] & up[j])
-            into.changed[i, j] += alike + apart
-            into.opposed[i, j] += apart
-            if i != j:
-                into.changed[j, i], into.opposed[j, i] = into.changed[i, j], into.opposed[i, j]
+        into.changed[i, i] += np.count_nonzero(moves[i])
+        for j in range(i):
+            both = moves[i] & moves[j]
+            into.changed[i, j] += np.count_nonzero(both)
+            both &= falls[i] ^ falls[j]
+            into.opposed[i, j] += np.count_nonzero(both)
+            into.changed[j, i], into.opposed[j, i] = into.changed[i, j], into.opposed[i, j]
 
 
 def _broken(values: Sequence[Tensor], tensor: Shared) -> Iterator[Broken]:
