@@ -139,7 +139,7 @@ class Engine:
             if self.fused or self.whole:
                 yield
             else:
-                from laconic.decoding import using_threads
+                from laconic.threads import using_threads
 
                 with using_threads(1):
                     yield
