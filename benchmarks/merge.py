@@ -35,15 +35,22 @@ from laconic.writer import CheckpointWriter
 #: Layers, hidden size, width of the MLP, of keys and values, vocabulary.
 SIZES = {"1.5b": (28, 1536, 8960, 256, 151_936), "0.5b": (24, 896, 4864, 128, 151_936)}
 JOBS = {
-    "linear": ("average", [], "linear", {"weight": 1.0}, {}),
-    "task_arithmetic": ("task_arithmetic", ["scale=0.7"], "task_arithmetic", {"weight": 0.7}, {}),
-    "ties": ("ties", ["density=0.2"], "ties", {"weight": 1.0, "density": 0.2}, {}),
+    "linear": ("average", {}, "linear", {"weight": 1.0}, {}),
+    "task_arithmetic": ("task_arithmetic", {"scale": 0.7}, "task_arithmetic", {"weight": 0.7}, {}),
+    "ties": ("ties", {"density": 0.2}, "ties", {"weight": 1.0, "density": 0.2}, {}),
     "dare_ties": (
-        "ties", ["density=1.0"], "dare_ties", {"weight": 1.0, "density": 0.7}, {"rescale": True}
+        "ties", {"density": 1.0}, "dare_ties", {"weight": 1.0, "density": 0.7}, {"rescale": True}
     ),
-    "slerp": ("slerp", ["t=0.3"], "slerp", None, {"t": 0.3}),
+    "slerp": ("slerp", {"t": 0.3}, "slerp", None, {"t": 0.3}),
 }  # fmt: skip
 FLOATS_PER_BATCH = 1 << 22
+#: Merges as the command does, but without the compiled kernels.
+FORMULAS = """
+import sys
+from laconic import Recipe, merge
+from laconic.engine import Means
+merge(Recipe.from_yaml(sys.argv[1]), sys.argv[2], means=Means(kernels=False))
+"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,10 @@ class Cost:
     cpu: float
     wall: float
     anon: float
+
+
+#: What a job takes: with the kernels, without them, with mergekit.
+Row = tuple[Cost, Cost, Cost | None]
 
 
 def qwen2(size: str) -> list[TensorSpec]:
@@ -161,20 +172,24 @@ def anonymous(pid: int) -> int:
     return next((int(words[1]) for words in lines if words[0] == "RssAnon:"), 0)
 
 
-def ours(job: str, base: Path, model: Path, output: Path, device: str) -> list[str]:
-    """The command of a job with laconic."""
+def ours(
+    job: str, base: Path, model: Path, output: Path, *, device: str = "cpu", kernels: bool = True
+) -> list[str]:
+    """The command of a job with laconic, by its kernels or by its formulas in torch."""
     method, params, *_ = JOBS[job]
-    command = [sys.executable, "-m", "laconic", "merge", "--method", method, "-o", str(output)]
-    command += ["--device", device]
+    recipe: dict[str, object] = {"method": method, "params": params, "models": [str(model)]}
     if method == "average":
-        command += ["--model", str(base), "--model", str(model)]
+        recipe["models"] = [str(base), str(model)]
     else:
-        command += ["--base", str(base), "--model", str(model)]
+        recipe["base"] = str(base)
     if job == "dare_ties":
-        command += ["--before", "dare:density=0.7"]
-    for param in params:
-        command += ["--set", param]
-    return command
+        recipe["before"] = [{"dare": {"density": 0.7}}]
+    path = output.with_suffix(".yaml")
+    path.write_text(json.dumps(recipe))
+    if not kernels:
+        return [sys.executable, "-c", FORMULAS, str(path), str(output)]
+    command = [sys.executable, "-m", "laconic", "merge", str(path), "-o", str(output)]
+    return [*command, "--device", device]
 
 
 def theirs(job: str, base: Path, model: Path, output: Path, python: str) -> list[str]:
@@ -237,23 +252,23 @@ def with_mergekit(python: str | None) -> str:
     return "mergekit {} on torch {}".format(*done.stdout.split())
 
 
-def table(rows: dict[str, tuple[Cost, Cost | None]], ends: tuple[Cost, Cost]) -> str:
+def table(rows: dict[str, Row], ends: tuple[Cost, Cost]) -> str:
     """The results as a table."""
     lines = [
-        "| job | laconic CPU s | wall s | anon GB | mergekit CPU s | wall s | anon GB "
-        "| times fewer CPU s | wall / (cat + cp) |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| job | laconic CPU s | wall s | anon GB | without kernels, CPU s | anon GB "
+        "| mergekit CPU s | wall s | anon GB | times fewer CPU s | wall / (cat + cp) |",
+        "|---|" + "--:|" * 10,
     ]
     least = ends[0].wall + ends[1].wall
-    for job, (own, other) in rows.items():
+    for job, (own, formulas, other) in rows.items():
         beside = f"{other.cpu:.1f} | {other.wall:.1f} | {other.anon:.2f}" if other else "- | - | -"
         ratio = f"{other.cpu / own.cpu:.1f}" if other else "-"
         lines.append(
-            f"| {job} | {own.cpu:.2f} | {own.wall:.1f} | {own.anon:.2f} | {beside} | {ratio} "
-            f"| {own.wall / least:.2f} |"
+            f"| {job} | {own.cpu:.2f} | {own.wall:.1f} | {own.anon:.2f} | {formulas.cpu:.1f} "
+            f"| {formulas.anon:.2f} | {beside} | {ratio} | {own.wall / least:.2f} |"
         )
     for name, cost in zip(("cat of both inputs", "cp of the output"), ends, strict=True):
-        lines.append(f"| {name} | {cost.cpu:.2f} | {cost.wall:.1f} | | | | | | |")
+        lines.append(f"| {name} | {cost.cpu:.2f} | {cost.wall:.1f} |" + " |" * 8)
     return "\n".join(lines) + "\n"
 
 
@@ -267,21 +282,23 @@ def run(args: argparse.Namespace) -> str:
         base, model = make_pair(scratch, args.size)
         own_cache = {**os.environ, "NUMBA_CACHE_DIR": str(scratch / "cache")}
         out = scratch / "out"
-        first = measure(ours("task_arithmetic", base, model, out, args.device), own_cache)
+        first = measure(ours("task_arithmetic", base, model, out, device=args.device), own_cache)
         shutil.rmtree(out)
-        rows: dict[str, tuple[Cost, Cost | None]] = {}
+        rows: dict[str, Row] = {}
         ends: list[tuple[Cost, Cost]] = []
         for job in args.jobs:
             own, kit = [], []
             for _ in range(args.repeats):
                 ends.append(floor(base, model, out))
                 shutil.rmtree(out)
-                own.append(measure(ours(job, base, model, out, args.device), own_cache))
+                own.append(measure(ours(job, base, model, out, device=args.device), own_cache))
                 shutil.rmtree(out)
             for _ in range(args.mergekit_repeats if other else 0):
                 kit.append(measure(theirs(job, base, model, out, args.mergekit)))
                 shutil.rmtree(out)
-            rows[job] = median(own), median(kit) if kit else None
+            formulas = measure(ours(job, base, model, out, kernels=False))
+            shutil.rmtree(out)
+            rows[job] = median(own), formulas, median(kit) if kit else None
             print(job, rows[job], flush=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from laconic.checkpoint import Checkpoint, TensorSpec
 
 #: The elements of the blocks in which a merge reads, computes and writes.
-BLOCK: Final = 1 << 20
+BLOCK: Final = 1 << 19
 #: Allowed for Python and its libraries before the first tensor, in bytes.
 START_BYTES: Final = 250_000_000
 FLOAT_BYTES: Final = 4

@@ -206,33 +206,50 @@ def adjust(base: Array, based: bool, factor: np.float32, total: Array) -> None:
         total[e] = a + factor * (total[e] - a)
 
 
-def store(x: Array, out: Array) -> Any:
-    """Round a tile to the output's type; returns the largest magnitude's bits before rounding."""
+def place(x: Any, out: Array, e: int) -> Any:
+    """Round a number into its place in the output; returns its magnitude's bits before that."""
     raise NotImplementedError("compiled only")
 
 
-@overload(store)
-def _store(x, out):  # type: ignore[no-untyped-def]  # as above
+@overload(place, inline="always")
+def _place(x, out, e):  # type: ignore[no-untyped-def]  # as above
     if out.dtype == uint16:
 
-        def rounded(x, out):  # type: ignore[no-untyped-def]
-            top, bits = u32(0), x.view(np.uint32)
-            for e in range(len(out)):
-                half = u32(u32(0x7FFF) + u32(u32(bits[e] >> u32(16)) & u32(1)))
-                out[e] = u16(u32(u32(bits[e] + half) >> u32(16)))
-                top = max(top, u32(bits[e] & u32(0x7FFFFFFF)))
-            return top
+        def rounded(x, out, e):  # type: ignore[no-untyped-def]
+            bits = f32(x).view(np.uint32)
+            half = u32(u32(0x7FFF) + u32(u32(bits >> u32(16)) & u32(1)))
+            out[e] = u16(u32(u32(bits + half) >> u32(16)))
+            return u32(bits & u32(0x7FFFFFFF))
 
         return rounded
 
-    def copied(x, out):  # type: ignore[no-untyped-def]
-        top, bits = u32(0), x.view(np.uint32)
-        for e in range(len(out)):
-            out[e] = x[e]
-            top = max(top, u32(bits[e] & u32(0x7FFFFFFF)))
-        return top
+    def copied(x, out, e):  # type: ignore[no-untyped-def]
+        out[e] = x
+        return u32(f32(x).view(np.uint32) & u32(0x7FFFFFFF))
 
     return copied
+
+
+@part
+def store(x: Array, out: Array) -> np.uint32:
+    """Round a tile into the output; returns the largest magnitude's bits before rounding."""
+    top = u32(0)
+    for e in range(len(out)):
+        top = max(top, place(x[e], out, e))
+    return top
+
+
+@part
+def step(
+    base: Array, values: Array, weight: np.float32, scale: np.float32, out: Array
+) -> np.uint32:
+    """Add one scaled task vector to the base, from what is stored to what is stored, in one go."""
+    top = u32(0)
+    for e in range(len(out)):
+        origin = number(base[e])
+        total = f32(0) + (number(values[e]) - origin) * weight
+        top = max(top, place(origin + scale * total, out, e))
+    return top
 
 
 @compiled
@@ -260,6 +277,8 @@ def merge(
     steps, numbers, lasts, cuts, keys = chain
     totals = np.empty(TILE, np.float32)
     vectors, votes = np.empty((len(weights), TILE), np.float32), np.empty((2, TILE), np.float32)
+    if based and mode == SUM and len(steps) == 0 and len(weights) == 1 and len(factors) == 0:
+        return step(base, models[0], weights[0], shares[0], out)
     top = u32(0)
     for start in range(0, len(out), TILE):
         stop = min(start + TILE, len(out))

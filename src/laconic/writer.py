@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
@@ -60,6 +61,8 @@ class CheckpointWriter:
         self.finished: dict[str, dict[str, Any]] = {}
         self._places: dict[str, tuple[str, int]] = {}
         self._files: dict[str, int] = {}
+        # The system lets one thread at a time write to a file; others would wait for it spinning.
+        self._turns = {name: threading.Lock() for name in self.shards}
         check_free(target)
         try:
             self.work.mkdir(parents=True, exist_ok=True)
@@ -117,7 +120,9 @@ class CheckpointWriter:
             values: The part, contiguous, in the tensor's type.
         """
         file, offset = self._places[name]
-        _write_at(self._files[file], values.reshape(-1).view("u1").data, offset + start)
+        data = values.reshape(-1).view("u1").data
+        with self._turns[file]:
+            _write_at(self._files[file], data, offset + start)
 
     def finish(self, name: str, **facts: Any) -> None:
         """Note that all of a tensor is written, with what a resumed job should know of it."""
