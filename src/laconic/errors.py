@@ -21,6 +21,10 @@ class CheckpointError(LaconicError):
     """A checkpoint folder that is missing, damaged, or does not fit its siblings."""
 
 
+class WorkerError(LaconicError):
+    """Workers of a merge that cannot be had, see other files than the driver, or died."""
+
+
 class TaskError(LaconicError):
     """A task or a problem file that cannot be read."""
 

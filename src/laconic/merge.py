@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from laconic.card import model_card
 from laconic.checkpoint import EMBED, Checkpoint
 from laconic.engine import Engine, Means
-from laconic.errors import CheckpointError, RecipeError
+from laconic.engine.cluster import connected, spread
+from laconic.errors import CheckpointError, RecipeError, WorkerError
 from laconic.jsonfile import write_json
 from laconic.plan import Plan, plan
 from laconic.progress import Progress, silent
@@ -45,7 +46,8 @@ def merge(
             the values.
         hash_inputs: Whether run.json is to hold a hash of every input file in full; that can take
             longer than the merge.
-        means: Where and how fast: device, threads. It does not change the values either.
+        means: Where and how fast: device, threads, a Ray cluster. It does not change the values
+            either.
 
     Returns:
         The merged checkpoint, opened.
@@ -54,6 +56,7 @@ def merge(
         RecipeError: As for `plan`.
         CheckpointError: As for `plan`; for an output folder in use, a full disk, or a value that
             is not finite, naming tensor and model.
+        WorkerError: Where the workers of a Ray cluster cannot be had, see other files, or died.
     """
     planned = plan(recipe, output, hash_inputs=hash_inputs)
     return execute(planned, output, progress=progress, shard_bytes=shard_bytes, means=means)
@@ -72,33 +75,51 @@ def execute(
     check_free(target)
     for note in plan.notes:
         logger.warning("%s", note)
-    plan.fetch()
+    means = means or Means()
+    with connected(means.ray):
+        plan.fetch()
+        return _write(plan, target, progress=progress, shard_bytes=shard_bytes, means=means)
+
+
+def _write(
+    plan: Plan, target: Path, *, progress: Progress, shard_bytes: int, means: Means
+) -> Checkpoint:
+    """Carry out a plan whose weights are here."""
     with CheckpointWriter(
         target, plan.specs, digest=f"{plan.digest}/{shard_bytes}", shard_bytes=shard_bytes
     ) as writer:
         try:
-            engine = Engine(plan, means or Means(), writer, progress)
+            engine = Engine(plan, means, writer, progress)
             writer.open()
-            engine.run()
+            if means.ray is None:
+                engine.run()
+            else:
+                spread(engine, writer)
             found = tuple(note for note in engine.still() if note not in plan.notes)
             for note in found:
                 logger.warning("%s", note)
             _write_companions(plan, writer.work, (*plan.notes, *found), engine.means.device)
             return Checkpoint(writer.publish())
         except OSError as error:
-            kept = (
-                f"What is finished is kept in {writer.work}: run the same command again when this "
-                "is mended."
-            )
-            if not writer.finished:
-                writer.discard()
-                kept = "Nothing was left there."
             raise CheckpointError(
-                f"{target} cannot be written: {error.strerror or error}. {kept}"
+                f"{target} cannot be written: {error.strerror or error}. {_kept(writer)}"
             ) from error
+        except WorkerError as error:
+            raise WorkerError(f"{error} {_kept(writer)}") from error
         except (RecipeError, CheckpointError):
             writer.discard()
             raise
+
+
+def _kept(writer: CheckpointWriter) -> str:
+    """What becomes of the work of a merge that was stopped by something to be mended."""
+    if writer.finished:
+        return (
+            f"What is finished is kept in {writer.work}: run the same command again when this is "
+            "mended."
+        )
+    writer.discard()
+    return f"Nothing was left in {writer.target}."
 
 
 def _write_companions(plan: Plan, folder: Path, notes: tuple[str, ...], device: str) -> None:

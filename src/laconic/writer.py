@@ -15,7 +15,7 @@ from laconic.errors import CheckpointError
 from laconic.jsonfile import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
 
@@ -99,15 +99,12 @@ class CheckpointWriter:
             OSError: Where the disk has no room for them.
         """
         for name, specs in self.shards.items():
-            header = _header(specs)
             file = os.open(self.work / name, os.O_RDWR | os.O_CREAT, 0o666)
             self._files[name] = file
             _reserve(file, _size(specs))
-            _write_at(file, memoryview(header), 0)
-            start = len(header)
-            for spec in specs:
-                self._places[spec.name] = (name, start)
-                start += spec.nbytes
+            _write_at(file, memoryview(_header(specs)), 0)
+            for tensor, start in _starts(specs).items():
+                self._places[tensor] = (name, start)
         if not (self.work / JOURNAL).exists():
             self._note(self._identity)
 
@@ -139,7 +136,7 @@ class CheckpointWriter:
             total = sum(spec.nbytes for specs in self.shards.values() for spec in specs)
             index = {"metadata": {"total_size": total}, "weight_map": homes}
             write_json(self.work / INDEX, index)
-        self._close()
+        self.close()
         (self.work / JOURNAL).unlink()
         check_free(self.target)
         (self.work / LOCK).unlink()
@@ -150,7 +147,8 @@ class CheckpointWriter:
         """Throw the work away: what it would become must not exist."""
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the weight files: from now on others `put` what is missing in them."""
         while self._files:
             os.close(self._files.popitem()[1])
 
@@ -158,8 +156,52 @@ class CheckpointWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        self.close()
         self._lock.close()
+
+
+class WeightFile:
+    """A weight file that a `CheckpointWriter` has made, for a process that fills a part of it.
+
+    It takes no lock and keeps no journal: the process that holds the writer does.
+
+    Args:
+        path: The file.
+        specs: The tensors of the file, in its order.
+        finished: The tensors of the checkpoint that are not to be written here.
+
+    Attributes:
+        finished: The same, and what has been finished here.
+        facts: What was noted of each tensor finished here.
+
+    Raises:
+        OSError: Where the file is not there.
+        CheckpointError: Where it is not the file that holds these tensors.
+    """
+
+    def __init__(self, path: Path, specs: Sequence[TensorSpec], finished: Iterable[str]) -> None:
+        self.finished: dict[str, dict[str, Any]] = {name: {} for name in finished}
+        self.facts: dict[str, dict[str, Any]] = {}
+        self._starts = _starts(specs)
+        self._file = os.open(path, os.O_WRONLY)
+        if (size := os.fstat(self._file).st_size) != _size(specs):
+            os.close(self._file)
+            raise CheckpointError(f"{path} has {size} bytes and not {_size(specs)}: it is in use.")
+
+    def put(self, name: str, start: int, values: np.ndarray[Any, Any]) -> None:
+        """Write a part of a tensor, as `CheckpointWriter.put` does."""
+        _write_at(self._file, values.reshape(-1).view("u1").data, self._starts[name] + start)
+
+    def finish(self, name: str, **facts: Any) -> None:
+        """Bring a tensor to the disk: the journal outlives this machine, whose cache does not."""
+        os.fsync(self._file)
+        self.facts[name] = facts
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
 
 
 def check_free(target: Path) -> None:
@@ -204,6 +246,15 @@ def _header(specs: Sequence[TensorSpec]) -> bytes:
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
+
+
+def _starts(specs: Sequence[TensorSpec]) -> dict[str, int]:
+    """Where each tensor begins in a file that holds them in this order, in bytes."""
+    starts, start = {}, len(_header(specs))
+    for spec in specs:
+        starts[spec.name] = start
+        start += spec.nbytes
+    return starts
 
 
 def _size(specs: Sequence[TensorSpec]) -> int:

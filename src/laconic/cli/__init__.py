@@ -96,6 +96,13 @@ def merge(
     threads: Annotated[
         int | None, typer.Option(help="Blocks worked on at once; default: one a processor.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Divide the work over a Ray cluster: auto, HOST:PORT, or local for this machine.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Merge checkpoints into a new one, without training.
@@ -120,7 +127,7 @@ def merge(
         raise RecipeError("Nothing to merge: give a recipe file, or --model, --method and --base.")
     for text in set_ or ():
         set_value(values, *_assignment(text))
-    means = Means(device, threads)
+    means = Means(device, threads, ray=ray)
     planned = plan(Recipe.from_dict(values), output, hash_inputs=hash_)
     if dry_run:
         _show_plan(planned, as_json=as_json)

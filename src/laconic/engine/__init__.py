@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from laconic.stage import need_whole
 from laconic.thresholds import Threshold, find_thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
     from laconic.checkpoint import TensorSpec
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from laconic.engine.members import Array, Members
     from laconic.plan import Plan
     from laconic.progress import Progress
-    from laconic.writer import CheckpointWriter
+    from laconic.thresholds import Counter
 
     Chain = Fused | Formula
     Limits = tuple[Limit, ...]
@@ -53,16 +53,23 @@ class Means:
         threads: How many blocks are worked on at once; None for one a processor.
         block: The elements of a block.
         kernels: Whether chains that have a compiled kernel use it; the formulas give the same.
+        ray: The Ray cluster whose workers share the work (see `laconic.engine.cluster`): ``auto``,
+            ``local`` or ``host:port``; None for this process alone.
     """
 
     device: str = "cpu"
     threads: int | None = None
     block: int = BLOCK
     kernels: bool = True
+    ray: str | None = None
 
     def __post_init__(self) -> None:
         if self.device != "cpu":
             _check_device(self.device)
+        if self.ray is not None:
+            from laconic.engine.cluster import check_address
+
+            check_address(self.ray, self.device)
         for key in ("threads", "block"):
             value = getattr(self, key)
             if value is not None and value < 1:
@@ -72,6 +79,18 @@ class Means:
     def workers(self) -> int:
         """How many threads there are."""
         return self.threads or len(os.sched_getaffinity(0))
+
+
+class Sink(Protocol):
+    """Takes the blocks of a merge; `laconic.writer` has those there are."""
+
+    finished: dict[str, dict[str, Any]]
+
+    def put(self, name: str, start: int, values: Array) -> None:
+        """Write a part of a tensor that begins at a byte of it; called from many threads."""
+
+    def finish(self, name: str, **facts: Any) -> None:
+        """Note that all of a tensor is written."""
 
 
 class Engine:
@@ -85,11 +104,11 @@ class Engine:
 
     Attributes:
         moved: For each model, whether any of its values differs from the base's.
+        passes: Makes what counts the magnitudes of tensors that are ranked together.
+        over_model: The limits of the steps that rank all tensors together, as far as found.
     """
 
-    def __init__(
-        self, plan: Plan, means: Means, writer: CheckpointWriter, progress: Progress
-    ) -> None:
+    def __init__(self, plan: Plan, means: Means, writer: Sink, progress: Progress) -> None:
         from laconic.engine.fused import has_kernel
 
         self.plan = plan
@@ -103,10 +122,16 @@ class Engine:
         self._pool = ThreadPoolExecutor(1 if self.whole else means.workers)
         self._lock = threading.Lock()
         self._streams = threading.local()
-        self._over_model: dict[tuple[int, Trim], dict[str, Limits]] = {}
+        self.passes: Callable[[Engine, Sequence[Chain], int], Counter] = _Passes
+        self.over_model: dict[tuple[int, Trim], Mapping[str, Limits]] = {}
 
     def run(self) -> None:
-        """Merge every tensor that is not finished.
+        """Merge every tensor that is not finished; errors as for `steps`."""
+        for _ in self.steps():
+            pass
+
+    def steps(self) -> Iterator[str]:
+        """Merge every tensor that is not finished, and give the name of each when it is.
 
         Raises:
             CheckpointError: For a value that is not finite, naming tensor and model.
@@ -118,9 +143,32 @@ class Engine:
             for spec in pending:
                 under_way.append((spec, self._start(spec)))
                 while len(under_way) > AHEAD or (under_way and _all_done(under_way[0][1])):
-                    self._finish(*under_way.popleft())
+                    yield self._finish(*under_way.popleft())
             while under_way:
-                self._finish(*under_way.popleft())
+                yield self._finish(*under_way.popleft())
+
+    def find_over_model(self) -> None:
+        """Find all of `over_model`, before any tensor is merged."""
+        with self._threads():
+            for spec in self.plan.specs:
+                for step, stage in enumerate((*self.plan.before, self.plan.method)):
+                    trim = asked_trim(stage, spec.name)
+                    if trim and trim.scope == "model" and spec.name not in self.plan.copied:
+                        self._model_limits(step, trim)
+
+    def count(self, names: Iterable[str], step: int, bins: Sequence[int]) -> Array:
+        """The counts over some tensors before a step, by upper bits or within bins of them."""
+        with self._threads():
+            passes = _Passes(self, [self._chain(name) for name in names], step)
+            return passes.lower(bins) if bins else passes.upper()
+
+    def note(self, name: str, moved: Iterable[int] = ()) -> None:
+        """Note that a tensor is finished, and which models were found to differ from the base."""
+        for i in moved:
+            self.moved[i] = True
+        self.writer.finish(name, moved=[i for i, differs in enumerate(self.moved) if differs])
+        self.writer.finished[name] = {}
+        self.progress(len(self.writer.finished), len(self.plan.specs), name)
 
     def still(self) -> tuple[str, ...]:
         """A note for each model that equals the base everywhere."""
@@ -164,13 +212,11 @@ class Engine:
             for block in self._blocks(chain.members.size)
         ]
 
-    def _finish(self, spec: TensorSpec, blocks: Sequence[Future[None]]) -> None:
+    def _finish(self, spec: TensorSpec, blocks: Sequence[Future[None]]) -> str:
         for block in blocks:
             block.result()
-        moved = [i for i, moved in enumerate(self.moved) if moved]
-        self.writer.finish(spec.name, moved=moved)
-        self.writer.finished[spec.name] = {}
-        self.progress(len(self.writer.finished), len(self.plan.specs), spec.name)
+        self.note(spec.name)
+        return spec.name
 
     def _chain(self, name: str, dtype: str = "F32") -> Chain:
         members = open_members(self.plan, name)
@@ -203,24 +249,28 @@ class Engine:
             if trim.scope == "model":
                 chain.found.limits[step] = self._model_limits(step, trim)[chain.members.name]
             else:
-                chain.found.limits[step] = self._find([chain], step, trim)[0]
+                alone = _Passes(self, [chain], step)
+                chain.found.limits[step] = self._find([chain], step, trim, alone)[0]
 
-    def _model_limits(self, step: int, trim: Trim) -> dict[str, Limits]:
+    def _model_limits(self, step: int, trim: Trim) -> Mapping[str, Limits]:
         """The limits of a step that ranks the entries of all tensors together, by tensor."""
         key = (step, trim)
-        if key not in self._over_model:
+        if key not in self.over_model:
             names = [spec.name for spec in self.plan.specs if spec.name not in self.plan.copied]
             chains = [self._chain(name) for name in names]
-            for chain in chains:
-                self._prepare(chain, step)
-            self._over_model[key] = dict(zip(names, self._find(chains, step, trim), strict=True))
-        return self._over_model[key]
+            limits = self._find(chains, step, trim, self.passes(self, chains, step))
+            self.over_model[key] = dict(zip(names, limits, strict=True))
+        return self.over_model[key]
 
-    def _find(self, chains: Sequence[Chain], step: int, trim: Trim) -> list[Limits]:
+    def _find(
+        self, chains: Sequence[Chain], step: int, trim: Trim, passes: Counter
+    ) -> list[Limits]:
         """The limits of a step over all of these tensors together, for each of them."""
-        found = find_thresholds(_Passes(self, chains, step), trim.density)
+        found = find_thresholds(passes, trim.density)
         if trim.ties == "all":
             return [tuple(Limit(one.value, EVERY) for one in found)] * len(chains)
+        for chain in chains:
+            self._prepare(chain, step)
         by_model = [self._lasts(chains, step, i, one) for i, one in enumerate(found)]
         return [tuple(limits) for limits in zip(*by_model, strict=True)]
 
@@ -284,6 +334,8 @@ class _Passes:
         self.engine = engine
         self.chains = chains
         self.step = step
+        for chain in chains:
+            engine._prepare(chain, step)
 
     def upper(self) -> Array:
         return self._count((), kernels.UPPER_BINS)
