@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import platform
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ import numpy as np
 
 from laconic.engine import Engine
 from laconic.errors import LaconicError, RecipeError, WorkerError
-from laconic.plan import plan
+from laconic.plan import Plan, plan
 from laconic.progress import silent
 from laconic.version import versions
 from laconic.writer import CheckpointWriter, WeightFile
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Whose versions decide the bytes, and must be the same everywhere.
 PACKAGES: Final = ("numpy", "numba", "torch")
+#: How long a cluster's address may take to answer, in seconds.
+PATIENCE: Final = 10
 SHARED: Final = (
     "The checkpoints, the Hub's cache and the output's parent folder must be on storage that all "
     "machines see under the same paths."
@@ -48,11 +51,6 @@ def check_address(address: str, device: str) -> None:
     Raises:
         RecipeError: Saying what to do instead.
     """
-    spec = importlib.util.find_spec("ray")
-    if spec is None or spec.origin is None:  # a folder that happens to be called ray has no origin
-        raise RecipeError(
-            "Dividing a merge over workers needs Ray: pip install 'laconic[ray]', on all machines."
-        )
     if device != "cpu":
         raise RecipeError(f"Workers merge on processors, not on '{device}': leave the device out.")
     if address not in {"auto", "local"} and not address.rpartition(":")[2].isdigit():
@@ -61,6 +59,11 @@ def check_address(address: str, device: str) -> None:
         raise RecipeError(
             f"ray '{address}': run the merge on a machine of the cluster, which sees the same "
             "storage, with auto or HOST:PORT."
+        )
+    spec = importlib.util.find_spec("ray")
+    if spec is None or spec.origin is None:  # a folder that happens to be called ray has no origin
+        raise RecipeError(
+            "Dividing a merge over workers needs Ray: pip install 'laconic[ray]', on all machines."
         )
 
 
@@ -77,8 +80,9 @@ def connected(address: str | None) -> Iterator[None]:
         return
     own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
+        _knock(str(address))
         ray.init(address, log_to_driver=False, logging_level="error", **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise WorkerError(
             f"No Ray cluster answers at '{address}' ({_first_line(error)}). Start one with 'ray "
             "start --head', or use local."
@@ -136,8 +140,6 @@ class _Workers:
     """Runs generator functions on the cluster's workers, spread over its machines."""
 
     def __init__(self, engine: Engine, work: Path, files: int) -> None:
-        from huggingface_hub.constants import HF_HUB_CACHE
-
         self.ray = _ray()
         self.threads = self._threads(engine.means.threads, files)
         means = replace(engine.means, ray=None, threads=self.threads)
@@ -151,7 +153,7 @@ class _Workers:
                 means=means,
             )
         )
-        self.environment = {"HF_HUB_CACHE": HF_HUB_CACHE, "HF_HUB_OFFLINE": "1"}
+        self.environment = _environment(engine.plan)
 
     def run(self, function: Any, jobs: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """What a function yields for each of some arguments, as it comes."""
@@ -159,7 +161,7 @@ class _Workers:
             num_cpus=self.threads,
             num_returns="streaming",
             scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": self.environment},
+            runtime_env=self.environment,
         )
         running = [task.remote(self.job, *arguments) for arguments in jobs]
         try:
@@ -289,9 +291,25 @@ def _engine(
             yield engine, held
 
 
+def _environment(plan: Plan) -> dict[str, Any]:
+    """What lets workers find models of the Hub where the first machine has put them."""
+    if all(model.snapshot is None for model in plan.fetched):
+        return {}
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return {"env_vars": {"HF_HUB_CACHE": HF_HUB_CACHE, "HF_HUB_OFFLINE": "1"}}
+
+
 def _ray() -> Any:
     """Ray, which is imported where it is asked for."""
     return importlib.import_module("ray")
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens at ``host:port``; Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if host:
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
 
 
 def _first_line(error: Exception) -> str:
