@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from laconic.cli import app
 from laconic.engine import Means
 from laconic.errors import CheckpointError, WorkerError
 from laconic.merge import execute, merge
@@ -44,8 +46,9 @@ def cluster() -> Iterator[str]:
     """The address of a cluster that this process is part of."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # Ray's 15 starves workers on a busy machine
         context = ray.init(
-            num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error"
+            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error"
         )
         try:
             yield context.address_info["address"]
@@ -118,19 +121,19 @@ def ours(process: str) -> bool:
 
 
 class Killer:
-    """A progress that kills every worker at work, once."""
+    """A progress that kills a worker at work, once."""
 
     def __init__(self) -> None:
         self.killed: list[int] = []
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         if not self.killed:
-            self.killed = workers()
+            self.killed = workers()[:1]
             for process in self.killed:
                 os.kill(process, signal.SIGKILL)
 
 
-def test_killed_workers_are_replaced(cluster: str, pair: tuple[str, str], tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced(cluster: str, pair: tuple[str, str], tmp_path: Path) -> None:
     killer = Killer()
     asked = recipe(pair, **RECIPES["ties"])
     merge(asked, tmp_path / "plain", shard_bytes=SHARD)
@@ -246,19 +249,19 @@ def test_a_worker_without_the_output_folder_is_refused_and_finished_work_is_kept
 
 
 def test_the_command_line_divides_a_merge_of_relative_paths(
-    cluster: str, make_checkpoint: MakeCheckpoint, tmp_path: Path
+    cluster: str,
+    make_checkpoint: MakeCheckpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_checkpoint("base", 0)
     make_checkpoint("model", 1)
-    command = [sys.executable, "-m", "laconic", "merge", "--base", "base", "--model", "model"]
-    command += ["--method", "ties", "--set", "density=0.5", "-o"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    for extra in ["plain"], ["split", "--ray", cluster]:
-        done = subprocess.run(
-            [*command, *extra], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-    assert "Merged 8 tensors into split." in done.stdout
+    monkeypatch.chdir(tmp_path)
+    command = ["merge", "--base", "base", "--model", "model", "--method", "ties"]
+    for extra in ["-o", "plain"], ["-o", "split", "--ray", cluster]:
+        done = CliRunner().invoke(app, [*command, *extra])
+        assert done.exit_code == 0, done.output
+    assert "Merged 8 tensors into split." in done.output
     assert digests(tmp_path / "split") == digests(tmp_path / "plain")
 
 
