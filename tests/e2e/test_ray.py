@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from laconic.cli import app
@@ -25,6 +26,7 @@ from laconic.plan import plan
 from laconic.recipe import Recipe
 from laconic.writer import CheckpointWriter
 from tests.conftest import MakeCheckpoint, tensors
+from tests.hub import serve
 
 ray: Any = pytest.importorskip("ray", reason="Ray is not installed: pip install 'laconic[ray]'")
 
@@ -37,6 +39,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "exactly k over the model": {"method": "ties", "params": {**MODEL, "ties": "exact"}},
     "two rounds": {"method": "ties", "params": MODEL, "before": [{"trim": MODEL}]},
     "dare": {"method": "task_arithmetic", "before": [{"dare": {"density": 0.5}}]},
+    "whole tensors": {"method": "task_arithmetic", "before": [{"sparsify": {"density": 0.5}}]},
     "slerp": {"method": "slerp", "params": {"t": 0.4}},
 }
 
@@ -284,3 +287,20 @@ def test_an_output_folder_that_another_merge_holds_is_refused(
     held = CheckpointWriter(tmp_path / "out", plan(asked).specs, digest="x")
     with held, pytest.raises(CheckpointError, match="Another merge is writing"):
         merge(asked, tmp_path / "out", means=Means(ray=cluster))
+
+
+def test_models_of_the_hub_are_fetched_once_and_workers_read_the_cache(
+    cluster: str, pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = RECIPES["dare"]
+    with serve({"org/base": Path(pair[0]), "org/model": Path(pair[1])}) as hub:
+        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        asked = Recipe(["org/model"], base="org/base", **method)
+        merge(asked, tmp_path / "split", shard_bytes=SHARD, means=Means(ray=cluster))
+        served = hub.served.total()
+        assert served < 3.5 * (Path(pair[0]) / "model.safetensors").stat().st_size
+    merge(recipe(pair, **method), tmp_path / "plain", shard_bytes=SHARD)
+    assert digests(tmp_path / "split") == digests(tmp_path / "plain")
