@@ -30,7 +30,7 @@ from laconic.checkpoint import (
 )
 from laconic.derived import float32, row_blocks, spool
 from laconic.errors import CheckpointError, did_you_mean
-from laconic.header import NUMPY, head_of, read_header
+from laconic.header import NUMPY, open_header
 from laconic.hub import fetch_files, is_id
 from laconic.jsonfile import read_json
 
@@ -98,8 +98,8 @@ class Adapter:
                 )
             raise CheckpointError(f"{name} holds no weights: it has no {WEIGHTS}.")
         self._check_kind()
-        header = read_header(lambda count: head_of(path, count), str(path))
-        self.specs, self._starts = header.specs, header.starts
+        self._path, self._header = path, open_header(path)
+        self.specs = self._header.specs
         self._bytes = np.memmap(path, np.uint8, "r")
 
     def _check_kind(self) -> None:
@@ -128,7 +128,8 @@ class Adapter:
 
     def values(self, name: str) -> NDArray[Any]:
         """One of its tensors as stored."""
-        spec, start = self.specs[name], self._starts[name]
+        self._header.check(self._path)
+        spec, start = self.specs[name], self._header.starts[name]
         held = self._bytes[start : start + spec.nbytes]
         return held.view(NUMPY[spec.dtype]).reshape(spec.shape)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import CheckpointError, did_you_mean
 from laconic.header import FLOATS as FLOATS
-from laconic.header import NUMPY, Header, head_of, read_header
+from laconic.header import NUMPY, Header, open_header, read_header
 from laconic.header import WIDTH as WIDTH
 from laconic.header import TensorSpec as TensorSpec
 from laconic.hub import Snapshot, is_id, look_up
@@ -88,10 +88,9 @@ class Checkpoint:
                 self.specs[tensor] = spec
 
     def _header(self, path: Path) -> Header:
-        if path.exists():
-            return read_header(lambda count: head_of(path, count), str(path))
-        assert self.snapshot is not None
         source = self.snapshot
+        if source is None or path.exists():
+            return open_header(path)
         return read_header(
             lambda count: source.head(path.name, count), f"{path.name} of {self.name}"
         )
@@ -112,10 +111,21 @@ class Checkpoint:
             return
         self.snapshot.fetch(path.name for path in missing)
         for path in missing:
-            if self._header(path) != self._headers[path]:
+            announced, self._headers[path] = self._headers[path], self._header(path)
+            if self._headers[path] != announced:
                 raise CheckpointError(
                     f"{path} is not the file that the Hub announced. Delete it and try again."
                 )
+
+    @property
+    def stamps(self) -> list[Any]:
+        """Size, time of change and inode of each weight file that is on this machine."""
+        return [self._headers[path].stamp for path in sorted(self._headers)]
+
+    def check_unchanged(self) -> None:
+        """Refuse weight files that have changed since they were opened: a CheckpointError."""
+        for path, header in self._headers.items():
+            header.check(path)
 
     def stored(self, name: str) -> NDArray[Any]:
         """A tensor's values as they are stored: read-only, memory-mapped, of the spec's shape.
@@ -130,7 +140,9 @@ class Checkpoint:
         else:
             self.fetch()
             path = self._homes[name]
-            start = self._headers[path].starts[name]
+            header = self._headers[path]
+            header.check(path)
+            start = header.starts[name]
             if path not in self._maps:
                 self._maps[path] = np.memmap(path, np.uint8, "r")
             held = self._maps[path][start : start + spec.nbytes]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from laconic.errors import CheckpointError
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 #: As much of a weight file is read at once to find its header; nearly all headers are shorter.
 HEAD_BYTES: Final = 100_000
+Stamp = tuple[int, int, int]
+#: Arrays have fewer elements than this, and as many dimensions at most.
+LARGEST: Final = 1 << 59
+DIMENSIONS: Final = 32
 #: The bytes of one element, by the name that safetensors headers use.
 WIDTH: Final = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "U16": 2, "I16": 2, "F16": 2,
@@ -60,12 +65,46 @@ class Header:
         starts: The byte of the file at which each tensor begins.
         size: Its size in bytes.
         digest: Of its header.
+        stamp: Size, time of change (ns) and inode of the file when it was opened; None for a file
+            that is not on this machine.
     """
 
     specs: dict[str, TensorSpec]
     starts: dict[str, int]
     size: int
     digest: str
+    stamp: Stamp | None = field(default=None, compare=False)
+
+    def check(self, path: Path) -> None:
+        """Refuse a file that is no longer the one that was opened.
+
+        Raises:
+            CheckpointError: Where it has changed or is gone.
+        """
+        if self.stamp is not None and (not path.exists() or _stamp(path) != self.stamp):
+            raise CheckpointError(
+                f"{path} was changed or removed while it was being read. Start again when it is "
+                "whole and nothing writes to it."
+            )
+
+
+def open_header(path: Path) -> Header:
+    """The header of a safetensors file on this machine.
+
+    Raises:
+        CheckpointError: For a file that is damaged or cannot be read.
+    """
+    try:
+        stamp = _stamp(path)
+        header = read_header(lambda count: head_of(path, count), str(path))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    return replace(header, stamp=stamp)
+
+
+def _stamp(path: Path) -> Stamp:
+    known = path.stat()
+    return known.st_size, known.st_mtime_ns, known.st_ino
 
 
 def head_of(path: Path, count: int) -> tuple[bytes, int]:
@@ -92,28 +131,96 @@ def read_header(head: Callable[[int], tuple[bytes, int]], where: str) -> Header:
         start, size = head(8 + length)
     text = start[8 : 8 + length]
     try:
-        header: Mapping[str, Any] = json.loads(text)
+        entries = _entries(text)
+        places = {name: _span(entry["data_offsets"]) for name, entry in entries.items()}
         specs = {
-            name: TensorSpec(name, entry["dtype"], tuple(entry["shape"]))
-            for name, entry in header.items()
-            if name != "__metadata__"
+            name: TensorSpec(name, _type(entry["dtype"]), _shape(entry["shape"]))
+            for name, entry in entries.items()
         }
-        needed = 8 + length + max((header[n]["data_offsets"][1] for n in specs), default=0)
-        starts = {name: 8 + length + header[name]["data_offsets"][0] for name in specs}
-        unknown = [s for s in specs.values() if s.dtype not in WIDTH]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{where} is damaged: its header is broken ({error}).") from error
+    needed = 8 + length + max((last for _, last in places.values()), default=0)
     if needed != size:
         raise CheckpointError(
             f"{where} is damaged: it has {size} bytes, its header needs {needed}. Fetch it again."
         )
-    if unknown:
-        raise CheckpointError(f"'{unknown[0].name}' in {where} has type {unknown[0].dtype}.")
     for spec in specs.values():
-        first, last = header[spec.name]["data_offsets"]
+        if spec.dtype not in WIDTH:
+            raise CheckpointError(
+                f"'{spec.name}' in {where} has type {spec.dtype}, which cannot be read. Save the "
+                f"checkpoint in one of {', '.join(FLOATS.values())} first."
+            )
+    _check_places(specs, places, where)
+    starts = {name: 8 + length + first for name, (first, _) in places.items()}
+    return Header(specs, starts, size, hashlib.sha256(text).hexdigest()[:16])
+
+
+def _entries(text: bytes) -> dict[str, Any]:
+    """A header's entries by tensor.
+
+    Raises:
+        ValueError: Where it is no JSON object of distinct names.
+        RecursionError: Where it is nested without end.
+    """
+    header = json.loads(text.decode("utf-8"), object_pairs_hook=_distinct)
+    if not isinstance(header, dict):
+        raise ValueError("it is no JSON object")
+    header.pop("__metadata__", None)
+    if not all(name.isprintable() for name in header):
+        raise ValueError("a tensor's name cannot be shown")
+    return header
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    held = dict(pairs)
+    if len(held) < len(pairs):
+        raise ValueError("it says one thing twice")
+    return held
+
+
+def _span(value: object) -> tuple[int, int]:
+    """Where a tensor begins and ends in the data, in bytes."""
+    if not _whole(value) or len(value) != 2 or value[0] > value[1]:
+        raise ValueError("its data_offsets are no places in the file")
+    return value[0], value[1]
+
+
+def _type(value: object) -> str:
+    """The name of a type, known or not."""
+    if not isinstance(value, str) or not re.fullmatch(r"\w{1,16}", value):
+        raise ValueError("its dtypes are no names of types")
+    return value
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    """A tensor's shape, such that arrays can have it."""
+    if not _whole(value) or len(value) > DIMENSIONS:
+        raise ValueError("its shapes are no lists of sizes")
+    if math.prod(max(1, size) for size in value) >= LARGEST:
+        raise ValueError("its shapes are larger than any memory")
+    return tuple(value)
+
+
+def _whole(value: object) -> TypeGuard[list[int]]:
+    """Whether a value is a list of sizes."""
+    return isinstance(value, list) and all(type(v) is int and 0 <= v < LARGEST for v in value)
+
+
+def _check_places(
+    specs: Mapping[str, TensorSpec], places: Mapping[str, tuple[int, int]], where: str
+) -> None:
+    """Refuse tensors that are not one after the other, each of the size that its shape needs."""
+    due = 0
+    for name in sorted(places, key=lambda name: places[name]):
+        (first, last), spec = places[name], specs[name]
         if last - first != spec.nbytes:
             raise CheckpointError(
-                f"{where} is damaged: '{spec.name}' has {last - first} bytes, its shape needs "
+                f"{where} is damaged: '{name}' has {last - first} bytes, its shape needs "
                 f"{spec.nbytes}. Fetch it again."
             )
-    return Header(specs, starts, size, hashlib.sha256(text).hexdigest()[:16])
+        if first != due:
+            raise CheckpointError(
+                f"{where} is damaged: '{name}' begins at byte {first} of the tensors and not at "
+                f"{due}, where the one before it ends. Fetch it again."
+            )
+        due = last

@@ -49,6 +49,14 @@ def check_siblings(
                     f"'{spec.name}' of {model.name} has type {spec.dtype}. Only "
                     f"{', '.join(FLOATS.values())} can be merged: save it in one of them first."
                 )
+    for model in others:
+        for spec in model.specs.values():
+            other = system2.specs.get(spec.name, spec)
+            if (spec.dtype in FLOATS) != (other.dtype in FLOATS):
+                raise CheckpointError(
+                    f"'{spec.name}' has type {spec.dtype} in {model.name} and {other.dtype} in "
+                    f"{system2.name}: one of them holds numbers to merge, the other does not."
+                )
     return tuple(note for model in others for note in _notes(model, system2, config))
 
 
