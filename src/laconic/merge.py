@@ -85,9 +85,9 @@ def _write(
     plan: Plan, target: Path, *, progress: Progress, shard_bytes: int, means: Means
 ) -> Checkpoint:
     """Carry out a plan whose weights are here."""
-    with CheckpointWriter(
-        target, plan.specs, digest=f"{plan.digest}/{shard_bytes}", shard_bytes=shard_bytes
-    ) as writer:
+    stamps = [model.stamps for model in plan.fetched]
+    digest = f"{plan.digest}/{shard_bytes}/{stamps}"
+    with CheckpointWriter(target, plan.specs, digest=digest, shard_bytes=shard_bytes) as writer:
         try:
             engine = Engine(plan, means, writer, progress)
             writer.open()
@@ -95,14 +95,17 @@ def _write(
                 engine.run()
             else:
                 spread(engine, writer)
+            for model in plan.fetched:
+                model.check_unchanged()
             found = tuple(note for note in engine.still() if note not in plan.notes)
             for note in found:
                 logger.warning("%s", note)
             _write_companions(plan, writer.work, (*plan.notes, *found), engine.means.device)
             return Checkpoint(writer.publish())
         except OSError as error:
+            lost = f" ({error.filename})" if isinstance(error, FileNotFoundError) else ""
             raise CheckpointError(
-                f"{target} cannot be written: {error.strerror or error}. {_kept(writer)}"
+                f"{target} cannot be written: {error.strerror or error}{lost}. {_kept(writer)}"
             ) from error
         except WorkerError as error:
             raise WorkerError(f"{error} {_kept(writer)}") from error
@@ -113,13 +116,15 @@ def _write(
 
 def _kept(writer: CheckpointWriter) -> str:
     """What becomes of the work of a merge that was stopped by something to be mended."""
-    if writer.finished:
-        return (
-            f"What is finished is kept in {writer.work}: run the same command again when this is "
-            "mended."
-        )
-    writer.discard()
-    return f"Nothing was left in {writer.target}."
+    if not writer.stands():
+        return f"{writer.work}, where it was being made, is gone: merge again."
+    if not writer.finished:
+        writer.discard()
+        return "Nothing was left there."
+    return (
+        f"What is finished is kept in {writer.work}: run the same command again when this is "
+        "mended."
+    )
 
 
 def _write_companions(plan: Plan, folder: Path, notes: tuple[str, ...], device: str) -> None:

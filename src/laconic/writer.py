@@ -67,17 +67,21 @@ class CheckpointWriter:
         try:
             self.work.mkdir(parents=True, exist_ok=True)
             self._lock: IO[str] = (self.work / LOCK).open("a+", encoding="utf-8")
+            self._take()
+            self._identity = {"digest": digest, "boot": _boot()}
+            self._keep_or_clear()
         except OSError as error:
             raise CheckpointError(f"{target} cannot be written: {error.strerror}.") from error
+
+    def _take(self) -> None:
+        """Lock the work, so that no other process writes there."""
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
             raise CheckpointError(
-                f"Another merge is writing {target}. Wait for it, or choose another folder."
+                f"Another merge is writing {self.target}. Wait for it, or choose another folder."
             ) from None
-        self._identity = {"digest": digest, "boot": _boot()}
-        self._keep_or_clear()
 
     def _keep_or_clear(self) -> None:
         """Take over the finished tensors of an earlier attempt, or throw its work away."""
@@ -89,7 +93,9 @@ class CheckpointWriter:
             self.finished = {line.pop("tensor"): line for line in lines[1:]}
             return
         for path in self.work.iterdir():
-            if path.name != LOCK:
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
                 path.unlink()
 
     def open(self) -> None:
@@ -142,6 +148,10 @@ class CheckpointWriter:
         (self.work / LOCK).unlink()
         self.work.replace(self.target)
         return self.target
+
+    def stands(self) -> bool:
+        """Whether the work is still where it was begun, and not deleted by somebody else."""
+        return self.work.is_dir()
 
     def discard(self) -> None:
         """Throw the work away: what it would become must not exist."""
