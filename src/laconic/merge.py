@@ -120,7 +120,7 @@ def _kept(writer: CheckpointWriter) -> str:
         return f"{writer.work}, where it was being made, is gone: merge again."
     if not writer.finished:
         writer.discard()
-        return "Nothing was left there."
+        return f"Nothing was left in {writer.target}."
     return (
         f"What is finished is kept in {writer.work}: run the same command again when this is "
         "mended."

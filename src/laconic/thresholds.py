@@ -59,8 +59,11 @@ def find_thresholds(counter: Counter, density: float) -> tuple[Threshold, ...]:
 
 
 def _find(counts: Counts, k: int) -> tuple[int, int]:
-    """The bin that holds the k-th largest entry, and its rank from the top within that bin."""
+    """The bin that holds the k-th largest entry, and its rank from the top within that bin.
+
+    Where there are fewer entries, it is the lowest bin.
+    """
     above = counts[::-1].cumsum()
-    position = int(above.searchsorted(k))
+    position = min(int(above.searchsorted(k)), len(counts) - 1)
     before = int(above[position - 1]) if position else 0
     return len(counts) - 1 - position, k - before

@@ -199,6 +199,8 @@ class Engine:
         if spec.name in self.plan.copied:
             return [self._pool.submit(self._copy, spec)]
         chain = self._chain(spec.name, spec.dtype)
+        if not chain.members.size:
+            return []
         self._prepare(chain, len(self.plan.before) + 1)
         if self.plan.method.plugin.traits.get("products"):
             blocks = self._blocks(chain.members.size, kernels.CHUNK)

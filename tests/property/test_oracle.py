@@ -1,0 +1,551 @@
+"""Merges on disk against a naive float64 reading of the methods' formulas, whatever they are of.
+
+Nothing here comes from the package's arithmetic: thresholds are sorted, elections and means are
+taken in float64 as the papers write them, and only DARE's random numbers are asked for, because a
+mask is a draw and not a formula. What they are distributed like is tested on its own.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from laconic.engine import Means
+from laconic.merge import merge
+from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, TensorGroup
+from laconic.recipe import Recipe
+from tests.conftest import CONFIG
+
+Array = NDArray[np.float64]
+Params = Mapping[str, Any]
+TYPES: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+#: How far float32 may be from float64, as a fraction of the largest intermediate result.
+SLACK: Final = 2.0**-19
+LAYERS: Final = 3
+
+
+@dataclass
+class Work:
+    """One tensor on its way through the oracle.
+
+    Attributes:
+        name: The tensor.
+        base: Its values in the base; zeros without one.
+        vectors: Each model minus the base.
+        weights: The models' weights.
+        based: Whether there is a base.
+        seed: The recipe's seed.
+        exact: Whether the vectors are still numbers that float32 holds.
+        unsure: Where a comparison is too close to call in float32: any outcome is right.
+        large: The largest magnitude that an element's arithmetic meets.
+    """
+
+    name: str
+    base: Array
+    vectors: list[Array]
+    weights: list[float]
+    based: bool
+    seed: int
+    exact: bool = True
+    unsure: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    large: Array = field(default_factory=lambda: np.zeros(0))
+
+    def meet(self, values: Array) -> Array:
+        """Remember how large an intermediate result is."""
+        self.large = np.maximum(self.large, np.abs(values))
+        return values
+
+    def doubt(self, where: NDArray[np.bool_]) -> None:
+        self.unsure = self.unsure | where
+
+
+def count_kept(n: int, density: float) -> int:
+    return max(1, math.floor(n * density + 1e-9))
+
+
+def largest(vectors: list[Array], density: float, *, exactly: bool) -> list[NDArray[np.bool_]]:
+    """Which entries are kept, ranked over all of these tensors together by a stable sort."""
+    sizes = np.concatenate([np.abs(v).ravel() for v in vectors])
+    kept = np.zeros(len(sizes), bool)
+    if len(sizes):
+        k = count_kept(len(sizes), density)
+        order = np.argsort(-sizes, kind="stable")
+        kept[order[:k]] = True
+        if not exactly:
+            kept |= sizes >= sizes[order[k - 1]]
+    ends = np.cumsum([v.size for v in vectors])[:-1]
+    return [part.reshape(v.shape) for part, v in zip(np.split(kept, ends), vectors, strict=True)]
+
+
+def trim(works: list[Work], params: list[Params]) -> None:
+    """Keep the largest of each tensor, or of all tensors that ask for the same over the model."""
+    for i in range(len(works[0].vectors)):
+        before = [w.vectors[i] for w in works]
+        for number, (work, wish) in enumerate(zip(works, params, strict=True)):
+            if wish["density"] >= 1:
+                continue
+            pool = list(range(len(works))) if wish["scope"] == "model" else [number]
+            vectors = [before[j] for j in pool]
+            masks = largest(vectors, wish["density"], exactly=wish["ties"] == "exact")
+            work.vectors[i] = before[number] * masks[pool.index(number)]
+            work.doubt(near_limit(works, vectors, masks, before[number]))
+
+
+def near_limit(
+    works: list[Work], vectors: list[Array], masks: list[NDArray[np.bool_]], vector: Array
+) -> NDArray[np.bool_]:
+    """Where float32 may rank otherwise: beside the limit, once a step has rounded the vectors."""
+    if any(work.unsure.any() for work in works):
+        return np.ones(vector.shape, bool)
+    kept = [np.abs(v[m]).min() for v, m in zip(vectors, masks, strict=True) if m.any()]
+    limit = min(kept, default=0.0)
+    sizes = np.concatenate([np.abs(v).ravel() for v in vectors])
+    beside = np.abs(sizes - limit) <= 2.0**-20 * limit
+    if all(work.exact for work in works) or (sizes[beside] == limit).all():
+        return np.zeros(vector.shape, bool)
+    near: NDArray[np.bool_] = np.abs(np.abs(vector) - limit) <= 2.0**-20 * limit
+    return near
+
+
+def chances(work: Work, i: int) -> Array:
+    """The random numbers of a tensor of model `i`: the one thing asked of the package."""
+    zeros = torch.zeros(work.base.shape)
+    group = TensorGroup(work.name, zeros, zeros[None], (1.0,), seed=work.seed)
+    numbers: Array = group.uniform(i).double().numpy()
+    return numbers
+
+
+def dare(works: list[Work], params: list[Params]) -> None:
+    for work, wish in zip(works, params, strict=True):
+        factor = 1 / wish["density"] if wish["rescale"] else 1.0
+        density = float(np.float32(wish["density"]))
+        work.vectors = [
+            work.meet(v * (chances(work, i) < density) * factor) for i, v in enumerate(work.vectors)
+        ]
+        work.exact = work.exact and factor == 1
+
+
+def sparsify(works: list[Work], params: list[Params]) -> None:
+    for work, wish in zip(works, params, strict=True):
+        for i, vector in enumerate(work.vectors):
+            if wish["model"] not in (None, i):
+                continue
+            if wish["by"] == "chance":
+                mask = chances(work, i) < float(np.float32(wish["density"]))
+            else:
+                masks = largest([vector], wish["density"], exactly=True)
+                work.doubt(near_limit([work], [vector], masks, vector))
+                mask = masks[0]
+            held = vector * mask
+            before, after = np.abs(vector).sum(), np.abs(held).sum()
+            if wish["rescale"] and min(before, after) >= 1e-7:
+                held = held * (before / after)
+            elif wish["rescale"]:
+                work.doubt(np.full(vector.shape, min(before, after) > 0.9e-7))
+            work.vectors[i] = work.meet(held)
+        work.exact = work.exact and not wish["rescale"]
+
+
+def total(work: Work) -> Array:
+    """The weighted sum of the vectors."""
+    parts = [work.meet(w * v) for w, v in zip(work.weights, work.vectors, strict=True)]
+    work.meet(sum((np.abs(part) for part in parts), np.zeros_like(work.base)))
+    return sum(parts, np.zeros_like(work.base))
+
+
+def average(work: Work, params: Params) -> Array:
+    return work.base + work.meet(total(work) / sum(work.weights))
+
+
+def task_arithmetic(work: Work, params: Params) -> Array:
+    return work.base + work.meet(params["scale"] * total(work))
+
+
+def weighted_sum(work: Work, params: Params) -> Array:
+    weight = sum(work.weights)
+    divisor = weight if params["normalise"] and abs(weight) >= 1e-8 else 1.0
+    return work.base + work.meet(params["scale"] * total(work) / divisor)
+
+
+def vote(work: Work) -> tuple[list[Array], Array]:
+    """The weighted vectors, and the elected sign; a vote that nearly ties is in doubt."""
+    vectors = [w * v for w, v in zip(work.weights, work.vectors, strict=True)]
+    votes, most = total(work), sum((np.abs(v) for v in vectors), np.zeros_like(work.base))
+    # A single model's vote is its own sign, however small; so is that of models that agree.
+    split = np.abs(votes) < most * (1 - 2.0**-20)
+    work.doubt(split & (np.abs(votes) <= most * 2.0**-20) & (votes != 0))
+    work.doubt(split & (votes == 0) & (len(vectors) > 2))
+    return vectors, np.where(votes >= 0, 1.0, -1.0)
+
+
+def ties(work: Work, params: Params) -> Array:
+    vectors, sign = vote(work)
+    chosen = [np.where(v * sign > 0, v, 0) for v in vectors]
+    number = sum((v * sign > 0 for v in vectors), np.zeros(work.base.shape, int))
+    mean = sum(chosen, np.zeros_like(work.base)) / np.maximum(number, 1)
+    return work.base + work.meet(params["scale"] * mean)
+
+
+def elect(work: Work, params: Params) -> Array:
+    vectors, sign = vote(work)
+    agree = [v * sign > 0 for v in vectors]
+    summed = sum((np.where(a, v, 0) for a, v in zip(agree, vectors, strict=True)), 0 * work.base)
+    if params["normalise"]:
+        divisor = sum((w * a for w, a in zip(work.weights, agree, strict=True)), 0 * work.base)
+        gross = sum(abs(w) * a for w, a in zip(work.weights, agree, strict=True))
+        work.doubt((divisor != 0) & (np.abs(divisor) < 1e-5 * gross))
+        work.doubt((divisor == 0) & (gross > 0))
+        # Weights that nearly cancel make every error as much larger.
+        cancel = np.maximum(gross / np.where(divisor == 0, 1, np.abs(divisor)), 1)
+        summed = summed / np.where(divisor == 0, 1, divisor)
+        work.meet(np.abs(summed * params["scale"]) * cancel)
+    return work.base + work.meet(params["scale"] * summed)
+
+
+def slerp(work: Work, params: Params) -> Array:
+    members = [work.base + v for v in work.vectors]
+    a, b = (work.base, *members) if work.based else members
+    t, norms = params["t"], math.sqrt((a * a).sum() * (b * b).sum())
+    cosine = (a * b).sum() / norms if norms >= 1e-8 else 1.0
+    on_the_edge = abs(abs(cosine) - 0.9995) < 1e-6 or abs(norms - 1e-8) < 1e-10
+    work.doubt(np.full(a.shape, on_the_edge))
+    left, right = 1 - t, t
+    if abs(cosine) <= 0.9995:
+        angle = math.acos(cosine)
+        left, right = (math.sin(share * angle) / math.sin(angle) for share in (1 - t, t))
+        # Towards opposite vectors, the angle's own error counts as much more.
+        work.meet((np.abs(left * a) + np.abs(right * b)) / math.sin(angle) ** 2)
+    work.meet(np.abs(left * a) + np.abs(right * b))
+    result: Array = left * a + right * b
+    return result
+
+
+def lines(work: Work, merged: Array, params: Params) -> Array:
+    layer = layer_of(work.name)
+    depth = layer / (LAYERS - 1) if layer is not None else float("embed" not in work.name)
+    factor = (1 - depth) * params["first"] + depth * params["last"]
+    return work.base + work.meet(factor * (merged - work.base))
+
+
+Before = Callable[[list[Work], list[Params]], None]
+BEFORE: Final[dict[str, Before]] = {"dare": dare, "trim": trim, "sparsify": sparsify}
+METHOD: Final[dict[str, Callable[[Work, Params], Array]]] = {
+    f.__name__: f for f in (average, task_arithmetic, weighted_sum, ties, elect, slerp)
+}
+AFTER: Final[dict[str, Callable[[Work, Array, Params], Array]]] = {"lines": lines}
+
+
+def test_every_plug_in_has_an_oracle() -> None:
+    assert {plugin.name for plugin in METHODS.all()} == set(METHOD)
+    assert {plugin.name for plugin in TRANSFORMS.all()} == set(BEFORE)
+    assert {plugin.name for plugin in ADJUSTMENTS.all()} == set(AFTER)
+
+
+def layer_of(name: str) -> int | None:
+    return int(name.split(".")[2]) if name.startswith("model.layers.") else None
+
+
+def value_at(value: Any, name: str) -> Any:
+    """A recipe's value for one tensor: itself, along a gradient, or by the first glob that fits."""
+    if isinstance(value, list) and isinstance(value[0], dict):
+        fits = (e for e in value if fnmatch.fnmatchcase(name, e.get("match", "*")))
+        return value_at(next(fits)["value"], name)
+    if isinstance(value, list):
+        layer = layer_of(name) or 0
+        return float(np.interp(layer / (LAYERS - 1), np.linspace(0, 1, len(value)), value))
+    return value
+
+
+def defaults(registry: Any, name: str) -> dict[str, Any]:
+    return dict(registry.get(name).bind({}, where="test"))
+
+
+def params_for(registry: Any, step: str, given: Params, name: str) -> Params:
+    return {k: value_at(v, name) for k, v in {**defaults(registry, step), **given}.items()}
+
+
+@dataclass
+class Case:
+    """Checkpoints and a recipe for them, the base first."""
+
+    held: list[dict[str, torch.Tensor]]
+    based: bool
+    weights: list[Any]
+    recipe: dict[str, Any]
+    block: int
+
+
+def expected(case: Case) -> dict[str, Work]:
+    """The merge as the formulas say it; each tensor's result is left in its `base`."""
+    members = [{n: t.double().numpy() for n, t in held.items()} for held in case.held]
+    based, names = case.based, sorted(case.held[0], key=natural)
+    works = []
+    for name in names:
+        values = [member[name] for member in members]
+        base = values[0] if based else np.zeros_like(values[0])
+        # The task vector is the float32 difference: its rounding moves what lies at a threshold.
+        vectors = [(v - base).astype(np.float32).astype(float) for v in values[based:]]
+        weights = [value_at(w, name) for w in case.weights[based:]]
+        large = np.max([np.abs(v) for v in values], axis=0)
+        unsure = np.zeros(base.shape, bool)
+        works.append(Work(name, base, vectors, weights, based, 3, unsure=unsure, large=large))
+    recipe = case.recipe
+    for step in recipe["before"]:
+        ((name, params),) = step.items()
+        BEFORE[name](works, [params_for(TRANSFORMS, name, params, w.name) for w in works])
+    method = recipe["method"]
+    wishes = [
+        params_for(METHODS, method, {**recipe["params"], **override(recipe, work.name)}, work.name)
+        for work in works
+    ]
+    if method == "ties":
+        trim(works, wishes)
+    results = {}
+    for work, wish in zip(works, wishes, strict=True):
+        merged = work.meet(METHOD[method](work, wish))
+        for step in recipe["after"]:
+            ((name, params),) = step.items()
+            params = params_for(ADJUSTMENTS, name, params, work.name)
+            merged = work.meet(AFTER[name](work, merged, params))
+        results[work.name] = replace(work, base=merged)
+    return results
+
+
+def natural(name: str) -> tuple[Any, ...]:
+    return tuple(int(part) if part.isdigit() else part for part in name.split("."))
+
+
+def override(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:
+    for entry in recipe["overrides"]:
+        layer, (first, last) = layer_of(name), entry.get("layers", (0, LAYERS))
+        inside = "layers" not in entry or (layer is not None and first <= layer <= last)
+        if inside and fnmatch.fnmatchcase(name, entry["match"]):
+            return dict(entry["params"])
+    return {}
+
+
+VALUES: Final = st.one_of(
+    st.floats(-4, 4, width=32, allow_subnormal=False),
+    st.sampled_from([0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 1e-4]),
+)
+SHAPES: Final = st.sampled_from([(), (1,), (7,), (12,), (3, 4), (5, 2), (2, 1, 3), (0, 4)])
+DENSITIES: Final = st.sampled_from([0.1, 0.29, 0.5, 0.8, 1.0])
+SCALES: Final = st.sampled_from([0.0, 0.3, 0.7, 1.0, 1.5, -0.4])
+WEIGHTS: Final = st.sampled_from([1.0, 0.3, 2.0, 0.0, -0.5])
+RANKED: Final = {
+    "scope": st.sampled_from(["tensor", "model"]),
+    "ties": st.sampled_from(["all", "exact"]),
+}
+#: The values that each parameter of each plug-in is given.
+DRAWN: Final[dict[str, dict[str, st.SearchStrategy[Any]]]] = {
+    "dare": {"density": DENSITIES, "rescale": st.booleans()},
+    "trim": {"density": DENSITIES, **RANKED},
+    "sparsify": {
+        "density": DENSITIES,
+        "by": st.sampled_from(["magnitude", "chance"]),
+        "rescale": st.booleans(),
+        "model": st.sampled_from([None, 0]),
+    },
+    "average": {},
+    "task_arithmetic": {"scale": SCALES},
+    "weighted_sum": {"scale": SCALES, "normalise": st.booleans()},
+    "ties": {"density": DENSITIES, "scale": SCALES, **RANKED},
+    "elect": {"scale": SCALES, "normalise": st.booleans()},
+    "slerp": {"t": st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0])},
+    "lines": {"first": SCALES, "last": SCALES},
+}
+
+
+def test_every_parameter_is_drawn() -> None:
+    for registry in (METHODS, TRANSFORMS, ADJUSTMENTS):
+        for plugin in registry.all():
+            assert set(defaults(registry, plugin.name)) == set(DRAWN[plugin.name])
+
+
+def some(draw: st.DrawFn, drawn: st.SearchStrategy[Any]) -> Any:
+    """A value; where it is a number, sometimes one that varies by layer or by name."""
+    value = draw(drawn)
+    if isinstance(value, bool) or not isinstance(value, float):
+        return value
+    kind = draw(st.sampled_from(["plain", "plain", "plain", "gradient", "globs"]))
+    if kind == "gradient":
+        return [value, *draw(st.lists(drawn, min_size=1, max_size=3))]
+    if kind == "globs":
+        return [{"match": "*.1.*", "value": draw(drawn)}, {"value": value}]
+    return value
+
+
+def some_of(draw: st.DrawFn, name: str, *, varying: bool = True) -> dict[str, Any]:
+    """Some of a plug-in's parameters."""
+    return {
+        key: some(draw, drawn) if varying else draw(drawn)
+        for key, drawn in DRAWN[name].items()
+        if draw(st.booleans())
+    }
+
+
+@st.composite
+def cases(draw: st.DrawFn, method: str) -> Case:
+    based = METHODS.get(method).traits["base"] == "needed" or draw(st.booleans())
+    count = 2 if method == "slerp" else draw(st.integers(1, 3)) + based
+    shapes = {f"model.layers.{i}.w": draw(SHAPES) for i in range(LAYERS)}
+    shapes |= {"model.embed_tokens.weight": (5, 2), "model.norm.weight": draw(SHAPES)}
+    held: list[dict[str, torch.Tensor]] = []
+    for _ in range(count):
+        types = draw(st.sampled_from([*TYPES, "mixed"]))
+        held.append({})
+        for name, shape in shapes.items():
+            dtype = draw(st.sampled_from(sorted(TYPES))) if types == "mixed" else types
+            values = draw(arrays.arrays(np.float32, shape, elements=VALUES))
+            held[-1][name] = torch.from_numpy(np.asarray(values)).to(TYPES[dtype])
+    weights = [1.0 if method == "slerp" else some(draw, WEIGHTS) for _ in range(count)]
+    if method == "average":
+        names = list(shapes)
+        assume(all(abs(sum(value_at(w, n) for w in weights[based:])) > 0.05 for n in names))
+    steps = draw(st.lists(st.sampled_from(sorted(BEFORE)), max_size=2)) if based else []
+    params = some_of(draw, method)
+    overrides: list[dict[str, Any]] = []
+    if draw(st.booleans()) and DRAWN[method]:
+        overrides.append({"match": "*.w", "params": some_of(draw, method, varying=False)})
+        if draw(st.booleans()):
+            overrides[0]["layers"] = [1, 2]
+    recipe = {
+        "method": method,
+        "params": params,
+        "before": [{name: some_of(draw, name)} for name in steps],
+        "after": [{"lines": some_of(draw, "lines")}] if based and draw(st.booleans()) else [],
+        "overrides": overrides,
+        "dtype": draw(st.sampled_from([None, *sorted(TYPES)])),
+    }
+    return Case(held, based, weights, recipe, draw(st.integers(1, 20)))
+
+
+def save(folder: Path, held: Mapping[str, torch.Tensor]) -> str:
+    folder.mkdir()
+    save_file(dict(held), folder / "model.safetensors")
+    config = {k: v for k, v in CONFIG.items() if k != "vocab_size"}
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": LAYERS}))
+    return str(folder)
+
+
+def run(case: Case) -> dict[str, torch.Tensor]:
+    """The same merge by the package, on real folders."""
+    with tempfile.TemporaryDirectory() as parent:
+        folders = [save(Path(parent) / f"m{i}", held) for i, held in enumerate(case.held)]
+        named = [{"model": f, "weight": w} for f, w in zip(folders, case.weights, strict=True)][
+            case.based :
+        ]
+        recipe = Recipe(
+            models=named,
+            base=folders[0] if case.based else None,
+            system2=folders[-1],
+            seed=3,
+            **case.recipe,
+        )
+        means = Means(threads=2, block=case.block)
+        merged = merge(recipe, Path(parent) / "out", means=means, shard_bytes=200)
+        return {name: merged.read(name).clone() for name in merged.specs}
+
+
+def rounded(values: Array, dtype: torch.dtype) -> Array:
+    made: Array = torch.from_numpy(np.asarray(values)).float().to(dtype).double().numpy()
+    return made
+
+
+@pytest.mark.parametrize("method", sorted(METHOD))
+def test_a_merge_is_what_its_formulas_say(method: str) -> None:
+    """Every stored number lies where one rounding can put it.
+
+    A chain is at most a few dozen float32 operations, each wrong by at most 2**-24 of the largest
+    number that the element's arithmetic meets (`Work.large`); 2**-19 of that is allowed. Rounding
+    to the stored type never turns two numbers round, so the stored one must lie between the
+    roundings of the two ends of that interval, whatever the type. Where a step is no continuous
+    function (a vote that nearly ties, an entry beside a threshold that an earlier step has rounded,
+    SLERP's switch to the straight line), the element is left out, and few may be.
+    """
+    seen = {"all": 0, "unsure": 0}
+
+    @settings(max_examples=35)
+    @given(cases(method))
+    def check(case: Case) -> None:
+        with np.errstate(over="ignore"):
+            wanted = expected(case)
+        assume(all(np.all(work.large < 6e4) for work in wanted.values()))
+        found = run(case)
+        assert set(found) == set(wanted)
+        for name, work in wanted.items():
+            assert tuple(found[name].shape) == work.base.shape
+            dtype = (
+                TYPES[case.recipe["dtype"]] if case.recipe["dtype"] else case.held[-1][name].dtype
+            )
+            assert found[name].dtype == dtype
+            slack = SLACK * work.large + 1e-37
+            lowest, highest = (rounded(work.base + s, dtype) for s in (-slack, slack))
+            values = found[name].double().numpy()
+            right = (lowest <= values) & (values <= highest) | work.unsure
+            assert right.all(), (name, values[~right], work.base[~right], slack[~right])
+            seen["all"] += work.unsure.size
+            seen["unsure"] += int(work.unsure.sum())
+
+    check()
+    assert seen["all"] > 500
+    assert seen["unsure"] <= 0.01 * seen["all"], seen
+
+
+def test_random_numbers_of_tensors_models_and_seeds_are_uniform_and_unrelated() -> None:
+    """DARE's masks: 2**18 numbers a draw, each statistic within five of its standard errors."""
+    n = 1 << 18
+    draws = []
+    for seed, name in ((0, "a"), (1, "a"), (0, "b")):
+        group = TensorGroup(name, torch.zeros(n), torch.zeros(2, n), (1.0, 1.0), seed=seed)
+        draws += [group.uniform(i).double().numpy() for i in range(2)]
+    for u in draws:
+        assert 0 <= u.min() < u.max() < 1
+        counts = np.histogram(u, bins=256, range=(0, 1))[0]
+        chi2 = ((counts - n / 256) ** 2 / (n / 256)).sum()
+        assert abs(chi2 - 255) < 5 * math.sqrt(2 * 255)
+        for lag in (1, 2, 64):
+            assert abs(np.corrcoef(u[:-lag], u[lag:])[0, 1]) < 5 / math.sqrt(n)
+        for density in (0.1, 0.5, 0.9):
+            error = math.sqrt(density * (1 - density) / n)
+            assert abs((u < density).mean() - density) < 5 * error
+    for i, u in enumerate(draws):
+        for v in draws[:i]:
+            assert abs(np.corrcoef(u, v)[0, 1]) < 5 / math.sqrt(n)
+
+
+@pytest.mark.parametrize("rescale", [True, False])
+def test_dare_keeps_its_share_of_entries_and_their_sum(rescale: bool) -> None:
+    """The kept share, and the mean of what is kept, within five standard errors."""
+    n, density = 300_000, 0.7
+    base = {"model.layers.0.w": torch.zeros(n)}
+    model = {"model.layers.0.w": torch.linspace(0.5, 1.5, n)}
+    step = {"dare": {"density": density, "rescale": rescale}}
+    recipe: dict[str, Any] = {"method": "task_arithmetic", "params": {"scale": 1.0}}
+    recipe |= {"before": [step], "after": [], "overrides": [], "dtype": None}
+    case = Case([base, model], based=True, weights=[1.0, 1.0], recipe=recipe, block=1 << 16)
+    for held in case.held:
+        held |= {f"model.layers.{i}.w": torch.zeros(1) for i in (1, 2)}
+    merged = run(case)["model.layers.0.w"].double().numpy()
+    kept, error = merged != 0, math.sqrt(density * (1 - density) / n)
+    assert abs(kept.mean() - density) < 5 * error
+    factor = 1 / density if rescale else 1.0
+    values = model["model.layers.0.w"].double().numpy()
+    assert np.allclose(merged[kept], factor * values[kept], rtol=1e-6)
+    spread = float(np.sqrt((values**2).mean()))
+    assert abs(merged.mean() - factor * density * values.mean()) < 5 * factor * error * spread
