@@ -123,7 +123,7 @@ def test_a_disk_that_refuses_a_file_leaves_the_reason_and_nothing_else(
         preexec_fn=small_files,
     )
     assert done.returncode == 2
-    assert "out cannot be written: File too large. Nothing was left there." in done.stderr
+    assert "out cannot be written: File too large. Nothing was left in" in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "model"]
 
 
