@@ -193,6 +193,7 @@ class WeightFile:
         self.finished: dict[str, dict[str, Any]] = {name: {} for name in finished}
         self.facts: dict[str, dict[str, Any]] = {}
         self._starts = _starts(specs)
+        self._turn = threading.Lock()
         self._file = os.open(path, os.O_WRONLY)
         if (size := os.fstat(self._file).st_size) != _size(specs):
             os.close(self._file)
@@ -200,7 +201,9 @@ class WeightFile:
 
     def put(self, name: str, start: int, values: np.ndarray[Any, Any]) -> None:
         """Write a part of a tensor, as `CheckpointWriter.put` does."""
-        _write_at(self._file, values.reshape(-1).view("u1").data, self._starts[name] + start)
+        data = values.reshape(-1).view("u1").data
+        with self._turn:
+            _write_at(self._file, data, self._starts[name] + start)
 
     def finish(self, name: str, **facts: Any) -> None:
         """Bring a tensor to the disk: the journal outlives this machine, whose cache does not."""
