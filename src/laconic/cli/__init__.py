@@ -96,6 +96,9 @@ def merge(
     threads: Annotated[
         int | None, typer.Option(help="Blocks worked on at once; default: one a processor.")
     ] = None,
+    shard_size: Annotated[
+        float, typer.Option(min=0.001, help="The most GB of tensors in one weight file.")
+    ] = 5.0,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -133,7 +136,9 @@ def merge(
         _show_plan(planned, as_json=as_json)
         return
     with progress_bar("Merging") as progress:
-        merged = execute(planned, output, progress=progress, means=means)
+        merged = execute(
+            planned, output, progress=progress, shard_bytes=round(shard_size * 1e9), means=means
+        )
     done = {"folder": str(merged.folder), "tensors": len(merged.specs), "digest": planned.digest}
     say(done, f"Merged {len(merged.specs)} tensors into {output}.", as_json=as_json)
 
