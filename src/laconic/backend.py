@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from laconic.errors import BackendError
 from laconic.registry import Registry
@@ -54,6 +54,18 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give the model's memory back."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """What a backend adds whose model runs elsewhere."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a run keeps of it: address, server, version, served model, how lengths came."""
+
+    def request(self, sample: Sample, sampling: Sampling) -> dict[str, Any]:
+        """The request for a sample as it would be sent, without secrets."""
 
 
 def refuse_overflow(engine: Backend, samples: Sequence[Sample], max_tokens: int) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.backend import BACKENDS, Backend, refuse_overflow
+from laconic.backend import BACKENDS, Backend, Remote, refuse_overflow
 from laconic.checkpoint import Checkpoint
 from laconic.errors import BackendError, RecipeError, TaskError
 from laconic.experiment import Experiment, Sampling, difference
@@ -98,15 +98,19 @@ def preview(
 
     Returns:
         The first prompt as the model would see it, problems and completions by number, the
-        longest prompt, the window, and the most tokens that could be generated.
+        longest prompt, the window, the most tokens that could be generated, and, for a model
+        behind a server, the first request.
     """
     loaded = _load_tasks(tasks, limit, prompt)
     jobs = [_Job.of(task, sampling) for task in loaded]
     with closing(_open_engine(model, backend)) as engine:
         for task, job in zip(loaded, jobs, strict=True):
             refuse_overflow(engine, task.samples, job.max_tokens)
+        first = jobs[0].samples[0]
+        asked = replace(sampling, max_tokens=jobs[0].max_tokens)
+        remote = {"request": engine.request(first, asked)} if isinstance(engine, Remote) else {}
         return {
-            "prompt": engine.render(jobs[0].samples[0]),
+            "prompt": engine.render(first),
             "problems": sum(len(task.samples) for task in loaded),
             "completions": sum(len(job.samples) for job in jobs),
             "longest_prompt": max(engine.prompt_length(s) for task in loaded for s in task.samples),
@@ -115,6 +119,7 @@ def preview(
             "most_tokens": sum(len(job.samples) * job.max_tokens for job in jobs),
             "device": engine.device,
             "dtype": engine.dtype,
+            **remote,
         }
 
 
@@ -203,6 +208,7 @@ def _measure(
         "versions": versions("math-verify") | engine.versions,
         "device": engine.device,
         "started": _now(),
+        **_engine_facts(engine),
     }
     with ExitStack() as stack:
         grader = stack.enter_context(Grader())
@@ -217,11 +223,17 @@ def _measure(
             held += results
             tally.add(results)
         speed = (tally.length - resumed) / (time.monotonic() - began)
-        provenance = {**provenance, "finished": _now(), "tokens_per_second": round(speed, 1)}
+        provenance |= {"finished": _now(), "tokens_per_second": round(speed, 1)}
+        provenance |= _engine_facts(engine)
         if writer:
             writer.provenance = provenance
             writer.finish()
     return Run("", experiment, tuple(held), True, folder, provenance)
+
+
+def _engine_facts(engine: Backend) -> dict[str, Any]:
+    """What a run keeps of a model that runs elsewhere."""
+    return {"engine": engine.facts} if isinstance(engine, Remote) else {}
 
 
 def _batches(

@@ -213,22 +213,36 @@ class Registry(Generic[F]):
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     """Read ``name:key=value,key=value``, the command line's form of a plug-in and its values.
 
-    A name may hold colons (``lab:base``): only what follows the last colon and holds a ``=``
-    counts as values. Values are JSON where they parse as JSON, else text.
+    A name may hold colons (``lab:base``), and so may a value (``openai:url=http://host:8000/v1``):
+    values begin at the first colon that a ``key=`` follows. Commas within brackets do not part
+    them. Values are JSON where they parse as JSON, else text.
 
     Raises:
         RecipeError: For a part without ``=``.
     """
-    name, colon, tail = text.rpartition(":")
-    if not colon or "=" not in tail:
+    start = re.search(r":(?=[^:=,/]+=)", text)
+    if start is None:
         return text, {}
+    name, tail = text[: start.start()], text[start.end() :]
     values: dict[str, Any] = {}
-    for part in tail.split(","):
+    for part in _split(tail):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
             raise RecipeError(f"'{text}': write name:key=value,key=value; '{part}' has no '='.")
         values[key.strip()] = parse_value(value.strip())
     return name, values
+
+
+def _split(text: str) -> list[str]:
+    """The parts of a text between commas that stand outside of brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def parse_value(text: str) -> Any:
@@ -285,6 +299,7 @@ def _describe(hint: Any) -> str:
         return " or ".join(f"'{a}'" for a in get_args(hint))
     words: dict[Any, str] = {float: "a number", int: "a whole number", bool: "true or false"}
     words |= {str: "text", int | None: "a whole number or null"}
+    words |= {dict[str, Any] | None: "an object or null"}
     return words.get(hint, str(hint).replace("typing.", ""))
 
 

@@ -23,7 +23,7 @@ ROWS = (
     ("companions",),
     ("donors",),
     ("method", "task", "backend", "effects"),
-    ("thresholds", "decoding"),
+    ("thresholds", "decoding", "chat", "served"),
     ("methods", "tasks", "backends"),
     ("plan", "scoring"),
     ("engine",),

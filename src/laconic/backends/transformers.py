@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from annotated_types import Ge
 
 from laconic.backend import Backend, backend, refuse_overflow
+from laconic.chat import encode_prompt, explained, load_tokenizer, render, template_digest
 from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError
 from laconic.run import Generation, Sample
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 CHUNK: Final = 16
 #: A model with fewer parameters than this gains nothing from a second thread.
 SMALL: Final = 50_000_000
-TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json")
 Finished = list[tuple[Sample, Generation]]
 
 
@@ -95,7 +92,7 @@ class _Engine:
 
         self._name = checkpoint.name
         self._batch = batch
-        self._tokenizer = _load_tokenizer(checkpoint)
+        self._tokenizer = load_tokenizer(checkpoint)
         self._model = _load_model(checkpoint, dtype, device)
         self._ends = _end_tokens(self._model, self._tokenizer)
         self._pad = _pad_token(self._tokenizer, self._ends)
@@ -110,25 +107,12 @@ class _Engine:
         self.fingerprint = checkpoint.fingerprint
         self.dtype = str(self._model.dtype).removeprefix("torch.")
         self.device = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-        self.template = _template_digest(self._tokenizer)
+        self.template = template_digest(self._tokenizer)
         self.window = _window(self._model.config)
         self.versions = versions("torch", "transformers")
 
     def render(self, sample: Sample) -> str:
-        if not self._tokenizer.chat_template:
-            return sample.problem + sample.prefill
-        from jinja2 import TemplateError
-
-        turn = [{"role": "user", "content": sample.problem}]
-        try:
-            text: str = self._tokenizer.apply_chat_template(
-                turn, tokenize=False, add_generation_prompt=True
-            )
-        except TemplateError as error:
-            raise BackendError(
-                f"{self._name}: its chat template cannot write a user's turn ({error})."
-            ) from error
-        return text + sample.prefill
+        return render(self._tokenizer, sample, self._name)
 
     def prompt_length(self, sample: Sample) -> int:
         return len(self._prompt(sample)[1])
@@ -199,8 +183,7 @@ class _Engine:
         asked = sample.problem, sample.prefill
         if asked not in self._prompts:
             text = self.render(sample)
-            templated = bool(self._tokenizer.chat_template)
-            ids = self._tokenizer.encode(text, add_special_tokens=not templated)
+            ids = encode_prompt(self._tokenizer, text)
             self._prompts[asked] = text, ids
         return self._prompts[asked]
 
@@ -303,48 +286,11 @@ def _processors(rows: Sequence[_Row], sampling: Sampling, start: int, step: int)
     return [Draw(sampling.temperature, sampling.top_p, numbers, start)]
 
 
-@contextmanager
-def _explained(checkpoint: Checkpoint, what: str) -> Iterator[None]:
-    """Turn what transformers raises into one sentence, and keep its bars and tables quiet."""
-    from transformers.utils import logging
-
-    upstream: Any = logging
-    shown, verbosity = upstream.is_progress_bar_enabled(), upstream.get_verbosity()
-    upstream.disable_progress_bar()
-    upstream.set_verbosity_error()
-    try:
-        yield
-    except Exception as error:  # one call of a library on a user's files: it may raise anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise BackendError(
-            f"{checkpoint.name}: transformers cannot load its {what} ({reason}). "
-            f"Look at the files in {checkpoint.folder}."
-        ) from error
-    finally:
-        upstream.set_verbosity(verbosity)
-        if shown:
-            upstream.enable_progress_bar()
-
-
-def _load_tokenizer(checkpoint: Checkpoint) -> Any:
-    from transformers import AutoTokenizer
-
-    if not any((checkpoint.folder / name).exists() for name in TOKENIZERS):
-        raise BackendError(  # transformers would make one without a vocabulary
-            f"{checkpoint.name} has no tokenizer: {checkpoint.folder} holds none of "
-            f"{', '.join(TOKENIZERS)}. Copy the files of the model it was made from."
-        )
-    with _explained(checkpoint, "tokenizer"):
-        return AutoTokenizer.from_pretrained(
-            checkpoint.folder, local_files_only=True, trust_remote_code=False
-        )
-
-
 def _load_model(checkpoint: Checkpoint, dtype: str, device: str) -> Any:
     """The model in evaluation mode, every parameter from the checkpoint."""
     from transformers import AutoModelForCausalLM
 
-    with _explained(checkpoint, "model"):
+    with explained(checkpoint, "model"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             checkpoint.folder,
             dtype=dtype,
@@ -377,12 +323,6 @@ def _pad_token(tokenizer: Any, ends: set[int]) -> int:
     if tokenizer.pad_token_id is not None:
         return int(tokenizer.pad_token_id)
     return min(ends, default=0)
-
-
-def _template_digest(tokenizer: Any) -> str:
-    written = [tokenizer.chat_template, tokenizer.special_tokens_map]
-    text = json.dumps(written, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _window(config: Any) -> int | None:

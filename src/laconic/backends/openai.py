@@ -1,0 +1,330 @@
+"""OpenAI's protocol as the engine: a model behind one or several servers, asked over HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from annotated_types import Ge, Gt
+
+from laconic.backend import Backend, backend, refuse_overflow
+from laconic.chat import encode_prompt, load_tokenizer, render, template_digest
+from laconic.checkpoint import open_checkpoint
+from laconic.errors import BackendError
+from laconic.run import Generation, Sample
+from laconic.served.dispatch import Dispatch, Pair, complete
+from laconic.served.identity import identify
+from laconic.served.protocol import RefusedError, Reply, TroubleError, settings
+from laconic.served.request import Line
+from laconic.served.servers import Limit, Server, Servers
+from laconic.version import versions
+
+if TYPE_CHECKING:
+    from laconic.experiment import Sampling
+
+Endpoint = Literal["auto", "chat", "completions"]
+CLOSE: Final = "</think>"
+#: Tokens by which a server may count a completion that its budget cut short of the budget.
+SLACK: Final = 8
+#: What a request holds of its own; `extra` must leave these alone.
+OWN: Final = frozenset(
+    {"model", "messages", "prompt", "max_tokens", "temperature", "top_p", "seed", "n", "stream"}
+)
+
+
+@backend
+def openai(
+    model: str,
+    *,
+    url: str,
+    tokenizer: str = "",
+    endpoint: Endpoint = "auto",
+    concurrency: Annotated[int, Ge(1)] = 256,
+    timeout: Annotated[float, Gt(0)] = 1800.0,
+    retries: Annotated[int, Ge(0)] = 12,
+    stream: bool = False,
+    key: str = "",
+    extra: dict[str, Any] | None = None,
+) -> Backend:
+    """Any server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, TGI, LM Studio.
+
+    The model is the name that the server lists. Every completion is a request of its own, never
+    one of several: so each has its own seed, its own usage, which a request for several gives as
+    one sum, and is asked again alone; servers keep the prompt that repeats share. A length is the
+    server's usage. With a tokenizer it is checked, and counted anew where the two differ by more
+    than a tenth; without one, a usage that cannot be right is asked for again.
+
+    Args:
+        url: The base URL, such as http://localhost:8000/v1; several, with spaces between, share
+            the work.
+        tokenizer: The model's folder, Hub id or lab name: checks and splits lengths, writes the
+            prompts of completions.
+        endpoint: auto is chat, and completions for samples that begin the model's turn, which
+            needs the tokenizer.
+        concurrency: The most requests at a time to one server; how many are in flight adapts.
+        timeout: Seconds without a byte from the server after which a request is made again.
+        retries: Further requests for a completion that failed, half a second to a minute apart.
+        stream: Whether completions come token by token, for a way that drops silent connections;
+            costs more of this machine's time.
+        key: The environment variable that holds the API key, such as OPENAI_API_KEY; none is sent
+            unasked.
+        extra: More fields of each request, as a JSON object.
+
+    Raises:
+        BackendError: Where a server cannot be reached or used, does not serve the model, or a
+            completion failed for good.
+    """
+    urls = _addresses(url)
+    secret = _secret(key)
+    if taken := sorted(OWN & (extra or {}).keys()):
+        raise BackendError(f"openai: extra must not hold '{taken[0]}': laconic sets it.")
+    options = _Options(endpoint, concurrency, timeout, retries, stream, extra or {})
+    return _Engine(model, urls, secret, _Words(tokenizer) if tokenizer else None, options)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How requests are made, as `openai` describes it."""
+
+    endpoint: Endpoint
+    concurrency: int
+    timeout: float
+    retries: int
+    stream: bool
+    extra: dict[str, Any]
+
+
+class _Words:
+    """The model's own tokenizer on this machine."""
+
+    def __init__(self, model: str) -> None:
+        checkpoint = open_checkpoint(model)
+        self._name = checkpoint.name
+        self._tokenizer = load_tokenizer(checkpoint)
+        self.digest = template_digest(self._tokenizer)
+
+    def render(self, sample: Sample) -> str:
+        return render(self._tokenizer, sample, self._name)
+
+    def prompt(self, sample: Sample) -> list[int]:
+        """The tokens that the model is given."""
+        return encode_prompt(self._tokenizer, self.render(sample))
+
+    def count(self, text: str) -> int:
+        """The tokens of a part of a completion."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+class _Engine:
+    """Servers of one model, and how they are asked."""
+
+    def __init__(
+        self,
+        model: str,
+        urls: Sequence[str],
+        secret: str,
+        words: _Words | None,
+        options: _Options,
+    ) -> None:
+        self._model = model
+        self._words = words
+        self._options = options
+        self._line = Line(model, secret, options.timeout, stream=options.stream)
+        with self._line.client() as client:
+            self._who = [identify(client, url, model) for url in urls]
+        self._servers = Servers([Server(url, Limit(options.concurrency)) for url in urls])
+        self._counted: Counter[str] = Counter()
+        asked = [options.endpoint, options.extra, words and words.digest]
+        self.fingerprint = _digest(["openai", model])
+        self.template = _digest(asked)
+        self.dtype = "served"
+        self.device = ", ".join(f"{who.server or 'server'} at {who.url}" for who in self._who)
+        self.window = min((w.window for w in self._who if w.window is not None), default=None)
+        named = {who.server or "server": who.version for who in self._who if who.version}
+        self.versions = versions("httpx2") | named
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a run keeps of the servers, and how many of its lengths came from where."""
+        asked = vars(self._options)
+        return {
+            "servers": [vars(who) for who in self._who],
+            "lengths": dict(self._counted),
+            "options": {key: asked[key] for key in ("endpoint", "stream", "extra")},
+        }
+
+    def request(self, sample: Sample, sampling: Sampling) -> dict[str, Any]:
+        path, body = self._request(sample, sampling)
+        return {"url": self._who[0].url + path, "body": body}
+
+    def render(self, sample: Sample) -> str:
+        """The text the model is given; without a tokenizer, the user's turn as it is sent."""
+        return self._words.render(sample) if self._words else sample.problem + sample.prefill
+
+    def prompt_length(self, sample: Sample) -> int:
+        """The tokens of that text; 0 without a tokenizer: only the server knows."""
+        return len(self._words.prompt(sample)) if self._words else 0
+
+    def generate(self, samples: Sequence[Sample], sampling: Sampling) -> Iterator[list[Pair]]:
+        budget = sampling.max_tokens or 0
+        refuse_overflow(self, samples, budget)
+
+        async def work(dispatch: Dispatch) -> None:
+            async with self._line.clients() as clients:
+
+                async def ask(server: Server, sample: Sample) -> Generation:
+                    path, body = self._request(sample, sampling)
+                    reply = await self._line.ask(clients, server.url + path, body, budget)
+                    return self._generation(sample, reply, budget)
+
+                await dispatch.run(ask, samples)
+
+        yield from complete(self._servers, self._options.retries, work)
+
+    def close(self) -> None:
+        """Nothing: connections live as long as a call of `generate`."""
+
+    def _request(self, sample: Sample, sampling: Sampling) -> tuple[str, dict[str, Any]]:
+        """The path and the body of a sample's request."""
+        endpoint = self._options.endpoint
+        if endpoint == "auto":
+            endpoint = "completions" if sample.prefill else "chat"
+        shared = {"model": self._model, **settings(sample, sampling, stream=self._options.stream)}
+        shared |= self._options.extra
+        if endpoint == "completions":
+            if self._words:
+                return "/completions", {**shared, "prompt": self._words.prompt(sample)}
+            if self._options.endpoint == "auto":
+                raise BackendError(
+                    f"{sample.task}, problem '{sample.id}' begins the model's turn, which takes "
+                    "the model's chat template. Give --backend openai:...,tokenizer=FOLDER."
+                )
+            return "/completions", {**shared, "prompt": sample.problem + sample.prefill}
+        if sample.prefill:
+            raise BackendError(
+                f"{sample.task}, problem '{sample.id}' begins the model's turn, which the chat "
+                "endpoint cannot. Give endpoint=completions, or leave it out."
+            )
+        turn = [{"role": "user", "content": sample.problem}]
+        return "/chat/completions", {**shared, "messages": turn}
+
+    def _generation(self, sample: Sample, reply: Reply, budget: int) -> Generation:
+        """A completion with its lengths."""
+        parted = reply.reasoning is not None
+        closed = parted and bool(reply.text)
+        text = f"{reply.reasoning}{CLOSE}{reply.text}" if closed else reply.reasoning or reply.text
+        length = self._length(reply, text, budget)
+        before, tag, _ = text.rpartition(CLOSE)
+        thinks = bool(tag) if not parted else closed
+        if thinks:
+            thinking = reply.thinking_length or self._share(before + tag, text, length)
+        else:
+            thinking = length if parted or self._opened(sample, text) else 0
+        return Generation(text, length, min(thinking, length), thinks, reply.finish)
+
+    def _opened(self, sample: Sample, text: str) -> bool:
+        """Whether a thought was opened, by the template or the model, as far as can be seen."""
+        begun = self._words.render(sample).rstrip() if self._words else sample.prefill
+        return begun.rfind("<think>") > begun.rfind(CLOSE) or "<think>" in text
+
+    def _length(self, reply: Reply, text: str, budget: int) -> int:
+        """The completion's tokens, by the usage, or by the tokenizer where that cannot be right."""
+        if self._words is None:
+            length, source = self._stated(reply), "usage"
+        else:
+            counted = min(self._words.count(text) + 1, budget)  # the token that ends the turn
+            stated = counted if reply.length is None else reply.length
+            agrees = reply.length is not None and abs(stated - counted) <= 16 + counted // 10
+            length, source = (stated, "usage") if agrees else (counted, "tokenizer")
+        if reply.finish == "length":
+            length = self._full(length, reply, budget)
+        self._counted[source] += 1
+        return length
+
+    def _stated(self, reply: Reply) -> int:
+        """The usage, with no tokenizer to count anew."""
+        if reply.length is not None:
+            return reply.length
+        if reply.told:
+            raise TroubleError("a usage that cannot be right")
+        raise RefusedError(
+            "It states no usage, so lengths are unknown. Give the model's tokenizer: "
+            "--backend openai:...,tokenizer=FOLDER.",
+            always=True,
+        )
+
+    def _full(self, length: int, reply: Reply, budget: int) -> int:
+        """The length of a completion that was cut: the budget, unless something else cut it."""
+        near = SLACK if self._words is None or reply.length == length else 16 + budget // 10
+        if max(length, reply.length or 0) < budget - near:
+            raise RefusedError(
+                f"The server cut it at {length:,} tokens of a budget of {budget:,}: its window is "
+                "full, or it has a limit of its own. Give a smaller --max-tokens, or a server "
+                "started with a larger window (--max-model-len, --context-length, -c)."
+            )
+        return budget
+
+    def _share(self, part: str, text: str, length: int) -> int:
+        """The tokens of a completion's first part: counted, else by its share of the characters."""
+        if self._words:
+            return self._words.count(part)
+        self._counted["thinking parts by share of characters"] += 1
+        return round(length * len(part) / len(text))
+
+
+def _addresses(text: str) -> list[str]:
+    """The base URLs of a text.
+
+    Raises:
+        BackendError: For none, for one that is no web address, or one that holds a password.
+    """
+    import httpx2
+
+    found = list(dict.fromkeys(part.rstrip("/") for part in text.split()))
+    for address in found:
+        try:
+            parts = httpx2.URL(address)
+        except httpx2.InvalidURL:
+            parts = httpx2.URL("")
+        if parts.userinfo or parts.query:
+            raise BackendError(
+                f"openai: the address of {parts.host} holds a name, a password or a query, which "
+                "would be kept with the run. Put the key into an environment variable: "
+                "key=VARIABLE."
+            )
+        if parts.scheme not in {"http", "https"} or not parts.host:
+            raise BackendError(
+                f"openai: '{address}' is no address. Write url=http://HOST:PORT/v1; several with "
+                "spaces between."
+            )
+    if not found:
+        raise BackendError("openai: url is empty. Write url=http://HOST:PORT/v1.")
+    return found
+
+
+def _secret(variable: str) -> str:
+    """The API key; empty where no variable is named.
+
+    Raises:
+        BackendError: For a variable that is not set, or a key in place of a name.
+    """
+    if not variable:
+        return ""
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", variable):
+        raise BackendError(
+            "openai: key names the environment variable that holds the API key, such as "
+            "key=OPENAI_API_KEY; it never is the key itself."
+        )
+    if not os.environ.get(variable):
+        raise BackendError(f"openai: key={variable}, but that environment variable is not set.")
+    return os.environ[variable]
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,98 @@
+"""A checkpoint's tokenizer and chat template: how a problem becomes the text a model is given."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from laconic.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from laconic.checkpoint import Checkpoint
+    from laconic.run import Sample
+
+TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The transformers tokenizer of a checkpoint; no code of the checkpoint is run.
+
+    Raises:
+        BackendError: Where there is none, or it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    if not any((checkpoint.folder / name).exists() for name in TOKENIZERS):
+        raise BackendError(  # transformers would make one without a vocabulary
+            f"{checkpoint.name} has no tokenizer: {checkpoint.folder} holds none of "
+            f"{', '.join(TOKENIZERS)}. Copy the files of the model it was made from."
+        )
+    with explained(checkpoint, "tokenizer"):
+        return AutoTokenizer.from_pretrained(
+            checkpoint.folder, local_files_only=True, trust_remote_code=False
+        )
+
+
+def render(tokenizer: Any, sample: Sample, name: str) -> str:
+    """The exact text that a sample's model is given: plain where there is no chat template.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        sample: The user's turn, and how the model's begins.
+        name: The model, for the error.
+
+    Raises:
+        BackendError: For a template that cannot write a user's turn.
+    """
+    if not tokenizer.chat_template:
+        return sample.problem + sample.prefill
+    from jinja2 import TemplateError
+
+    turn = [{"role": "user", "content": sample.problem}]
+    try:
+        text: str = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise BackendError(
+            f"{name}: its chat template cannot write a user's turn ({error})."
+        ) from error
+    return text + sample.prefill
+
+
+def encode_prompt(tokenizer: Any, text: str) -> list[int]:
+    """The tokens of a rendered text; a template has written the special ones already."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=not tokenizer.chat_template)
+    return ids
+
+
+def template_digest(tokenizer: Any) -> str:
+    """A digest of the chat template and of the special tokens it renders with."""
+    written = [tokenizer.chat_template, tokenizer.special_tokens_map]
+    text = json.dumps(written, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def explained(checkpoint: Checkpoint, what: str) -> Iterator[None]:
+    """Turn what transformers raises into one sentence, and keep its bars and tables quiet."""
+    from transformers.utils import logging
+
+    upstream: Any = logging
+    shown, verbosity = upstream.is_progress_bar_enabled(), upstream.get_verbosity()
+    upstream.disable_progress_bar()
+    upstream.set_verbosity_error()
+    try:
+        yield
+    except Exception as error:  # one call of a library on a user's files: it may raise anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BackendError(
+            f"{checkpoint.name}: transformers cannot load its {what} ({reason}). "
+            f"Look at the files in {checkpoint.folder}."
+        ) from error
+    finally:
+        upstream.set_verbosity(verbosity)
+        if shown:
+            upstream.enable_progress_bar()

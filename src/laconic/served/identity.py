@@ -1,0 +1,127 @@
+"""What a server says of itself: its models, which program it is, its version and its window."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from laconic.errors import BackendError, did_you_mean
+from laconic.served.protocol import said
+from laconic.served.servers import back_off
+
+if TYPE_CHECKING:
+    import httpx2
+
+#: Requests made of a server that does not answer, before it counts as not there.
+TRIES: Final = 4
+#: Where each program states its version and window, by the `owned_by` of its models.
+PLACES: Final = {
+    "vllm": ("vllm", "/version"),
+    "sglang": ("sglang", "/get_server_info"),
+    "llamacpp": ("llama.cpp", "/props"),
+    "": ("tgi", "/info"),
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What one server says of itself.
+
+    Attributes:
+        url: Its base URL.
+        model: The served model's name.
+        server: The program, such as ``vllm``; empty where it does not say.
+        version: Its version; empty where it does not say.
+        window: The most tokens, prompt and completion together; None where it does not say.
+        root: Where the program took the model from; empty where it does not say.
+    """
+
+    url: str
+    model: str
+    server: str
+    version: str
+    window: int | None
+    root: str
+
+
+def identify(client: httpx2.Client, url: str, model: str) -> Identity:
+    """Ask a server who it is, and make sure that it serves the model.
+
+    Args:
+        client: Carries the key.
+        url: The base URL.
+        model: The model's name, as requests will give it.
+
+    Raises:
+        BackendError: Where it cannot be reached, refuses the key, or serves other models.
+    """
+    listed = _models(client, url)
+    if listed is not None and model not in listed:
+        raise BackendError(f"{url} does not serve '{model}'. {did_you_mean(model, listed)}")
+    entry = (listed or {}).get(model, {})
+    owner = str(entry.get("owned_by") or "").lower()
+    server, path = PLACES.get(owner, PLACES[""])
+    told = _details(client, url.removesuffix("/v1") + path)
+    version = str(told.get("version") or told.get("build_info") or "")
+    inner = told.get("default_generation_settings")
+    windows = [entry.get("max_model_len"), told.get("max_total_tokens"), told.get("context_length")]
+    windows.append(inner.get("n_ctx") if isinstance(inner, dict) else None)
+    return Identity(
+        url=url,
+        model=model,
+        server=server if version else owner,
+        version=version,
+        window=min((w for w in windows if isinstance(w, int) and w > 0), default=None),
+        root=str(entry.get("root") or told.get("model_id") or told.get("model_path") or ""),
+    )
+
+
+def _models(client: httpx2.Client, url: str) -> dict[str, dict[str, Any]] | None:
+    """The models that a server lists, by name; None where it has no such list."""
+    import httpx2
+
+    reason = ""
+    for tries in range(1, TRIES + 1):
+        try:
+            answer = client.get(f"{url}/models")
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            reason = str(error) or type(error).__name__
+        else:
+            if answer.status_code in {401, 403}:
+                raise BackendError(
+                    f"{url} refuses the request: it wants an API key, or another one. Put it into "
+                    "an environment variable and name that, as in key=OPENAI_API_KEY."
+                )
+            if answer.status_code in {404, 405, 501}:
+                return None
+            if (listed := _listed(answer)) is not None:
+                return listed
+            reason = f"/models answered with status {answer.status_code} {said(answer.content)}"
+        if tries < TRIES:
+            time.sleep(back_off(tries))
+    raise BackendError(
+        f"{url} cannot be used: {reason.strip()}. Start the server, or correct the address; "
+        "it usually ends in /v1."
+    )
+
+
+def _listed(answer: httpx2.Response) -> dict[str, dict[str, Any]] | None:
+    """The models of a good answer; None for any other."""
+    try:
+        entries = answer.json()["data"]
+        return {str(entry["id"]): entry for entry in entries} if answer.is_success else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _details(client: httpx2.Client, address: str) -> dict[str, Any]:
+    """What a program states at an address of its own; empty where it does not."""
+    import httpx2
+
+    try:
+        answer = client.get(address)
+        value = answer.json() if answer.is_success else {}
+    except (httpx2.HTTPError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
