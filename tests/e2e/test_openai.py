@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,12 +21,14 @@ from laconic.errors import BackendError
 from laconic.evaluate import evaluate, preview
 from laconic.experiment import Sampling
 from laconic.run import Generation, Sample, read_run
+from laconic.served.protocol import seed_of
+from laconic.task import load_task
 from tests.served import FAULTS, Answer, Chat, boxed_number, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
 WARM = Sampling(max_tokens=100, temperature=0.5, seed=1)
 TASK = Sample("t", "7", "say 7", "7")
 
@@ -233,7 +237,7 @@ def test_no_key_is_sent_unasked(
 @pytest.mark.parametrize(
     "options", [{"key": "sk-secret-123"}, {"url": "http://me:sk-secret-123@localhost/v1"}]
 )
-def test_a_key_given_openly_is_refused_without_being_repeated(options: dict[str, str]) -> None:
+def test_a_key_given_openly_is_refused_without_being_repeated(options: dict[str, Any]) -> None:
     with pytest.raises(BackendError, match="environment variable") as caught:
         openai("m", **({"url": "http://localhost:9/v1"} | options))
     assert "sk-secret" not in str(caught.value)
@@ -459,6 +463,52 @@ def test_a_refusal_on_the_command_line_is_one_sentence(
     assert done.stderr.count("\n") == 1
     assert "does not serve 'm'" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared responses are not here")
+@pytest.mark.parametrize(
+    ("model", "task", "repeats"), [("r1-7b-tldr", "math500", 1), ("r1-14b-merge-ties", "amc23", 8)]
+)
+def test_recorded_responses_through_a_misbehaving_server_give_the_reference_table(
+    serving: Callable[..., Chat], tmp_path: Path, model: str, task: str, repeats: int
+) -> None:
+    problems = DATA / "problems" / f"{task}.jsonl"
+    sampling = Sampling(8192, 0.7, repeats=repeats)
+    ids = {sample.problem: sample.id for sample in load_task(str(problems)).samples}
+    with gzip.open(DATA / "logs" / f"{model}__{task}.jsonl.gz", "rt") as lines:
+        rows = [json.loads(line) for line in lines]
+    asked = {(row["problem_id"], row["sample"]): row for row in rows}
+    repeat_of = {
+        seed_of(Sample(task, name, "", "", repeat=repeat), sampling): repeat
+        for name, repeat in asked
+    }
+
+    def answer(body: dict[str, Any]) -> Answer:
+        row = asked[ids[body["messages"][0]["content"]], repeat_of[body["seed"]]]
+        cut = row["tokens_qwen"] >= row["max_tokens"] - 8
+        return Answer(row["response"], row["tokens_qwen"], "length" if cut else "stop")
+
+    faults = {"429": 0.01, "500": 0.01, "reset": 0.01, "cut": 0.01, "usage 0": 0.01, "text": 0.01}
+    chat = serving(answer=answer, models={model: {}}, faults=faults)
+    run = evaluate(
+        model,
+        [str(problems)],
+        sampling=sampling,
+        backend=f"openai:url={chat.url}",
+        output=tmp_path / "run",
+    )
+    expected = json.loads((DATA / "logs" / "expected.json").read_text())["table"][task][model]
+    count = len(run.results)
+    assert count == expected["n"] == len(chat.given)
+    accuracy = sum(result.correct for result in run.results) / count
+    assert accuracy == pytest.approx(expected["accuracy"], abs=0.006)
+    length = sum(result.length for result in run.results) / count
+    assert length == pytest.approx(expected["tokens"]["mean"], rel=1e-3)
+    truncated = sum(result.truncated for result in run.results)
+    assert truncated == sum(row["tokens_qwen"] >= row["max_tokens"] - 8 for row in rows)
+    assert sum(result.thinks for result in run.results) == sum(
+        "</think>" in row["response"] for row in rows
+    )
 
 
 # --- the model's own tokenizer

@@ -13,7 +13,7 @@ from laconic.experiment import Sampling
 from laconic.task import load_task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from laconic.registry import Plugin
     from laconic.run import Generation, Key, Sample
@@ -21,13 +21,22 @@ if TYPE_CHECKING:
 MODEL = "lab:system1"
 
 
+@pytest.fixture
+def options(plugin: Plugin[Any]) -> dict[str, Any]:
+    """What a backend's parameters are given; override it for one that has required parameters."""
+    if any(parameter.required for parameter in plugin.parameters):
+        pytest.skip(f"{plugin.name} has required parameters: override the fixture 'options'")
+    return {}
+
+
 def complete(
-    plugin: Plugin[Any], samples: Sequence[Sample], sampling: Sampling
+    plugin: Plugin[Any],
+    samples: Sequence[Sample],
+    sampling: Sampling,
+    options: Mapping[str, Any],
 ) -> dict[Key, Generation]:
     """What a backend generates for some samples, each exactly once."""
-    if any(parameter.required for parameter in plugin.parameters):
-        pytest.skip(f"{plugin.name} has required parameters: it needs a test of its own")
-    engine: Backend = plugin.function(MODEL, **plugin.bind({}, where="contract"))
+    engine: Backend = plugin.function(MODEL, **plugin.bind(options, where="contract"))
     with closing(engine):
         served = [pair for batch in engine.generate(samples, sampling) for pair in batch]
     found = {sample.key: generation for sample, generation in served}
@@ -36,9 +45,11 @@ def complete(
 
 
 @pytest.mark.parametrize("plugin", BACKENDS.all(), ids=lambda p: p.name)
-def test_every_sample_is_completed_once_within_the_budget(plugin: Plugin[Any]) -> None:
+def test_every_sample_is_completed_once_within_the_budget(
+    plugin: Plugin[Any], options: dict[str, Any]
+) -> None:
     samples = load_task("lab", limit=6).samples
-    found = complete(plugin, samples, Sampling(max_tokens=40))
+    found = complete(plugin, samples, Sampling(max_tokens=40), options)
     assert found.keys() == {sample.key for sample in samples}
     for generation in found.values():
         assert 1 <= generation.length <= 40
@@ -49,11 +60,13 @@ def test_every_sample_is_completed_once_within_the_budget(plugin: Plugin[Any]) -
 
 
 @pytest.mark.parametrize("plugin", BACKENDS.all(), ids=lambda p: p.name)
-def test_repeats_differ_and_come_again_with_their_seed(plugin: Plugin[Any]) -> None:
+def test_repeats_differ_and_come_again_with_their_seed(
+    plugin: Plugin[Any], options: dict[str, Any]
+) -> None:
     (sample,) = load_task("lab:size=5", limit=5).samples[4:]
     samples = [replace(sample, repeat=i) for i in range(8)]
     sampling = Sampling(max_tokens=80, temperature=2.0, repeats=8, seed=3)
-    first, second = (complete(plugin, samples, sampling) for _ in range(2))
+    first, second = (complete(plugin, samples, sampling, options) for _ in range(2))
     assert first == second
     assert len({generation.text for generation in first.values()}) > 1
 

@@ -57,6 +57,7 @@ class Limit:
     _began: float | None = None
     _done: int = 0
     _tokens: int = 0
+    _goal: float = 2 * SMALL
     _losses: float = 0.0
 
     def __post_init__(self) -> None:
@@ -77,7 +78,7 @@ class Limit:
         self._losses = max(0.0, self._losses - LOSSES)
         if full and not self._hold:
             self.size = min(self.most, self.size + (1 / self.size if self._slow else 1))
-        if self._done >= 2 * max(self.size, SMALL):
+        if self._done >= self._goal:
             self._end_round(now, full=full)
 
     def troubled(self, era: int, *, loaded: bool) -> None:
@@ -112,6 +113,7 @@ class Limit:
 
     def _restart(self, now: float | None) -> None:
         self._began, self._done, self._tokens = now, 0, 0
+        self._goal = 2 * max(self.size, SMALL)
 
 
 @dataclass
