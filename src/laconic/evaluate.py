@@ -202,7 +202,6 @@ def _measure(
     progress: Progress,
 ) -> Run:
     """Complete and score what the folder does not hold yet, keeping each batch as it comes."""
-    began = time.monotonic()
     provenance: dict[str, Any] = {
         "command": list(sys.argv),
         "versions": versions("math-verify") | engine.versions,
@@ -216,14 +215,13 @@ def _measure(
         held = list(writer.results.values()) if writer else []
         tally = _Tally(sum(len(job.samples) for job in jobs), progress)
         tally.add(held)
-        resumed = tally.length
+        tally.start()
         for results in _batches(engine, jobs, experiment.sampling, {r.key for r in held}, grader):
             if writer:
                 writer.append(results)
             held += results
             tally.add(results)
-        speed = (tally.length - resumed) / (time.monotonic() - began)
-        provenance |= {"finished": _now(), "tokens_per_second": round(speed, 1)}
+        provenance |= {"finished": _now(), "tokens_per_second": round(tally.speed, 1)}
         provenance |= _engine_facts(engine)
         if writer:
             writer.provenance = provenance
@@ -253,13 +251,25 @@ def _batches(
 
 @dataclass
 class _Tally:
-    """Accuracy and length so far, told to whoever listens."""
+    """Accuracy, length and speed so far, told to whoever listens."""
 
     total: int
     progress: Progress
     done: int = 0
     correct: int = 0
     length: int = 0
+    _began: float | None = None
+    _resumed: int = 0
+
+    def start(self) -> None:
+        """Measure the speed from here on: what was held before took no time now."""
+        self._began, self._resumed = time.monotonic(), self.length
+
+    @property
+    def speed(self) -> float:
+        """Tokens per second since the start."""
+        elapsed = 0.0 if self._began is None else time.monotonic() - self._began
+        return (self.length - self._resumed) / elapsed if elapsed else 0.0
 
     def add(self, results: Collection[Result]) -> None:
         if not results:
@@ -270,6 +280,8 @@ class _Tally:
         note = (
             f"{self.correct / self.done:.1%} right, {self.length / self.done:,.0f} tokens a piece"
         )
+        if self.speed:
+            note += f", {self.speed:,.0f} tokens/s"
         self.progress(self.done, self.total, note)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from laconic.registry import Plugin
 
 
-@pytest.fixture
+@pytest.fixture  # type: ignore[no-redef]  # in place of the imported one
 def options(plugin: Plugin[Any]) -> Iterator[dict[str, Any]]:
     """What a backend's parameters are given: for openai, a server of the lab's System 1."""
     if plugin.name == "openai":
