@@ -398,6 +398,9 @@ def test_a_run_killed_again_and_again_ends_with_every_result_once(
         lines.append(len(read_run(folder).results))
     assert 40 <= lines[0] < lines[1] < 400
     kept = {result.key: result for result in read_run(folder).results}
+    time.sleep(1)
+    while chat.flying:  # the server still answers what the killed client had asked
+        time.sleep(0.05)
     asked = sum(chat.given.values())
     subprocess.run(command(task, chat, folder), check=True, capture_output=True, timeout=300)
     run = read_run(folder)
