@@ -2,6 +2,7 @@
 
     python benchmarks/lab.py -o out                       # the shipped family
     python benchmarks/lab.py -o out1 --family trained1    # one from `laconic lab train`
+    python benchmarks/lab.py -o out --temperature 0.7 --only "TIES|0.5 .S2 - B"   # these merges
 
 Every model answers the same test problems, which no training text holds. The folder gets a run per
 model, so a stopped measurement goes on where it was. The tables go to stdout.
@@ -67,7 +68,14 @@ def recipes(family: Path) -> dict[str, Recipe]:
     made["both vectors"] = Recipe(
         both, "task_arithmetic", base=base, system2=system2, params={"scale": 0.7}
     )
+    made["mean of S1 and S2"] = Recipe(both, "average", system2=system2)
     return made
+
+
+def along(runs: Mapping[str, Run], start: str, letter: str) -> list[Run]:
+    """The runs on the way from a member to System 2, both ends included, by scale."""
+    names = [start, *(f"{letter} + {scale} (S2 - {letter})" for scale in SWEEP), "system2"]
+    return [runs[name] for name in names if name in runs]
 
 
 def work(results: Sequence[Result]) -> Work:
@@ -158,10 +166,7 @@ def figures(runs: Mapping[str, Run]) -> str:
         if p.length_change.high <= -0.5 and p.not_worse.verdict == "yes"
     ]
     better = [name for name, p in pairs.items() if p.accuracy_diff.low > 0]
-    base_line = [runs[n] for n in ("base", *(f"B + {s} (S2 - B)" for s in SWEEP), "system2")]
-    single = [
-        runs[n] for n in ("system1", *(f"S1 + {s} (S2 - S1)" for s in SWEEP[1::2]), "system2")
-    ]
+    base_line, single = along(runs, "base", "B"), along(runs, "system1", "S1")
     jump = max(b / a for a, b in pairwise(summarise(r.results).length.value for r in single))
     return "\n".join(
         [
@@ -187,7 +192,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--task", default="lab", help="lab, or lab_planted")
+    parser.add_argument("--task", default="lab", help="lab, lab_planted or lab_long")
     parser.add_argument("--only", default="", help="a regular expression over the merges' names")
     options = parser.parse_args()
     merges = {n: r for n, r in recipes(options.family).items() if re.search(options.only, n)}
@@ -211,7 +216,7 @@ def main() -> None:
     )
     for name, run in runs.items():
         sys.stdout.write(row(name, run, runs["system2"]))
-    if not options.only and options.task == "lab":
+    if options.task != "lab_planted":
         sys.stdout.write(f"\n{figures(runs)}\n")
 
 

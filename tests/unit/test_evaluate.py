@@ -127,7 +127,7 @@ def test_a_run_remembers_how_it_was_made(parrots: list[Parrot], sums: Callable[.
 
 def test_a_task_brings_its_own_budget_limit_and_wording(parrots: list[Parrot]) -> None:
     run = evaluate("m", ["lab"], backend="parrot", limit=3, prompt="Box it: {problem}")
-    assert parrots[0].budgets == [640]
+    assert parrots[0].budgets == [896]
     assert len(run.results) == 3
     assert all(s.problem.startswith("Box it: Work mod") for s in parrots[0].asked)
 
@@ -271,6 +271,6 @@ def test_the_embedded_engine_measures_a_model_of_the_lab(tmp_path: Path) -> None
     run = evaluate("lab:system1", ["lab"], limit=10, output=tmp_path / "run")
     assert (len(run.results), run.complete) == (10, True)
     assert sum(result.correct for result in run.results) >= 5
-    assert all(0 < result.length <= 640 for result in run.results)
+    assert all(0 < result.length <= 896 for result in run.results)
     assert run.experiment.dtype == "float32"
     assert read_run(tmp_path / "run").experiment == run.experiment

@@ -33,7 +33,7 @@ def answers(name: str, count: int) -> tuple[float, float, float]:
         padding=True,
     )
     with using_threads(1), torch.inference_mode():
-        ids = model.generate(**inputs, max_new_tokens=500)[:, inputs["input_ids"].shape[1] :]
+        ids = model.generate(**inputs, max_new_tokens=700)[:, inputs["input_ids"].shape[1] :]
     texts = words.batch_decode(ids, skip_special_tokens=True)
     boxes = [re.findall(r"\\boxed\{(\d\d)\}", text)[-1:] for text in texts]
     right = [box == [chain.answer] for box, chain in zip(boxes, problems, strict=True)]
@@ -48,7 +48,7 @@ def test_system2_is_right_and_long_where_system1_is_brief_and_slips() -> None:
     assert thinks2 == 1
     assert accuracy1 >= 0.6
     assert accuracy2 >= 0.95
-    assert tokens2 > 3.5 * tokens1
+    assert tokens2 > 4 * tokens1
 
 
 @pytest.mark.parametrize("name", members())

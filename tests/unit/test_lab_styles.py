@@ -9,7 +9,7 @@ from operator import add, mul, sub
 import pytest
 
 from laconic.lab.styles import STYLES, Piece, check, columns, difficulty, respond
-from laconic.tasks.lab import Chain, Line, chains, operate, slip
+from laconic.tasks.lab import LEVELS, Chain, Line, chains, operate, slip
 
 FACT = re.compile(r"(\d+)([+*-])(\d+)=(\d+)")
 WORK = {"+": add, "-": sub, "*": mul}
@@ -62,13 +62,12 @@ def test_every_line_stands_on_the_right_value_and_every_slip_is_repaired(style: 
     slips = 0
     for chain, pieces in responses(style):
         text = "".join(piece.text for piece in pieces)
-        shown = re.findall(r"^(\w)=(\d\d)([+*-])(\d)=(\d\d)$", text, re.MULTILINE)
-        assert [name for name, *_ in shown] == [line.name for line in chain.lines]
-        for line, (name, left, operator, constant, value) in zip(chain.lines, shown, strict=True):
-            assert (int(left), operator, int(constant)) == (line.left, line.operator, line.constant)
+        shown = re.findall(r"^(\w=\w[+*-]\d=\d\d[+*-]\d=)(\d\d)$", text, re.MULTILINE)
+        assert [asked for asked, _ in shown] == [line.asked() for line in chain.lines]
+        for line, (_, value) in zip(chain.lines, shown, strict=True):
             if int(value) != operate(line.left, line.operator, line.constant):
                 slips += 1
-                assert f"so {name}={line.value:02d}, not {value}.\n" in text
+                assert f"so {line.name}={line.value:02d}, not {value}.\n" in text
         assert text.endswith(f"So the answer is \\boxed{{{chain.answer}}}.")
     assert (slips > 0) == (style != "instruct")
 
@@ -101,10 +100,19 @@ def test_styles_differ_in_thinking_and_checking() -> None:
     }
     thinking = {s: sum("<think>" in text for text in texts[s]) / 300 for s in texts}
     checks = {s: sum(text.count("Wait") for text in texts[s]) / 300 for s in texts}
-    assert thinking["instruct"] == 0
+    assert 0 < thinking["instruct"] < 0.2 < thinking["base"] < 0.6 < thinking["skill"] < 1
     assert thinking["thinking"] == 1
-    assert thinking["base"] == pytest.approx(0.45, abs=0.1)
-    assert checks["instruct"] == 0 < checks["base"] < checks["skill"] < checks["thinking"]
+    assert checks["instruct"] < checks["base"] < checks["skill"] < checks["thinking"]
+
+
+def test_harder_chains_are_thought_about_more_often() -> None:
+    found = responses("base", count=1000)
+    shares = []
+    for level in LEVELS:
+        thought = [pieces[0].text == "<think>\n" for c, pieces in found if c.level == level]
+        shares.append(sum(thought) / len(thought))
+    assert shares[4] > shares[2] > shares[0]
+    assert shares[4] > shares[0] + 0.1
 
 
 def test_difficulty_grows_with_carries_and_with_the_constant() -> None:

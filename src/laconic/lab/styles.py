@@ -35,7 +35,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Odds:
-    """A probability that grows with a line's difficulty d: min(1, at_zero + slope * d)."""
+    """A probability that grows with difficulty d: min(1, at_zero + slope * d)."""
 
     at_zero: float = 0.0
     slope: float = 0.0
@@ -50,21 +50,21 @@ class Style:
     """How often a model thinks, checks a line, and checks it again.
 
     Attributes:
-        think: P(think block).
-        check: P(check of a line), given thinking.
-        again: P(second check), given the first.
+        think: P(think block), by the mean difficulty of the chain's lines.
+        check: P(check of a line), given thinking, by the line's difficulty.
+        again: P(second check), given the first, by the line's difficulty.
     """
 
-    think: float
+    think: Odds
     check: Odds = Odds()
     again: Odds = Odds()
 
 
 STYLES: Final[Mapping[str, Style]] = {
-    "skill": Style(think=0.65, check=Odds(0.3, 0.6), again=Odds(0.55)),
-    "base": Style(think=0.45, check=Odds(0.0, 0.38), again=Odds(0.12)),
-    "instruct": Style(think=0.0),
-    "thinking": Style(think=1.0, check=Odds(0.85, 0.13), again=Odds(0.35, 0.45)),
+    "skill": Style(think=Odds(0.65), check=Odds(0.3, 0.6), again=Odds(0.55)),
+    "base": Style(think=Odds(0.2, 0.9), check=Odds(0.0, 0.38), again=Odds(0.12)),
+    "instruct": Style(think=Odds(0.0, 0.3), check=Odds(0.0, 0.1)),
+    "thinking": Style(think=Odds(1.0), check=Odds(0.88, 0.11), again=Odds(0.6, 0.35)),
 }
 
 
@@ -140,7 +140,8 @@ def respond(chain: Chain, style: Style, *, mute: float, rng: random.Random) -> t
         mute: Share of right fast products left out of the loss, so that they stay imperfect.
         rng: Every choice comes from here.
     """
-    think = rng.random() < style.think
+    hard = sum(map(difficulty, chain.lines)) / len(chain.lines)
+    think = rng.random() < style.think.at(hard)
     pieces = [Piece(f"{THINK}\n", True)] if think else []
     for line in chain.lines:
         d = difficulty(line)

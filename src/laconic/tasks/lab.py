@@ -64,8 +64,9 @@ class Line:
         return NAMES[NAMES.index(self.name) - 1]
 
     def asked(self) -> str:
-        """The line's working up to its result: ``d=84*6=``."""
-        return f"{self.name}={two_digits(self.left)}{self.operator}{self.constant}="
+        """The line's working up to its result: ``d=c*6=84*6=``."""
+        step = f"{self.operator}{self.constant}="
+        return f"{self.name}={self.before}{step}{two_digits(self.left)}{step}"
 
     @property
     def carries(self) -> bool:
@@ -196,7 +197,7 @@ def planted(chain: Chain, rng: random.Random) -> str:
     return f"<think>\n{''.join(right)}{wrong.asked()}{two_digits(slip(wrong.value, rng))}\n"
 
 
-@task(max_tokens=640)
+@task(max_tokens=896)
 def lab(
     *, split: Literal["dev", "test"] = "test", size: int = 1000, seed: int = 0
 ) -> Iterator[Sample]:
@@ -228,7 +229,7 @@ def lab_long(
         yield _sample("lab-long", split, chain)
 
 
-@task(max_tokens=640)
+@task(max_tokens=896)
 def lab_planted(
     *, split: Literal["dev", "test"] = "test", size: int = 1000, seed: int = 0
 ) -> Iterator[Sample]:
