@@ -1,6 +1,6 @@
 # make demo   the main job on the lab pair, from nothing but Python 3.11+ and make
 # make test   format, lint, types, tests
-# make lab    train the lab's models from nothing (about twelve minutes of one core)
+# make lab    train the lab's models from nothing (about fifteen minutes of one core)
 #
 # PyTorch: pip's default build for Linux brings CUDA (several GB). For the CPU build:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu

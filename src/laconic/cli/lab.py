@@ -74,8 +74,8 @@ def lab_variants(
 @lab.command(name="demo")
 def lab_demo(
     directory: Annotated[Path, typer.Argument(help="The folder to create.")],
-    dev: Annotated[int, typer.Option(min=5, help="Problems for choosing.")] = 300,
-    test: Annotated[int, typer.Option(min=5, help="Fresh problems for the verdict.")] = 1000,
+    dev: Annotated[int, typer.Option(min=5, help="Problems for choosing.")] = 1000,
+    test: Annotated[int, typer.Option(min=5, help="Fresh problems for the verdict.")] = 2000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that evaluate.")] = 2,
     margin: Margin = 0.02,
 ) -> None:

@@ -19,16 +19,12 @@ if TYPE_CHECKING:
 
 #: System 2 on the base: name, method, parameters.
 GRID: Final[tuple[tuple[str, str, Mapping[str, Any]], ...]] = (
-    ("ta-0.2", "task_arithmetic", {"scale": 0.2}),
     ("ta-0.3", "task_arithmetic", {"scale": 0.3}),
     ("ta-0.4", "task_arithmetic", {"scale": 0.4}),
-    ("ta-0.45", "task_arithmetic", {"scale": 0.45}),
     ("ta-0.5", "task_arithmetic", {"scale": 0.5}),
-    ("ta-0.7", "task_arithmetic", {"scale": 0.7}),
-    ("ties-0.1", "ties", {"density": 0.1}),
-    ("ties-0.2", "ties", {"density": 0.2}),
+    ("ta-0.6", "task_arithmetic", {"scale": 0.6}),
     ("ties-0.3", "ties", {"density": 0.3}),
-    ("slerp-0.4", "slerp", {"t": 0.4}),
+    ("slerp-0.5", "slerp", {"t": 0.5}),
 )
 
 
@@ -70,7 +66,7 @@ class Demo:
 
 
 CHOOSE_ON: Final = "lab:split=dev,size={size}"
-PROVE_ON: Final = "lab:size={size}"
+PROVE_ON: Final = "lab:size={size},seed=1"
 
 
 def candidates() -> dict[str, Recipe]:
@@ -80,8 +76,8 @@ def candidates() -> dict[str, Recipe]:
         for name, method, params in GRID
     }
     dare = [{"dare": {"density": 0.7}}]
-    recipes["dare-ta-0.4"] = Recipe(
-        ["lab:system2"], "task_arithmetic", base="lab:base", params={"scale": 0.4}, before=dare
+    recipes["dare-ta-0.5"] = Recipe(
+        ["lab:system2"], "task_arithmetic", base="lab:base", params={"scale": 0.5}, before=dare
     )
     recipes["average"] = Recipe(["lab:system1", "lab:system2"], "average", system2="lab:system2")
     return recipes
@@ -90,8 +86,8 @@ def candidates() -> dict[str, Recipe]:
 def demo(
     output: str | Path,
     *,
-    dev: int = 300,
-    test: int = 1000,
+    dev: int = 1000,
+    test: int = 2000,
     workers: int = 1,
     margin: float = 0.02,
     progress: Progress = silent,
