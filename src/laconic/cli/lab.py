@@ -75,7 +75,7 @@ def lab_variants(
 def lab_demo(
     directory: Annotated[Path, typer.Argument(help="The folder to create.")],
     dev: Annotated[int, typer.Option(min=5, help="Problems for choosing.")] = 1000,
-    test: Annotated[int, typer.Option(min=5, help="Fresh problems for the verdict.")] = 2000,
+    test: Annotated[int, typer.Option(min=5, help="Fresh problems for the verdict.")] = 1000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that evaluate.")] = 2,
     margin: Margin = 0.02,
 ) -> None:

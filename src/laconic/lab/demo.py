@@ -66,7 +66,7 @@ class Demo:
 
 
 CHOOSE_ON: Final = "lab:split=dev,size={size}"
-PROVE_ON: Final = "lab:size={size},seed=1"
+PROVE_ON: Final = "lab:size={size}"
 
 
 def candidates() -> dict[str, Recipe]:
@@ -87,7 +87,7 @@ def demo(
     output: str | Path,
     *,
     dev: int = 1000,
-    test: int = 2000,
+    test: int = 1000,
     workers: int = 1,
     margin: float = 0.02,
     progress: Progress = silent,
