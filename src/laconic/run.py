@@ -27,6 +27,8 @@ Outcome = Literal[
     "grader_timeout",
     "grader_error",
 ]
+#: Where an answer was found: in a box, in a box escaped for JSON, or near the end without a box.
+Found = Literal["", "box", "escaped", "tail"]
 Key = tuple[str, str, int]
 
 
@@ -99,6 +101,9 @@ class Result:
         correct: Whether the answer counts as right.
         reflections: How many reflection keywords the completion holds.
         prefill: What the completion goes on from; no part of it.
+        found: Where the answer was looked for; empty where a cut completion has no box.
+        reason: Why the grader gave up; empty where it did not.
+        earlier: How an earlier grading ended, where it said otherwise.
     """
 
     task: str
@@ -117,6 +122,9 @@ class Result:
     correct: bool
     reflections: int
     prefill: str = ""
+    found: Found = ""
+    reason: str = ""
+    earlier: Outcome | None = None
 
     @property
     def key(self) -> Key:

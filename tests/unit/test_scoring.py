@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,6 +204,9 @@ def test_numbers_too_long_to_be_answers_are_not_computed() -> None:
     assert too_large("(" * 60) == "it nests deeper than 50"
     assert too_large("1" * 1010) == "it has more than 1000 digits"
     assert too_large("((1))" * 100) is None
+    assert too_large("9^{9^{9}}") == "it holds a power of more than 100000 digits"
+    assert too_large("2^{100000000}") is not None
+    assert too_large("2^{2^{10}} + 2^{1009} + x^{9^9} + 1^{9^9} + 0.1^{99999999}") is None
 
 
 # Outcomes
@@ -265,118 +263,7 @@ def test_algebra_decides_what_spelling_cannot(
 
 
 def test_the_version_names_the_library() -> None:
-    assert GRADER.startswith("laconic/1 math-verify/0.")
-
-
-# The worker
-
-
-def worker_of(grader: Grader) -> subprocess.Popen[bytes]:
-    grader.compare("x", "y")
-    assert grader._worker is not None
-    return grader._worker.process
-
-
-def test_a_comparison_that_outlasts_its_deadline_is_killed_and_the_next_one_works() -> None:
-    with Grader(deadline=1) as grader:
-        first = worker_of(grader)
-        began = time.monotonic()
-        assert scored(grader, r"\boxed{9^{9^{9}}}").outcome == "grader_timeout"
-        assert time.monotonic() - began < 30
-        assert first.returncode == -signal.SIGKILL
-        assert grader.compare("x+1", "1+x").state == "equal"
-        assert worker_of(grader).pid != first.pid
-
-
-def test_a_worker_that_dies_is_an_error_and_is_replaced() -> None:
-    with Grader() as grader:
-        worker_of(grader).kill()
-        assert grader.compare("x", "x+1").state == "error"
-        assert grader.compare("x", "x+1").state == "unequal"
-
-
-def test_a_worker_stays_within_its_memory_and_time() -> None:
-    resource = pytest.importorskip("resource", reason="this system has no limits to look at")
-    if not hasattr(resource, "prlimit"):
-        pytest.skip("only Linux shows another process's limits")
-    with Grader(deadline=3, memory=2**29) as grader:
-        process = worker_of(grader)
-        assert resource.prlimit(process.pid, resource.RLIMIT_AS)[0] == 2**29
-        assert 5 < resource.prlimit(process.pid, resource.RLIMIT_CPU)[0] < 60
-
-
-def test_an_interrupt_leaves_no_answer_behind_for_the_next_question(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with Grader() as grader:
-        process = worker_of(grader)
-        assert grader._worker is not None
-
-        def interrupt(timeout: float) -> bool:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(grader._worker, "pipe", Interrupted(grader._worker.pipe, interrupt))
-        with pytest.raises(KeyboardInterrupt):
-            grader.compare("x", "x+1")
-        assert process.poll() is not None
-        assert grader.compare("x+1", "1+x").state == "equal"
-
-
-class Interrupted:
-    """A pipe whose wait is cut short."""
-
-    def __init__(self, pipe: Any, poll: Any) -> None:
-        self.send, self.recv, self.close, self.poll = pipe.send, pipe.recv, pipe.close, poll
-
-
-def test_a_grader_serves_many_threads() -> None:
-    wrong: list[int] = []
-
-    def work(number: int) -> None:
-        for extra in range(5):
-            right = shared.compare(f"x+{number}", f"{number}+x").state == "equal"
-            other = shared.compare(f"x+{number}", f"{number + 1 + extra}+x").state == "unequal"
-            if not (right and other):
-                wrong.append(number)
-
-    with Grader() as shared:
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(2, 6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-        assert not any(thread.is_alive() for thread in threads)
-    assert wrong == []
-
-
-def test_the_worker_imports_no_torch_and_ends_with_its_grader() -> None:
-    grader = Grader()
-    process = worker_of(grader)
-    maps = Path(f"/proc/{process.pid}/maps")
-    if maps.exists():
-        assert "torch" not in maps.read_text()
-    grader.close()
-    assert process.returncode == -signal.SIGKILL
-    grader.close()
-
-
-@pytest.mark.parametrize("ending", ["pass", "os.kill(os.getpid(), 9)", "raise KeyboardInterrupt"])
-def test_no_worker_outlives_its_parent(ending: str) -> None:
-    code = (
-        "import os\nfrom laconic.scoring import Grader\ngrader = Grader()\n"
-        "grader.compare('x', 'y')\nprint(grader._worker.process.pid, flush=True)\n" + ending
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    pid = int(done.stdout)
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        if Path(f"/proc/{pid}/stat").exists() and " Z " in Path(f"/proc/{pid}/stat").read_text():
-            return  # ended; nobody has collected it
-        time.sleep(0.1)
-    pytest.fail(f"the worker {pid} is still there")
+    assert GRADER.startswith("laconic/2 math-verify/0.")
 
 
 # Against real responses
@@ -392,7 +279,7 @@ def test_no_answer_of_the_stress_set_hangs_or_ends_the_grader() -> None:
     quick = [row for row in rows if not compare_plain(row["gold"], row["answer"])]
     refused = [row for row in quick if too_large(row["answer"]) or too_large(row["gold"])]
     slow = [row for row in quick if row not in refused]
-    assert (len(rows), len(refused)) == (36, 7)
+    assert (len(rows), len(refused)) == (36, 15)
     with Grader(deadline=0.5) as grader:
         assert all(grader.compare(r["gold"], r["answer"]).state == "error" for r in refused)
         for row in slow[::8]:

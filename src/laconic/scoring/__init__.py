@@ -3,21 +3,27 @@ r"""Scoring: from a completion to a result, by extraction, comparison and counti
 What it does not cover: whether the reasoning is right, whether a right answer was guessed,
 answers that are proofs, programs or free text, units that contradict the gold's, and the form an
 answer was asked in (a fraction where a decimal was wanted). A completion without a box is searched
-for its last expression, which a stray number can satisfy. Golds are taken as the task gives them.
+for its last expression, which a stray number can satisfy.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from laconic.progress import silent
 from laconic.run import Result
-from laconic.scoring.answers import boxed_answer, count_reflections, tail
-from laconic.scoring.grader import GRADER, Grader, Verdict
+from laconic.scoring.answers import boxed_answer, count_reflections, is_escaped, tail
+from laconic.scoring.grader import GRADER, Grader
+from laconic.scoring.worker import Verdict
 
 if TYPE_CHECKING:
-    from laconic.run import Generation, Outcome, Sample
+    from collections.abc import Sequence
 
-__all__ = ["GRADER", "Grader", "score"]
+    from laconic.progress import Progress
+    from laconic.run import Found, Generation, Outcome, Sample
+
+__all__ = ["GRADER", "Grader", "Verdict", "score", "score_all"]
 
 
 def score(sample: Sample, generation: Generation, grader: Grader) -> Result:
@@ -33,13 +39,15 @@ def score(sample: Sample, generation: Generation, grader: Grader) -> Result:
     """
     truncated = generation.finish == "length"
     answer = boxed_answer(generation.text)
+    found: Found = "escaped" if is_escaped(generation.text) else "box"
     if answer is not None:
-        outcome = _outcome(grader.compare(sample.gold, answer), truncated=truncated)
+        verdict = grader.compare(sample.gold, answer)
+        outcome = _outcome(verdict, truncated=truncated)
     elif truncated:
-        outcome = "truncated_no_answer"
+        verdict, outcome, found = Verdict("none"), "truncated_no_answer", ""
     else:
         verdict = grader.search(sample.gold, tail(generation.text))
-        answer, outcome = verdict.answer, _outcome(verdict, truncated=False)
+        answer, outcome, found = verdict.answer, _outcome(verdict, truncated=False), "tail"
     return Result(
         task=sample.task,
         id=sample.id,
@@ -57,7 +65,35 @@ def score(sample: Sample, generation: Generation, grader: Grader) -> Result:
         outcome=outcome,
         correct=outcome == "correct",
         reflections=count_reflections(generation.text),
+        found=found,
+        reason=verdict.reason,
     )
+
+
+def score_all(
+    completions: Sequence[tuple[Sample, Generation]],
+    grader: Grader,
+    progress: Progress = silent,
+) -> list[Result]:
+    """Score many completions, as many at once as the grader has workers.
+
+    Args:
+        completions: Questions with their completions.
+        grader: Compares.
+        progress: Told after each.
+
+    Returns:
+        The results, in the order of the completions.
+    """
+    results = []
+    pool = ThreadPoolExecutor(grader.workers)
+    try:
+        for result in pool.map(lambda pair: score(pair[0], pair[1], grader), completions):
+            results.append(result)
+            progress(len(results), len(completions))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return results
 
 
 def _outcome(verdict: Verdict, *, truncated: bool) -> Outcome:

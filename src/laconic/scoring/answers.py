@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 from typing import Final
@@ -10,6 +11,8 @@ from typing import Final
 MAX_CHARACTERS: Final = 1024
 MAX_DIGITS: Final = 1000
 MAX_NESTING: Final = 50
+#: Nor is a power written out in more digits than this, such as 9^{9^{9}}.
+MAX_POWER_DIGITS: Final = 100_000
 #: What is read of a completion that has no box: about the last paragraph.
 TAIL_CHARACTERS: Final = 500
 #: Numbers this close, of which one is a decimal, may be one number rounded: not ours to decide.
@@ -19,8 +22,9 @@ REFLECTIONS: Final = (
     *("wait", "re-examine", "double-check", "let me check", "recap"),
     *("let me just verify", "let me just check", "let me verify"),
 )
+# Each keyword looks behind itself: a pattern that begins with its letters is searched for faster.
 _REFLECTION = re.compile(
-    rf"(?<![A-Za-z])(?:{'|'.join(map(re.escape, REFLECTIONS))})(?![A-Za-z])", re.IGNORECASE
+    rf"(?:{'|'.join(rf'{k}(?<![a-z]{k})' for k in map(re.escape, REFLECTIONS))})(?![a-z])"
 )
 
 _TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
@@ -35,6 +39,8 @@ _ORDINAL = re.compile(
 )
 _BASE = re.compile(r"([0-9][0-9A-Za-z]*)_\{?(\d{1,2})\}?")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?")
+_TOWER = re.compile(r"(?<![\d.])(\d{1,9})\s*\^\s*\{?\s*(\d{1,9})(?:\s*\^\s*\{?\s*(\d{1,9}))?")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z,.'-]{5,}")  # no product of variables is that long
 _POWER = r"(?:[eE](?P<e>[+-]?\d{1,4})|(?:\\times|\\cdot)10\^\{?(?P<p>[+-]?\d{1,4})\}?)?"
 _DECIMAL = re.compile(rf"(?P<digits>[+-]?(?:\d+\.?\d*|\.\d+)){_POWER}")
 _FRACTION = re.compile(
@@ -46,7 +52,7 @@ _DROPPED = re.compile(r"\\left(?![a-z])|\\right(?![a-z])|\\[!,;:\s]|\\?[$%]|~|(?
 
 def count_reflections(text: str) -> int:
     """How many reflection keywords a text holds: whole words, any case, each match once."""
-    return sum(1 for _ in _REFLECTION.finditer(text))
+    return sum(1 for _ in _REFLECTION.finditer(text.lower()))
 
 
 def boxed_answer(text: str) -> str | None:
@@ -82,7 +88,16 @@ def too_large(text: str) -> str | None:
     for character in text:
         depth += (character in "([{") - (character in ")]}")
         deepest = max(deepest, depth)
-    return f"it nests deeper than {MAX_NESTING}" if deepest > MAX_NESTING else None
+    if deepest > MAX_NESTING:
+        return f"it nests deeper than {MAX_NESTING}"
+    if any(map(_power_digits_exceeded, _TOWER.finditer(text))):
+        return f"it holds a power of more than {MAX_POWER_DIGITS} digits"
+    return None
+
+
+def is_escaped(text: str) -> bool:
+    r"""Whether a completion was escaped for JSON: its boxes are written ``\\boxed``."""
+    return _ESCAPED.search(text) is not None
 
 
 def tidy(answer: str) -> str:
@@ -126,8 +141,9 @@ def rational(plain: str) -> tuple[Fraction, bool] | None:
 def compare_plain(gold: str, answer: str) -> bool | None:
     """Whether two answers are equal, as far as that can be seen without algebra.
 
-    Equal spelling or equal rational value is equal. Unequal are: rationals that differ by more
-    than rounding; numerals of different written bases; a finite set and a tuple or interval.
+    Equal spelling, of words in any case, or equal rational value is equal. Unequal are: other
+    words; rationals that differ by more than rounding; numerals of different written bases; a
+    finite set and a tuple or interval.
 
     Returns:
         None where algebra must decide.
@@ -135,6 +151,8 @@ def compare_plain(gold: str, answer: str) -> bool | None:
     left, right = normalise(gold), normalise(answer)
     if left == right:
         return True
+    if _WORDS.fullmatch(left) and _WORDS.fullmatch(right):
+        return left.casefold() == right.casefold()
     bases = _BASE.fullmatch(left), _BASE.fullmatch(right)
     if bases[0] and bases[1]:
         return bases[0].groups() == bases[1].groups()
@@ -148,6 +166,15 @@ def compare_plain(gold: str, answer: str) -> bool | None:
     if (_is_set(left) and _is_tuple(right)) or (_is_tuple(left) and _is_set(right)):
         return False
     return None
+
+
+def _power_digits_exceeded(match: re.Match[str]) -> bool:
+    """Whether base^exponent or base^exponent^exponent is too long a number to write out."""
+    base, exponent, top = (int(group or 1) for group in match.groups())
+    if base < 2 or exponent < 1:
+        return False
+    # log10 of the number of digits: beyond floats the number itself would not fit
+    return top * math.log10(exponent) + math.log10(math.log10(base)) > math.log10(MAX_POWER_DIGITS)
 
 
 def _last_boxes(text: str) -> str | None:
