@@ -20,6 +20,8 @@ class Sampling:
         top_p: The probability mass kept at each step, in (0, 1].
         repeats: Completions per problem.
         seed: The only source of randomness; each completion draws from (seed, problem, repeat).
+        recorded: Whether this is how completions were drawn. False for an imported log, which
+            does not say: temperature, top_p and seed then mean nothing.
     """
 
     max_tokens: int | None = None
@@ -27,6 +29,7 @@ class Sampling:
     top_p: float = 1.0
     repeats: int = 1
     seed: int = 0
+    recorded: bool = True
 
     def __post_init__(self) -> None:
         if self.max_tokens is not None and self.max_tokens < 1:
@@ -37,7 +40,7 @@ class Sampling:
             raise RunError(f"top_p must be in (0, 1], got {self.top_p}.")
         if self.repeats < 1:
             raise RunError(f"repeats must be at least 1, got {self.repeats}.")
-        if self.repeats > 1 and self.temperature == 0:
+        if self.repeats > 1 and self.temperature == 0 and self.recorded:
             raise RunError(
                 f"{self.repeats} repeats at temperature 0 are {self.repeats} times the same "
                 "answer. Give a temperature above 0, or 1 repeat."

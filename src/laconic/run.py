@@ -215,7 +215,7 @@ class RunWriter:
         lines = []
         for result in results:
             self.results[result.key] = result
-            lines.append(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+            lines.append(_line(result))
         self._stream.writelines(lines)
         self._stream.flush()
         os.fsync(self._stream.fileno())
@@ -238,14 +238,54 @@ class RunWriter:
             os.truncate(path, end)
 
     def _write_head(self, *, complete: bool) -> None:
-        head = {
-            "schema": SCHEMA,
-            "kind": "eval",
-            "complete": complete,
-            "experiment": asdict(self.experiment),
-            **self.provenance,
-        }
-        write_json(self.folder / "run.json", head)
+        _write_head(self.folder, self.experiment, self.provenance, complete=complete)
+
+
+def rewrite(run: Run) -> None:
+    """Put a run's results and grader in place of those its folder holds, and nothing else.
+
+    A reader sees the old results or the new. One who comes between the two files, or after a crash
+    there, finds a grader of another name in run.json; the same call again sets that right.
+
+    Raises:
+        RunError: Where the run has no folder, or the folder is in use or cannot be written.
+    """
+    if run.folder is None:
+        raise RunError(f"The run '{run.name}' is kept in no folder: nothing to write to.")
+    path = run.folder / "results.jsonl"
+    beside = path.with_name("results.jsonl.partial")
+    try:
+        with path.open("a") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with beside.open("w", encoding="utf-8") as stream:
+                stream.writelines(map(_line, run.results))
+                stream.flush()
+                os.fsync(stream.fileno())
+            between = replace(run.experiment, grader=f"{run.experiment.grader} (unfinished)")
+            _write_head(run.folder, between, run.provenance, complete=run.complete)
+            beside.replace(path)
+            _write_head(run.folder, run.experiment, run.provenance, complete=run.complete)
+    except BlockingIOError:
+        raise RunError(f"{run.folder} is in use by an evaluation. Wait for it to end.") from None
+    except OSError as error:
+        raise RunError(f"{run.folder} cannot be written: {error.strerror}.") from error
+
+
+def _line(result: Result) -> str:
+    return json.dumps(asdict(result), ensure_ascii=False) + "\n"
+
+
+def _write_head(
+    folder: Path, experiment: Experiment, provenance: dict[str, Any], *, complete: bool
+) -> None:
+    head = {
+        "schema": SCHEMA,
+        "kind": "eval",
+        "complete": complete,
+        "experiment": asdict(experiment),
+        **provenance,
+    }
+    write_json(folder / "run.json", head)
 
 
 def is_run(folder: Path) -> bool:

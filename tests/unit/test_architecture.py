@@ -27,7 +27,7 @@ ROWS = (
     ("methods", "tasks", "backends"),
     ("plan", "scoring"),
     ("engine",),
-    ("merge", "evaluate"),
+    ("merge", "evaluate", "regrade", "importing"),
     ("search",),
     ("report",),
     ("inspect",),

@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from laconic.cli import grade, importing
 from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
 from laconic.cli.terminal import Json, Margin, Output, err, out, progress_bar, say
@@ -32,6 +33,8 @@ app = typer.Typer(
     "accuracy and length, and prove the result.",
 )
 app.command(epilog=EXAMPLES)(inspect)
+grade.register(app)
+importing.register(app)
 app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")
 
 

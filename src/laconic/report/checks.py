@@ -84,6 +84,7 @@ def misgivings(
         by_task[row.task].append(row)
     yield from _unequal(by_task, facts)
     yield from _unfinished(rows, named)
+    yield from _inferred(named)
     for task, several in by_task.items():
         yield from _cut(task, several)
         yield from _thoughtless(task, several, baseline)
@@ -97,9 +98,11 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     drawn = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}"
     if sampling.temperature == 0:
         drawn = "greedy"
+    if not sampling.recorded:
+        drawn = "not recorded"
     repeats = "1 answer" if sampling.repeats == 1 else f"{sampling.repeats} answers"
     yield "sampling", f"{drawn}, {repeats} a problem", "Part of each difference may be its doing."
-    yield "seed", str(sampling.seed), ""
+    yield "seed", str(sampling.seed) if sampling.recorded else "not recorded", ""
     yield "chat template", made.template, "The models were not asked in the same words."
     yield "grader", made.grader, "Graders differ by as much as models: grade again with one."
     yield "dtype", made.dtype, "Rounding alone changes long answers."
@@ -141,6 +144,17 @@ def _unfinished(rows: Sequence[Row], named: Mapping[str, Run]) -> Iterator[str]:
                 f"{name} is unfinished: {there:,} of {asked:,} answers so far. Its numbers will "
                 "change; run the same laconic eval again to finish it."
             )
+
+
+def _inferred(named: Mapping[str, Run]) -> Iterator[str]:
+    """What an imported log did not say."""
+    told: dict[str, list[str]] = defaultdict(list)
+    for name, run in named.items():
+        notes = run.provenance.get("notes")
+        for note in notes if isinstance(notes, list) else ():
+            told[str(note)].append(name)
+    for note, names in told.items():
+        yield f"Imported from a log: {note} ({some(names)})."
 
 
 def _cut(task: str, rows: Sequence[Row]) -> Iterator[str]:

@@ -33,19 +33,7 @@ def load(paths: Iterable[str | Path]) -> list[Run]:
     Raises:
         RunError: For a path that is no folder, a damaged run, or where no run is found.
     """
-    given = [Path(path) for path in paths]
-    folders: dict[Path, Path] = {}
-    for path in given:
-        if not path.is_dir():
-            state = "is a file, not a folder" if path.exists() else "does not exist"
-            raise RunError(f"{path} {state}. Give run folders, or folders that hold them.")
-        for folder in _search(path):
-            folders.setdefault(folder.resolve(), folder)
-    if not folders:
-        raise RunError(
-            f"No runs in {', '.join(map(str, given)) or 'an empty list of folders'}. Measure a "
-            "model first: laconic eval MODEL --task TASK -o FOLDER"
-        )
+    folders = _folders(paths)
     groups: dict[str, list[tuple[Path, Run]]] = defaultdict(list)
     for resolved, folder in folders.items():
         groups[resolved.name].append((resolved, read_run(folder)))
@@ -56,6 +44,14 @@ def load(paths: Iterable[str | Path]) -> list[Run]:
     ordered = [folder for folder in folders if folder in found]
     names = short_names(ordered)
     return [found[folder].renamed(name) for folder, name in zip(ordered, names, strict=True)]
+
+
+def find(paths: Iterable[str | Path]) -> list[Run]:
+    """Read every run folder in the given folders, each as a run of its own.
+
+    Takes and raises what `load` does.
+    """
+    return [read_run(folder) for folder in _folders(paths).values()]
 
 
 def join(runs: Iterable[Run]) -> list[Run]:
@@ -98,6 +94,24 @@ def short_names(folders: Sequence[Path]) -> list[str]:
         if longer == depths:
             return names
         depths = longer
+
+
+def _folders(paths: Iterable[str | Path]) -> dict[Path, Path]:
+    """The run folders in the given folders, as given, by their absolute paths."""
+    given = [Path(path) for path in paths]
+    folders: dict[Path, Path] = {}
+    for path in given:
+        if not path.is_dir():
+            state = "is a file, not a folder" if path.exists() else "does not exist"
+            raise RunError(f"{path} {state}. Give run folders, or folders that hold them.")
+        for folder in _search(path):
+            folders.setdefault(folder.resolve(), folder)
+    if not folders:
+        raise RunError(
+            f"No runs in {', '.join(map(str, given)) or 'an empty list of folders'}. Measure a "
+            "model first: laconic eval MODEL --task TASK -o FOLDER"
+        )
+    return folders
 
 
 def _joinable(runs: Sequence[Run]) -> bool:

@@ -1,0 +1,131 @@
+"""``laconic grade``: score stored completions again, and audit the grader."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from laconic.cli.terminal import Json, out, progress_bar
+
+if TYPE_CHECKING:
+    from laconic.regrade import Regrading
+
+EPILOG = (
+    "Examples:\n\nlaconic grade runs\n\nlaconic grade runs/merged --audit --dry-run\n\n"
+    "laconic grade runs --against exact --json\n\nlaconic grade --check-golds problems.jsonl"
+)
+
+
+def grade(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run folders, or folders that hold some.")
+    ],
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="List disagreements, timeouts, errors and answers unboxed."),
+    ] = False,
+    against: Annotated[
+        Literal["exact"] | None,
+        typer.Option(help="Compare with a second grader: exact, the gold character by character."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Grade; write nothing.")] = False,
+    check_golds: Annotated[
+        bool,
+        typer.Option(
+            "--check-golds", help="Take tasks or JSONL files; list golds no grader reads."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Grade the stored answers of runs again, without generating.
+
+    Each folder's verdicts are replaced at once; where the earlier grader said
+    otherwise, its verdict is kept beside the new one for the audit.
+    """
+    if check_golds:
+        _check_golds(paths, as_json=as_json)
+        return
+    from laconic.regrade import keep, regrade
+    from laconic.report.runs import find
+    from laconic.scoring import Grader
+
+    runs = find(paths)
+    told: list[dict[str, Any]] = []
+    with Grader() as grader:
+        for run in runs:
+            with progress_bar(f"Grading {run.name}") as progress:
+                graded = regrade(run, grader, against=against, progress=progress)
+            if not dry_run:
+                keep(graded)
+            if as_json:
+                told.append(_record(graded, audit=audit))
+            else:
+                out.print("\n".join(_lines(graded, audit=audit)), markup=False, soft_wrap=True)
+    if as_json:
+        out.print_json(json.dumps(told))
+
+
+def _lines(graded: Regrading, *, audit: bool) -> list[str]:
+    n = len(graded.run.results)
+    outcomes = ", ".join(f"{count:,} {name}" for name, count in sorted(graded.outcomes.items()))
+    lines = [
+        f"{graded.run.folder}: {graded.correct:,} of {n:,} right, before {graded.earlier_correct:,}"
+        f" ({graded.changed:,} changed; {graded.earlier_grader}, now "
+        f"{graded.run.experiment.grader})",
+        f"  {outcomes or 'no answers yet'}",
+    ]
+    if graded.against:
+        lines.append(f"  {graded.against[0]}: {graded.against[1]:,} right")
+    for finding in graded.findings if audit else ():
+        note = f" ({finding.note})" if finding.note else ""
+        lines.append(
+            f"  {finding.why}{note}: {finding.task} {finding.id} #{finding.repeat}: "
+            f"{finding.outcome}, gold {finding.gold!r}, answer {finding.answer!r}"
+        )
+    return lines
+
+
+def _record(graded: Regrading, *, audit: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "folder": str(graded.run.folder),
+        "n": len(graded.run.results),
+        "correct": graded.correct,
+        "grader": graded.run.experiment.grader,
+        "earlier_correct": graded.earlier_correct,
+        "earlier_grader": graded.earlier_grader,
+        "changed": graded.changed,
+        "outcomes": dict(graded.outcomes),
+    }
+    if graded.against:
+        record["against"] = {"grader": graded.against[0], "correct": graded.against[1]}
+    if audit:
+        record["audit"] = [asdict(finding) for finding in graded.findings]
+    return record
+
+
+def _check_golds(paths: list[str], *, as_json: bool) -> None:
+    from laconic.scoring import Grader
+    from laconic.scoring.check import check_golds
+    from laconic.task import load_task
+
+    told: list[dict[str, Any]] = []
+    with Grader() as grader:
+        for task in [load_task(path) for path in paths]:
+            with progress_bar(f"Checking {task.name}") as progress:
+                checks = check_golds(task.samples, grader, progress)
+            poor = [check for check in checks if check.means in {"words", "none"}]
+            told.append({"task": task.name, "n": len(checks), "poor": list(map(asdict, poor))})
+            if not as_json:
+                lines = [f"{task.name}: {len(poor):,} of {len(checks):,} golds only match verbatim"]
+                lines += [f"  {check.id}: {check.gold!r} {check.reason}".rstrip() for check in poor]
+                out.print("\n".join(lines), markup=False, soft_wrap=True)
+    if as_json:
+        out.print_json(json.dumps(told))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(name="grade", epilog=EPILOG)(grade)
