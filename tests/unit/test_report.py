@@ -457,7 +457,7 @@ def test_the_page_needs_nothing_else_and_says_what_it_is(comparison: Comparison)
     assert ("html", {"lang": "en"}) in page.tags
     assert not {"script", "link", "img", "iframe", "object"} & set(names)
     assert names.count("h1") == 1
-    assert names.count("caption") == names.count("table") == 4
+    assert names.count("caption") == names.count("table") == 5
     assert all(attrs.get("scope") in {"col", "row"} for tag, attrs in page.tags if tag == "th")
     assert not re.search(r"(src|href)=\"(?!#)", html)
     assert "url(http" not in html

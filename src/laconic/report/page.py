@@ -11,6 +11,7 @@ from laconic.report.tables import (
     Table,
     condition_table,
     level_table,
+    outcome_table,
     overall_table,
     pair_table,
     run_table,
@@ -154,7 +155,12 @@ def _task(c: Comparison, task: str, index: int) -> str:
         f'<figcaption class="small">{_text(front)} Up and to the left is better.'
         "</figcaption></figure>"
     )
-    tables = (run_table(c, task), pair_table(c, task), level_table(c, task))
+    tables = (
+        run_table(c, task),
+        pair_table(c, task),
+        outcome_table(c, task),
+        level_table(c, task),
+    )
     return _section(task, figure, *(_table(table) for table in tables))
 
 

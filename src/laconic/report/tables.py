@@ -20,8 +20,22 @@ from laconic.report.words import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from laconic.report.data import Comparison, Row
     from laconic.stats import Level
+
+
+#: The outcomes in a table's words.
+OUTCOMES: Mapping[str, str] = {
+    "correct": "right",
+    "wrong": "wrong",
+    "no_answer": "no answer",
+    "truncated_boxed": "cut, wrong",
+    "truncated_no_answer": "cut, no answer",
+    "grader_timeout": "timeout",
+    "grader_error": "error",
+}
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,18 @@ def overall_table(c: Comparison) -> Table | None:
                 Cell(signed(o.pooled)),
             )
             for o in c.overall
+        ),
+    )
+
+
+def outcome_table(c: Comparison, task: str) -> Table:
+    """How the grading of every run's answers ended, each answer counted once."""
+    return Table(
+        caption=f"{task}: how the answers were graded, by number",
+        columns=(Column("run", numeric=False), *(Column(head) for head in OUTCOMES.values())),
+        rows=tuple(
+            (Cell(row.name), *(Cell(f"{row.summary.outcomes[name]:,}") for name in OUTCOMES))
+            for row in c.rows(task)
         ),
     )
 

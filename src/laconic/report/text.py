@@ -14,6 +14,7 @@ from laconic.report.tables import (
     condition_table,
     level_table,
     overall_table,
+    outcome_table,
     pair_table,
     run_table,
 )
@@ -58,7 +59,12 @@ def to_markdown(c: Comparison) -> str:
         blocks += ["## Before you believe it", _bullets(c.warnings)]
     for task in c.tasks:
         blocks += [f"## {_escaped(task)}"]
-        for table in (run_table(c, task), pair_table(c, task), level_table(c, task)):
+        for table in (
+            run_table(c, task),
+            pair_table(c, task),
+            outcome_table(c, task),
+            level_table(c, task),
+        ):
             blocks += [_markdown(table)] if table else []
         blocks += [f"Front (none is better in both): {_escaped(', '.join(c.pareto[task]))}"]
     whole = overall_table(c)
@@ -82,7 +88,7 @@ def _lines(c: Comparison) -> Iterator[str | Table]:
     """A comparison as lines and tables."""
     yield from headlines(c)
     for task in c.tasks:
-        for table in (run_table(c, task), pair_table(c, task)):
+        for table in (run_table(c, task), pair_table(c, task), outcome_table(c, task)):
             if table:
                 yield table
         yield f"Front (none is better in both): {', '.join(c.pareto[task])}"
