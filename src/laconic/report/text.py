@@ -13,8 +13,8 @@ from laconic.report.tables import (
     Table,
     condition_table,
     level_table,
-    overall_table,
     outcome_table,
+    overall_table,
     pair_table,
     run_table,
 )
