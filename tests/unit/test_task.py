@@ -45,7 +45,7 @@ def test_a_limit_takes_the_first_and_a_prompt_wraps_them(tmp_path: Path) -> None
 
 def test_a_plugin_takes_its_parameters_and_brings_its_budget() -> None:
     task = load_task("lab:split=dev,size=5")
-    assert (len(task.samples), task.max_tokens) == (5, 640)
+    assert (len(task.samples), task.max_tokens) == (5, 896)
     assert task.source == "lab:split=dev,size=5"
 
 
