@@ -53,7 +53,7 @@ def test_a_log_becomes_a_run_that_a_report_reads(tmp_path: Path) -> None:
     assert run.results[0].problem == "0+1?"
     (shown,) = compare([run], baseline=run.name).runs
     assert (shown.summary.accuracy.value, shown.summary.length.value) == (0.75, 40)
-    assert not (tmp_path / "run.partial").exists()
+    assert not (tmp_path / ".run.partial").exists()
 
 
 def test_a_recorded_finish_and_cap_are_believed(tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ class Means:
     """Where and how fast a merge is done; none of it changes a byte.
 
     Attributes:
-        device: ``cpu``, or a CUDA device such as ``cuda`` or ``cuda:1`` (see docs/merge.md for the
-            few methods whose arithmetic a GPU rounds otherwise).
+        device: ``cpu``, or a CUDA device such as ``cuda`` or ``cuda:1`` (docs/merge.md says
+            what is known of how it rounds).
         threads: How many blocks are worked on at once; None for one a processor.
         block: The elements of a block.
         kernels: Whether chains that have a compiled kernel use it; the formulas give the same.

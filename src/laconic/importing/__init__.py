@@ -102,7 +102,7 @@ def import_log(
     }
     with Grader() as grader:
         results = score_all(completions, grader, progress)
-    beside = folder.with_name(folder.name + ".partial")
+    beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     with RunWriter(beside, experiment, provenance) as writer:
         writer.append(results)
