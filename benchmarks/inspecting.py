@@ -2,7 +2,7 @@
 
     python benchmarks/inspecting.py --scratch FOLDER
 
-Page cache warm, start-up included; `cat` of both files beside it. FOLDER is on a disk with 2 GB free.
+Page cache warm, start-up included; `cat` of both files beside it. FOLDER has 2 GB free.
 """
 
 from __future__ import annotations
