@@ -28,7 +28,11 @@ TILE = 2048
 LANES, CHUNK = 512, 1 << 16
 #: Room between the lanes of two sums: stores a page apart would hinder each other's loads.
 PAD = 8
-UPPER_BINS, LOWER_BINS = 1 << 15, 1 << 16
+#: How many values the upper 15 bits of a magnitude have.
+BINS = 1 << 15
+#: Places beside the bins for the magnitudes that are below or above them: so many that counting one
+#: after the other seldom waits for the same place.
+SIDE = 32
 DARE, TRIM, TRIM_EXACTLY = 0, 1, 2
 SUM, MEAN, VOTE, PAIR = 0, 1, 2, 3
 #: The bits of the smallest float32 that bfloat16 would round to infinity, and of infinity.
@@ -84,14 +88,28 @@ def load(base: Array, values: Array, based: bool, v: Array) -> None:
 
 
 @part
-def dare(v: Array, first: int, key: np.uint64, cut: np.uint64, factor: np.float32) -> None:
+def dare(v: Array, first: int, key: np.uint64, cut: np.uint32, factor: np.float32) -> None:
     """Keep an element where its random 24 bits are below `cut`, times `factor`."""
+    start, high = u32(u64(first) & u64(0xFFFFFFFF)), u32(u64(first) >> u64(32))
+    left = min(len(v), (1 << 32) - np.int64(start))
+    drop(v[:left], start, high, key, cut, factor)
+    drop(v[left:], u32(0), u32(high + u32(1)), key, cut, factor)
+
+
+@part
+def drop(
+    v: Array, start: np.uint32, high: np.uint32, key: np.uint64, cut: np.uint32, factor: np.float32
+) -> None:
+    """The same for elements whose numbers share their upper 32 bits."""
+    one = u32(u64(key) & u64(0xFFFFFFFF))
+    two = u32(u32(key >> u64(32)) + u32(high * u32(0x9E3779B9)))
     for e in range(len(v)):
-        x = u64(u64(first) + u64(e)) * u64(0x9E3779B97F4A7C15) + key
-        x = (x ^ (x >> u64(30))) * u64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> u64(27))) * u64(0x94D049BB133111EB)
-        x = x ^ (x >> u64(31))
-        v[e] *= f32((x >> u64(40)) < cut) * factor
+        x = u32(u32(start + u32(e)) ^ one)
+        x = u32(u32(x ^ u32(x >> u32(17))) * u32(0xED5AD4BB))
+        x = u32(u32(u32(x ^ u32(x >> u32(11))) ^ two) * u32(0xAC4C1B51))
+        x = u32(u32(x ^ u32(x >> u32(15))) * u32(0x31848BAB))
+        x = u32(x ^ u32(x >> u32(14)))
+        v[e] *= f32(u32(x >> u32(8)) < cut) * factor
 
 
 @part
@@ -122,7 +140,7 @@ def transform(
         steps: What each transform is: DARE, TRIM or TRIM_EXACTLY.
         numbers: DARE's factor or the limit, float32, ``[step, model]``.
         lasts: The last element kept among those at the limit, ``[step, model]``.
-        cuts: DARE's density in units of 2**-24, ``[step]``.
+        cuts: DARE's density in units of 2**-24, uint32, ``[step]``.
         keys: Where the random numbers of each model start.
     """
     for s in range(len(steps)):
@@ -135,10 +153,33 @@ def transform(
 
 
 @part
-def add_loaded(base: Array, values: Array, weight: np.float32, total: Array) -> None:
+def add_loaded(base: Array, values: Array, based: bool, weight: np.float32, total: Array) -> None:
     """Add a weighted task vector that no transform changes, straight from what is stored."""
     for e in range(len(total)):
-        total[e] += (number(values[e]) - number(base[e])) * weight
+        total[e] += (number(values[e]) - (number(base[e]) if based else f32(0))) * weight
+
+
+@part
+def add_two(base: Array, one: Array, two: Array, based: bool, weights: Array, total: Array) -> None:
+    """The same for two models, one after the other."""
+    first, second = weights[0], weights[1]
+    for e in range(len(total)):
+        origin = number(base[e]) if based else f32(0)
+        total[e] += (number(one[e]) - origin) * first
+        total[e] += (number(two[e]) - origin) * second
+
+
+@part
+def add_all(
+    base: Array, models: Any, based: bool, start: int, weights: Array, total: Array
+) -> None:
+    """Add the weighted task vectors of all models in a tile."""
+    stop, even = start + len(total), len(weights) - len(weights) % 2
+    for i in range(0, even, 2):
+        one, two = models[i][start:stop], models[i + 1][start:stop]
+        add_two(base, one, two, based, weights[i : i + 2], total)
+    if even < len(weights):
+        add_loaded(base, models[even][start:stop], based, weights[even], total)
 
 
 @part
@@ -177,6 +218,16 @@ def finish_sum(base: Array, based: bool, scale: np.float32, total: Array) -> Non
     """The base plus the scaled total."""
     for e in range(len(total)):
         total[e] = (number(base[e]) if based else f32(0)) + scale * total[e]
+
+
+@part
+def finish_quotient(
+    base: Array, based: bool, scale: np.float32, divisor: np.float32, total: Array
+) -> None:
+    """The base plus the scaled total over a number."""
+    for e in range(len(total)):
+        step = scale * total[e] / divisor
+        total[e] = (number(base[e]) if based else f32(0)) + step
 
 
 @part
@@ -285,10 +336,11 @@ def merge(
         total, b = totals[: stop - start], base[start:stop]
         sign, count = votes[0][: stop - start], votes[1][: stop - start]
         total[:] = f32(0)
-        for i in range(len(weights)):
-            if based and len(steps) == 0 and mode <= MEAN:
-                add_loaded(b, models[i][start:stop], weights[i], total)
-                continue
+
+        plain = len(steps) == 0 and mode <= MEAN
+        if plain:
+            add_all(b, models, based, start, weights, total)
+        for i in range(0 if plain else len(weights)):
             v = vectors[i][: stop - start]
             load(b, models[i][start:stop], based, v)
             transform(v, i, first + start, steps, numbers, lasts, cuts, keys)
@@ -300,8 +352,7 @@ def merge(
         if mode == SUM:
             finish_sum(b, based, shares[0], total)
         elif mode == MEAN:
-            count[:] = shares[1]
-            finish_mean(b, based, shares[0], count, total)
+            finish_quotient(b, based, shares[0], shares[1], total)
         elif mode == VOTE:
             elect(vectors, sign, count, total)
             finish_mean(b, based, shares[0], count, total)
@@ -314,57 +365,55 @@ def merge(
 
 
 @part
-def upper_bits(v: Array, counts: Array) -> None:
-    """Count a tile's magnitudes by the upper 15 of their 31 bits."""
+def upper_bits(v: Array, places: Array) -> None:
+    """The upper 15 of the 31 bits of a tile's magnitudes."""
     bits = v.view(np.uint32)
     for e in range(len(bits)):
-        counts[np.int64(u32(bits[e] >> u32(16)) & u32(0x7FFF))] += u32(1)
+        places[e] = u32(u32(bits[e] >> u32(16)) & u32(0x7FFF))
 
 
 @part
-def lower_bits(v: Array, bin_: np.uint32, matching: Array, counts: Array) -> None:
-    """Count the magnitudes of one upper bin by their lower 16 bits.
-
-    Those of the bin are gathered first, without a branch: a branch on data costs more.
-
-    Args:
-        v: The tile.
-        bin_: The upper bin.
-        matching: Room for one element more than a tile, uint32.
-        counts: Increased in place.
-    """
+def lower_bits(v: Array, low: np.uint32, width: np.uint32, places: Array) -> None:
+    """How far a tile's magnitudes are above the lowest one of `width`, or a place beside those."""
     bits = v.view(np.uint32)
-    found = np.int64(0)
     for e in range(len(bits)):
-        matching[found] = bits[e]
-        found += np.int64(u32(u32(bits[e] >> u32(16)) & u32(0x7FFF)) == bin_)
-    for e in range(found):
-        counts[np.int64(matching[e] & u32(0xFFFF))] += u32(1)
+        size = u32(bits[e] & u32(0x7FFFFFFF))
+        beside = u32(u32(e) % u32(SIDE)) + u32(size >= u32(low + width)) * u32(SIDE)
+        inside = u32(size - low)
+        places[e] = inside if inside < width else u32(width + beside)
 
 
 @compiled
 def count(
-    base: Array, models: Any, based: bool, first: int, chain: Any, bins: Array, counts: Array
-) -> None:
+    base: Array, models: Any, based: bool, first: int, chain: Any, every: int, lows: Array,
+    counts: Array,
+) -> None:  # fmt: skip
     """Count the magnitudes of a block's transformed vectors.
 
     Args:
         base: As for `merge`, like `models`, `based`, `first` and `chain`.
-        bins: The upper bin of each model to look into; empty to count by the upper bits.
-        counts: Increased in place, uint32, ``[model, bin]``.
+        every: Look at one of so many tiles.
+        lows: The bits of the lowest magnitude of each model to be told apart; empty to count by
+            the upper bits.
+        counts: Increased in place, uint32, ``[model, place]``: the upper bits, or all the bits
+            above the lowest, then SIDE places for smaller and SIDE for larger magnitudes.
     """
     steps, numbers, lasts, cuts, keys = chain
-    held, matching = np.empty(TILE, np.float32), np.empty(TILE + 1, np.uint32)
-    for start in range(0, len(models[0]), TILE):
+    held, found = np.empty(TILE, np.float32), np.empty(TILE, np.uint32)
+    for start in range(0, len(models[0]), TILE * every):
         stop = min(start + TILE, len(models[0]))
-        v, b = held[: stop - start], base[start:stop]
+        v, places, b = held[: stop - start], found[: stop - start], base[start:stop]
+
         for i in range(len(counts)):
             load(b, models[i][start:stop], based, v)
             transform(v, i, first + start, steps, numbers, lasts, cuts, keys)
-            if len(bins) == 0:
-                upper_bits(v, counts[i])
+            row = counts[i]
+            if len(lows) == 0:
+                upper_bits(v, places)
             else:
-                lower_bits(v, bins[i], matching, counts[i])
+                lower_bits(v, lows[i], u32(len(row) - 2 * SIDE), places)
+            for e in range(len(places)):
+                row[np.int64(places[e])] += u32(1)
 
 
 @compiled
@@ -377,8 +426,9 @@ def vectors(base: Array, models: Any, based: bool, first: int, chain: Any, out: 
 
 
 @part
-def add_products(a: Array, b: Array, aa: Array, ab: Array, bb: Array) -> None:
-    """Add a stretch's products to the lanes; a product of two float32 is exact in float64."""
+def add_products(a: Array, b: Array, lanes: Array) -> None:
+    """Add the products of a stretch of LANES elements; one of two float32 is exact in float64."""
+    aa, ab, bb = lanes[0][:LANES], lanes[1][:LANES], lanes[2][:LANES]
     for e in range(len(a)):
         x, y = f64(a[e]), f64(b[e])
         aa[e] += x * x
@@ -387,11 +437,25 @@ def add_products(a: Array, b: Array, aa: Array, ab: Array, bb: Array) -> None:
 
 
 @part
+def add_paired_products(a: Array, b: Array, c: Array, d: Array, lanes: Array) -> None:
+    """The same for two stretches, whose products are added to each other first."""
+    aa, ab, bb = lanes[0][:LANES], lanes[1][:LANES], lanes[2][:LANES]
+    for e in range(LANES):
+        x, y, z, w = f64(a[e]), f64(b[e]), f64(c[e]), f64(d[e])
+        aa[e] += x * x + z * z
+        ab[e] += x * y + z * w
+        bb[e] += y * y + w * w
+
+
+@part
 def add_stretches(a: Array, b: Array, lanes: Array) -> None:
-    """Add the products of as many stretches as there are, each of LANES elements."""
-    for start in range(0, len(a), LANES):
-        x, y = a[start : start + LANES], b[start : start + LANES]
-        add_products(x, y, lanes[0][:LANES], lanes[1][:LANES], lanes[2][:LANES])
+    """Add the products of as many stretches as there are, each of LANES elements, by pairs."""
+    paired = len(a) - len(a) % (2 * LANES)
+    for start in range(0, paired, 2 * LANES):
+        middle, stop = start + LANES, start + 2 * LANES
+        add_paired_products(a[start:middle], b[start:middle], a[middle:stop], b[middle:stop], lanes)
+    for start in range(paired, len(a), LANES):
+        add_products(a[start : start + LANES], b[start : start + LANES], lanes)
 
 
 @part
@@ -427,6 +491,7 @@ def pair_products(
         for start in range(chunk * CHUNK, end, TILE):
             stop = min(start + TILE, end)
             x, y, origin = a[: stop - start], b[: stop - start], base[start:stop]
+
             load(origin, models[last][start:stop], based, y)
             transform(y, last, first + start, steps, numbers, lasts, cuts, keys)
             if not based:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Reach = Literal["element", "row", "tensor", "model"]
 Scope = Literal["tensor", "model"]
 Ties = Literal["all", "exact"]
-MASK64: Final = (1 << 64) - 1
+MASK32: Final = (1 << 32) - 1
 
 
 class Limit(NamedTuple):
@@ -152,19 +152,23 @@ class TensorGroup:
     def uniform(self, i: int) -> Tensor:
         """Random numbers in [0, 1) for the elements of model `i`, float32, ``shape``.
 
-        They are a function of (seed, tensor name, model, element) and of nothing else: the
-        element's number, plus a key made of the others, goes through the SplitMix64 finaliser
-        (Steele, Lea and Flood 2014), of which the upper 24 bits are used.
+        They are a function of (seed, tensor name, model, element) and of nothing else. A key of 64
+        bits is made of the first three. The element's number goes through a 32-bit finaliser of
+        three multiplications (Wellons' triple32), half of the key joining before the first and half
+        before the second; where a tensor has more than 2**32 elements, the upper bits of the number
+        join the second half. The upper 24 bits of the result are used.
         """
         import torch
 
         first, device = self.offset, self.base.device
-        x = torch.arange(first, first + self.base.numel(), dtype=torch.int64, device=device)
-        x = x * _signed(0x9E3779B97F4A7C15) + _signed(random_key(self.seed, i, self.name))
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            x = (x ^ _shifted(x, shift)) * _signed(factor)
-        x = x ^ _shifted(x, 31)
-        return (_shifted(x, 40).to(torch.float32) * 2.0**-24).view(self.base.shape)
+        n = torch.arange(first, first + self.base.numel(), dtype=torch.int64, device=device)
+        key = random_key(self.seed, i, self.name)
+        x = (n & MASK32) ^ (key & MASK32)
+        second = ((key >> 32) + (n >> 32) * 0x9E3779B9) & MASK32
+        x = ((x ^ x >> 17) * 0xED5AD4BB) & MASK32
+        x = ((x ^ x >> 11 ^ second) * 0xAC4C1B51) & MASK32
+        x = ((x ^ x >> 15) * 0x31848BAB) & MASK32
+        return (((x ^ x >> 14) >> 8).to(torch.float32) * 2.0**-24).view(self.base.shape)
 
 
 def random_key(seed: int, i: int, name: str) -> int:
@@ -178,17 +182,6 @@ def kept(n: int, density: float) -> int:
     A hair is added first, so that 100 * 0.29 counts as 29.
     """
     return max(1, math.floor(n * density + 1e-9))
-
-
-def _signed(value: int) -> int:
-    """The 64-bit pattern of `value`, read as a signed number."""
-    value &= MASK64
-    return value - (1 << 64) if value >> 63 else value
-
-
-def _shifted(x: Tensor, by: int) -> Tensor:
-    """A logical right shift of signed 64-bit integers."""
-    return (x >> by) & ((1 << (64 - by)) - 1)
 
 
 Transform = Callable[..., TensorGroup]

@@ -1,30 +1,53 @@
-"""Exact magnitude thresholds from two streaming passes of counting over the bits of the values."""
+"""Exact magnitude thresholds from one streaming pass of counting over the bits of the values."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from laconic.method import kept
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     import numpy as np
 
     Counts = np.ndarray[Any, np.dtype[np.int64]]
+    Counter = Callable[["Look"], Counts]
+
+#: About how many entries say where to look for a threshold, and how many upper bins are looked into
+#: then: the share kept of a sample of this size is off by 0.1 % of all entries once in 15 times,
+#: and a bin holds 0.2 to 0.4 % of normally distributed entries.
+SAMPLE: Final = 1 << 19
+SPAN: Final = 3
+FEWEST: Final = 1 << 8
+#: Counts are added up in groups of this size first.
+GROUP: Final = 1 << 8
 
 
-class Counter(Protocol):
-    """Counts the magnitudes of every model's entries by their bits, in one pass over them.
+@dataclass(frozen=True)
+class Look:
+    """What one pass over the entries of every model counts, by the bits of their magnitudes.
 
-    The bit pattern of a non-negative float32 grows with its value.
+    The bit pattern of a non-negative float32 grows with its value; its upper 15 bits (of 31) are
+    its bin.
+
+    Attributes:
+        every: About one of so many entries is counted; 1 for all.
+        bins: The first bin of each model to look into. Without it the counts are those of every
+            bin, ``[model, 2**15]``. With it they are those of every magnitude in `span` bins, then
+            that of all smaller ones and that of all larger ones, ``[model, span * 2**16 + 2]``.
+        span: How many bins to look into.
     """
 
-    def upper(self) -> Counts:
-        """How many there are of each upper 15 bits (of 31), ``[model, 2**15]``."""
+    every: int = 1
+    bins: tuple[int, ...] = ()
+    span: int = 1
 
-    def lower(self, bins: Sequence[int]) -> Counts:
-        """Within one upper bin a model: how many of each lower 16 bits, ``[model, 2**16]``."""
+    @property
+    def width(self) -> int:
+        """How many different magnitudes there are in the bins."""
+        return self.span << 16
 
 
 class Threshold(NamedTuple):
@@ -41,29 +64,67 @@ class Threshold(NamedTuple):
     tied: int
 
 
-def find_thresholds(counter: Counter, density: float) -> tuple[Threshold, ...]:
+def find_thresholds(counter: Counter, size: int, density: float) -> tuple[Threshold, ...]:
     """The smallest magnitude of each model that is kept at a density, exactly.
 
-    The first pass finds the bin of the upper bits that holds the k-th largest entry; the second
-    looks into that bin.
+    A sample says which bins probably hold the k-th largest entry, and a pass over all entries looks
+    into them. Where it is not there, and where there are few entries, a pass over all of them finds
+    the bin first.
+
+    Args:
+        counter: Counts what a `Look` says.
+        size: How many entries each model has, at least 1.
+        density: The fraction kept, in (0, 1].
     """
+    every = min(FEWEST, size // SAMPLE)
+    if every > 1:
+        found = _look(counter, Look(every), SPAN, size, density)
+        if None not in found:
+            return found  # type: ignore[return-value]  # as the line above says
+    return _look(counter, Look(), 1, size, density)  # type: ignore[return-value]  # exact bins
+
+
+def _look(
+    counter: Counter, first: Look, span: int, size: int, density: float
+) -> tuple[Threshold | None, ...]:
+    """Each model's threshold, from a pass that finds its bin and one that looks around it."""
+    bins = []
+    for row in counter(first):
+        found = _find(row, kept(int(row.sum()), density))
+        assert found is not None
+        bins.append(max(0, found[0] - span // 2))
+    rows = counter(Look(bins=tuple(bins), span=span))
+    return tuple(
+        _threshold(row, bin_, kept(size, density)) for row, bin_ in zip(rows, bins, strict=True)
+    )
+
+
+def _threshold(counts: Counts, bin_: int, k: int) -> Threshold | None:
+    """The k-th largest magnitude, where it is not among the smaller or larger ones."""
     import numpy as np
 
-    places = [_find(row, kept(int(row.sum()), density)) for row in counter.upper()]
-    found = []
-    for (high, rank), row in zip(places, counter.lower([bin_ for bin_, _ in places]), strict=True):
-        low, spare = _find(row, rank)
-        value = float(np.array(high << 16 | low, np.uint32).view(np.float32))
-        found.append(Threshold(value, spare, int(row[low])))
-    return tuple(found)
+    found = _find(counts[:-2], k - int(counts[-1]))
+    if found is None:
+        return None
+    place, spare = found
+    value = np.array((bin_ << 16) + place, np.uint32).view(np.float32)
+    return Threshold(float(value), spare, int(counts[place]))
 
 
-def _find(counts: Counts, k: int) -> tuple[int, int]:
-    """The bin that holds the k-th largest entry, and its rank from the top within that bin.
+def _find(counts: Counts, k: int) -> tuple[int, int] | None:
+    """The place that holds the k-th largest entry and its rank from the top within that place.
 
-    Where there are fewer entries, it is the lowest bin.
+    None where there are fewer entries, or more than k above them.
     """
+    group, rank = _place(counts.reshape(-1, GROUP).sum(axis=1), k)
+    if group < 0 or k < 1:
+        return None
+    place, rank = _place(counts[group * GROUP : (group + 1) * GROUP], rank)
+    return group * GROUP + place, rank
+
+
+def _place(counts: Counts, k: int) -> tuple[int, int]:
+    """The same by one sum over all of them; -1 where there are fewer entries."""
     above = counts[::-1].cumsum()
-    position = min(int(above.searchsorted(k)), len(counts) - 1)
-    before = int(above[position - 1]) if position else 0
-    return len(counts) - 1 - position, k - before
+    position = int(above.searchsorted(k))
+    return len(counts) - 1 - position, k - (int(above[position - 1]) if position else 0)

@@ -18,8 +18,11 @@ from safetensors.torch import save_file
 
 from laconic.engine import Means
 from laconic.errors import CheckpointError
+from laconic.kernels import TILE
 from laconic.merge import merge
+from laconic.method import kept
 from laconic.recipe import Recipe
+from laconic.thresholds import SAMPLE
 from tests.conftest import CONFIG
 
 TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -135,6 +138,25 @@ def test_a_tensor_of_many_blocks_has_the_bytes_of_one(
     for block, threads in ((4096, 3), (70_001, 1), (65_536, 2)):
         means = Means(kernels=kernels, block=block, threads=threads)
         assert merged(recipe, means=means) == whole
+
+
+@pytest.mark.parametrize("misleading", [False, True])
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_threshold_that_a_sample_led_to_is_that_of_a_sort(
+    tmp_path: Path, kernels: bool, misleading: bool
+) -> None:
+    draw = np.random.default_rng(0)
+    base = draw.standard_normal(2 * SAMPLE + TILE + 3, np.float32)
+    vector = draw.standard_normal(len(base), np.float32)
+    if misleading:
+        vector *= np.arange(len(base)) // TILE % 2
+    folders = [save(tmp_path / n, [v], "float32") for n, v in (("a", base), ("b", base + vector))]
+    recipe = Recipe([folders[1]], "ties", base=folders[0], params={"density": 0.2})
+    size = np.abs(base + vector - base)
+    limit = np.sort(size)[-kept(len(base), 0.2)]
+    expected = base + (base + vector - base) * (size >= limit)
+    got = merged(recipe, means=Means(kernels=kernels, threads=2))
+    assert got == {"model.layers.0.w": expected.tobytes()}
 
 
 @pytest.mark.gpu

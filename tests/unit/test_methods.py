@@ -168,6 +168,17 @@ def test_random_numbers_are_uniform() -> None:
     assert abs(float(neighbours)) < 4 / 100_000**0.5
 
 
+def test_random_numbers_of_models_seeds_and_distances_are_independent() -> None:
+    z = torch.stack([(group([0.0] * 65_536, seed=s).uniform(0) - 0.5) * 12**0.5 for s in range(60)])
+    between = (z @ z.T / 256)[*torch.triu_indices(60, 60, offset=1)]
+    assert 0.9 < float(between.std()) < 1.1
+    assert float(between.abs().max()) < 5
+    for distance in (1, 2, 3, 8, 64, 512, 4096):
+        along = (z[:, distance:] * z[:, :-distance]).mean(dim=1) * (65_536 - distance) ** 0.5
+        assert 0.7 < float(along.std()) < 1.35
+        assert abs(float(along.mean())) < 4 / 60**0.5
+
+
 def test_elect_sums_what_agrees_and_divides_by_its_weights() -> None:
     g = group([1.0, -2.0, 0.0], [3.0, 1.0, 0.0], base=[10.0] * 3, weights=[0.5, 0.25])
     assert near(merged("elect", g), [11.25, 9, 10])

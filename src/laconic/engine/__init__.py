@@ -34,13 +34,15 @@ if TYPE_CHECKING:
     from laconic.engine.members import Array, Members
     from laconic.plan import Plan
     from laconic.progress import Progress
-    from laconic.thresholds import Counter
+    from laconic.thresholds import Counter, Look
 
     Chain = Fused | Formula
     Limits = tuple[Limit, ...]
 
 #: How many tensors may be under way at once; their blocks are read when a thread takes them.
 AHEAD: Final = 8
+#: The most blocks that a thread counts in one go; a stop waits for it.
+TOGETHER: Final = 64
 
 
 @dataclass(frozen=True)
@@ -156,11 +158,10 @@ class Engine:
                     if trim and trim.scope == "model" and spec.name not in self.plan.copied:
                         self._model_limits(step, trim)
 
-    def count(self, names: Iterable[str], step: int, bins: Sequence[int]) -> Array:
-        """The counts over some tensors before a step, by upper bits or within bins of them."""
+    def count(self, names: Iterable[str], step: int, look: Look) -> Array:
+        """The counts over some tensors before a step."""
         with self._threads():
-            passes = _Passes(self, [self._chain(name) for name in names], step)
-            return passes.lower(bins) if bins else passes.upper()
+            return _Passes(self, [self._chain(name) for name in names], step)(look)
 
     def note(self, name: str, moved: Iterable[int] = ()) -> None:
         """Note that a tensor is finished, and which models were found to differ from the base."""
@@ -237,7 +238,7 @@ class Engine:
             streams=self._streams,
         )
 
-    def _blocks(self, size: int, multiple: int = 1) -> Iterable[tuple[int, int]]:
+    def _blocks(self, size: int, multiple: int = 1) -> Sequence[tuple[int, int]]:
         """The first and the end of each block of a tensor; blocks are of a multiple of elements."""
         step = max(1, size) if self.whole else -(-self.means.block // multiple) * multiple
         return [(start, min(start + step, size)) for start in range(0, size, step)]
@@ -268,7 +269,9 @@ class Engine:
         self, chains: Sequence[Chain], step: int, trim: Trim, passes: Counter
     ) -> list[Limits]:
         """The limits of a step over all of these tensors together, for each of them."""
-        found = find_thresholds(passes, trim.density)
+        size = sum(chain.members.size for chain in chains)
+        nothing = (Threshold(0.0, 0, 0),) * len(self.plan.models)
+        found = find_thresholds(passes, size, trim.density) if size else nothing
         if trim.ties == "all":
             return [tuple(Limit(one.value, EVERY) for one in found)] * len(chains)
         for chain in chains:
@@ -339,26 +342,30 @@ class _Passes:
         for chain in chains:
             engine._prepare(chain, step)
 
-    def upper(self) -> Array:
-        return self._count((), kernels.UPPER_BINS)
-
-    def lower(self, bins: Sequence[int]) -> Array:
-        return self._count(bins, kernels.LOWER_BINS)
-
-    def _count(self, bins: Sequence[int], width: int) -> Array:
+    def __call__(self, look: Look) -> Array:
+        width = look.width + 2 if look.bins else kernels.BINS
         total = np.zeros((len(self.engine.plan.models), width), np.int64)
 
-        def count(job: tuple[Chain, tuple[int, int]]) -> None:
-            chain, block = job
-            counts = chain.count(*block, self.step, bins)
-            with self.engine._lock:
-                np.add(total, counts, out=total)
+        def count(job: tuple[Chain, Sequence[tuple[int, int]]]) -> Array:
+            chain, blocks = job
+            return chain.count(blocks, self.step, look)
 
-        jobs = [(c, block) for c in self.chains for block in self.engine._blocks(c.members.size)]
-        for done, _ in enumerate(self.engine._pool.map(count, jobs), start=1):
+        jobs = [(chain, part) for chain in self.chains for part in self._parts(chain)]
+        for done, counts in enumerate(self.engine._pool.map(count, jobs), start=1):
+            total += counts
             if len(self.chains) > 1:
                 self.engine.progress(done, len(jobs), "threshold")
         return total
+
+    def _parts(self, chain: Chain) -> Iterator[Sequence[tuple[int, int]]]:
+        """A tensor's blocks in as many parts as there are threads, none of them too long to stop.
+
+        Blocks of a part share their room for the counts.
+        """
+        blocks = self.engine._blocks(chain.members.size)
+        length = max(1, min(TOGETHER, -(-len(blocks) // self.engine.means.workers)))
+        for start in range(0, len(blocks), length):
+            yield blocks[start : start + length]
 
 
 def _places(chain: Chain, step: int, i: int, value: float, block: tuple[int, int]) -> Array:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from laconic.engine.members import Array
     from laconic.method import Trim
     from laconic.recipe import Recipe
+    from laconic.thresholds import Look
 
     OverModel = Mapping[tuple[int, Trim], Mapping[str, Limits]]
 
@@ -218,15 +219,9 @@ class _Rounds:
         self.engine = engine
         self.step = step
 
-    def upper(self) -> Array:
-        return self._count(())
-
-    def lower(self, bins: Sequence[int]) -> Array:
-        return self._count(bins)
-
-    def _count(self, bins: Sequence[int]) -> Array:
+    def __call__(self, look: Look) -> Array:
         limits = self.workers.ray.put(self.engine.over_model)
-        jobs = [(*part, limits, self.step, bins) for part in self.parts]
+        jobs = [(*part, limits, self.step, look) for part in self.parts]
         total = np.zeros((), np.int64)
         for done, counts in enumerate(self.workers.run(_count, jobs), start=1):
             total = total + counts
@@ -250,11 +245,11 @@ def _count(
     names: Sequence[str],
     limits: OverModel,
     step: int,
-    bins: Sequence[int],
+    look: Look,
 ) -> Iterator[Array]:
     """In a worker: the counts over some tensors of a weight file, as `Engine.count` has them."""
     with _engine(job, file, specs, names, limits) as (engine, _):
-        yield engine.count(names, step, bins)
+        yield engine.count(names, step, look)
 
 
 @contextmanager

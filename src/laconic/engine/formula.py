@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from laconic.engine.members import Array, Members
     from laconic.plan import Plan
+    from laconic.thresholds import Look
 
 
 class Formula:
@@ -56,18 +57,22 @@ class Formula:
         self.streams = streams
         self.shape = members.shape if whole else (-1,)
 
-    def count(self, start: int, stop: int, steps: int, bins: Sequence[int]) -> Array:
-        """A block's counts by upper bits or, in one bin a model, by lower bits (see `Counter`)."""
-        with self._queued():
-            counts = []
-            for i, vector in enumerate(self._group(start, stop, steps).vectors):
-                bits = vector.abs().flatten().view(torch.int32)
-                if bins:
-                    bits = bits[bits >> 16 == bins[i]] & 0xFFFF
-                    counts.append(torch.bincount(bits, minlength=kernels.LOWER_BINS))
-                else:
-                    counts.append(torch.bincount(bits >> 16, minlength=kernels.UPPER_BINS))
-            return _array(torch.stack(counts))
+    def count(self, blocks: Sequence[tuple[int, int]], steps: int, look: Look) -> Array:
+        """The counts of some blocks after the first transforms; every entry is counted."""
+        width = look.width + 2 if look.bins else kernels.BINS
+        total = np.zeros((len(self.plan.models), width), np.int64)
+        for start, stop in blocks:
+            with self._queued():
+                for i, vector in enumerate(self._group(start, stop, steps).vectors):
+                    places = vector.abs().flatten().view(torch.int32)
+                    if look.bins:
+                        places = places - (look.bins[i] << 16)
+                        places[places >= look.width] = look.width + 1
+                        places[places < 0] = look.width
+                    else:
+                        places = places >> 16
+                    total[i] += _array(torch.bincount(places, minlength=width))
+        return total
 
     def places(self, start: int, stop: int, steps: int, i: int, value: float) -> Array:
         """Where in a block model `i` has entries of one magnitude: their numbers, in order."""

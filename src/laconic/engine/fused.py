@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from laconic.engine.members import Array
     from laconic.plan import Plan
+    from laconic.thresholds import Look
 
 #: The plug-ins that the kernels know; a chain of these and no other is fused.
 TRANSFORMS: Final = {"dare", "trim"}
@@ -54,14 +55,19 @@ class Fused:
             [random_key(plan.recipe.seed, i, members.name) for i in models], np.uint64
         )
 
-    def count(self, start: int, stop: int, steps: int, bins: Sequence[int]) -> Array:
-        """A block's counts by upper bits or, in one bin a model, by lower bits (see `Counter`)."""
-        base, models = self._block(start, stop)
-        width = kernels.LOWER_BINS if bins else kernels.UPPER_BINS
+    def count(self, blocks: Sequence[tuple[int, int]], steps: int, look: Look) -> Array:
+        """The counts of some blocks after the first transforms."""
+        width = look.width + 2 * kernels.SIDE if look.bins else kernels.BINS
         counts = np.zeros((len(self._keys), width), np.uint32)
-        chain, within = self._chain(steps), np.array(bins, np.uint32)
-        kernels.count(base, models, self.members.based, start, chain, within, counts)
-        return counts
+        chain, lows = self._chain(steps), np.array(look.bins, np.uint32) << np.uint32(16)
+        for start, stop in blocks:
+            base, models = self._block(start, stop)
+            kernels.count(base, models, self.members.based, start, chain, look.every, lows, counts)
+        if not look.bins:
+            return counts
+        smaller, larger = np.split(counts[:, look.width :], 2, axis=1)
+        counts[:, look.width : look.width + 2] = np.stack([smaller.sum(1), larger.sum(1)], axis=1)
+        return counts[:, : look.width + 2]
 
     def places(self, start: int, stop: int, steps: int, i: int, value: float) -> Array:
         """Where in a block model `i` has entries of one magnitude: their numbers, in order."""
@@ -133,7 +139,7 @@ class Fused:
             np.array(kinds, np.int64),
             np.array(numbers, np.float32).reshape(shape),
             np.array(lasts, np.int64).reshape(shape),
-            np.array(cuts, np.uint64),
+            np.array(cuts, np.uint32),
             self._keys,
         )
 
