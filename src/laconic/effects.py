@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from laconic.checkpoint import layer_of
 from laconic.errors import RecipeError
-from laconic.varying import Varying, shown
+from laconic.method import Setting
+from laconic.varying import Varying, shown, value_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +43,8 @@ def check_effects(
         A sentence for each such thing that is well-defined all the same.
 
     Raises:
-        RecipeError: For weights without a mean, and steps on task vectors without a base.
+        RecipeError: For weights without a mean, steps on task vectors without a base, and what a
+            step itself refuses.
     """
     if base is None and (steps := [*before, *after]):
         raise RecipeError(
@@ -50,6 +54,7 @@ def check_effects(
     return (
         *_idle_steps(before, method, after),
         *_weights(recipe, method, stepless=not before and not after),
+        *_checks(recipe, [*before, method, *after], merged, based=base is not None),
         *_overrides(method, merged),
         *_twins(base, models),
     )
@@ -74,6 +79,28 @@ def _idle_at(stage: Stage) -> str:
     if not idle or any(stage.params.get(key) != value for key, value in idle.items()):
         return ""
     return " and ".join(f"{key} {value:g}" for key, value in idle.items())
+
+
+def _checks(
+    recipe: Recipe, stages: Sequence[Stage], merged: Sequence[str], *, based: bool
+) -> Iterator[str]:
+    """What the steps themselves say of their parameters, for each tensor."""
+    for stage in stages:
+        check = stage.plugin.traits.get("check")
+        if check is None:
+            continue
+        said = Counter(
+            check(stage.params_for(name), Setting(_weights_for(recipe, name, stage.layers), based))
+            for name in merged
+        )
+        for sentence, count in said.items():
+            if sentence:
+                share = f" ({count} of {len(merged)} tensors)" if count < len(merged) else ""
+                yield sentence + share
+
+
+def _weights_for(recipe: Recipe, name: str, layers: int) -> tuple[float, ...]:
+    return tuple(value_at(m.weight, name, layer_of(name), layers) for m in recipe.models)
 
 
 def _weights(recipe: Recipe, method: Stage, *, stepless: bool) -> Iterator[str]:

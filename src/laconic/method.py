@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeVar
 
-from laconic.registry import Registry
+from laconic.registry import Plugin, Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,20 @@ class Trim(NamedTuple):
 
 #: A limit's `last` where every element at its value is kept.
 EVERY: Final = (1 << 63) - 1
+#: How many elements are drawn or summed at a time, so that wide types take little memory.
+SLICE: Final = 1 << 20
+
+
+class Setting(NamedTuple):
+    """What a recipe gives one tensor beside the parameters.
+
+    Attributes:
+        weights: The models' weights.
+        based: Whether there is a base.
+    """
+
+    weights: tuple[float, ...]
+    based: bool
 
 
 @dataclass(frozen=True)
@@ -149,31 +163,81 @@ class TensorGroup:
         aa, ab, bb = (math.fsum(column) for column in zip(*sums, strict=True))
         return aa, ab, bb
 
-    def uniform(self, i: int) -> Tensor:
-        """Random numbers in [0, 1) for the elements of model `i`, float32, ``shape``.
+    def inner_products(self) -> Tensor:
+        """The inner products of the vectors, ``[model, model]``, float64, where the vectors are."""
+        flat = self.vectors.flatten(1)
+        total = flat.new_zeros(len(flat), len(flat)).double()
+        for start in range(0, flat.shape[1], SLICE):
+            part = flat[:, start : start + SLICE].double()
+            total += part @ part.T
+        return total
+
+    def uniform(self, i: int, shape: Sequence[int] | None = None) -> Tensor:
+        """Random numbers in [0, 1) for the elements of model `i`, float32.
 
         They are a function of (seed, tensor name, model, element) and of nothing else. A key of 64
         bits is made of the first three. The element's number goes through a 32-bit finaliser of
         three multiplications (Wellons' triple32), half of the key joining before the first and half
         before the second; where a tensor has more than 2**32 elements, the upper bits of the number
         join the second half. The upper 24 bits of the result are used.
+
+        Args:
+            i: The model.
+            shape: The shape of the numbers; None for that of the tensor.
         """
         import torch
 
-        first, device = self.offset, self.base.device
-        n = torch.arange(first, first + self.base.numel(), dtype=torch.int64, device=device)
-        key = random_key(self.seed, i, self.name)
-        x = (n & MASK32) ^ (key & MASK32)
-        second = ((key >> 32) + (n >> 32) * 0x9E3779B9) & MASK32
-        x = ((x ^ x >> 17) * 0xED5AD4BB) & MASK32
-        x = ((x ^ x >> 11 ^ second) * 0xAC4C1B51) & MASK32
-        x = ((x ^ x >> 15) * 0x31848BAB) & MASK32
-        return (((x ^ x >> 14) >> 8).to(torch.float32) * 2.0**-24).view(self.base.shape)
+        shape = self.base.shape if shape is None else shape
+        key, stop = random_key(self.seed, i, self.name), self.offset + math.prod(shape)
+        numbers = torch.empty(math.prod(shape), dtype=torch.float32, device=self.base.device)
+        for start in range(self.offset, stop, SLICE):
+            n = torch.arange(start, min(start + SLICE, stop), device=numbers.device)
+            x = (n & MASK32) ^ (key & MASK32)
+            second = ((key >> 32) + (n >> 32) * 0x9E3779B9) & MASK32
+            x = ((x ^ x >> 17) * 0xED5AD4BB) & MASK32
+            x = ((x ^ x >> 11 ^ second) * 0xAC4C1B51) & MASK32
+            x = ((x ^ x >> 15) * 0x31848BAB) & MASK32
+            numbers[start - self.offset :][:SLICE] = (x ^ x >> 14) >> 8
+        return (numbers * 2.0**-24).view(tuple(shape))
 
 
 def random_key(seed: int, i: int, name: str) -> int:
     """Where the random numbers of a tensor of model `i` start, 64 bits."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{i}/{name}".encode()).digest()[:8], "little")
+
+
+def count_words(least: int, most: int | None) -> str:
+    """A range of numbers of models in words."""
+    if least == most:
+        return f"exactly {least} model{'s' * (least > 1)}"
+    return f"at least {least} model{'s' * (least > 1)}" if most is None else f"{least} to {most}"
+
+
+def needs(plugin: Plugin[Any]) -> list[str]:
+    """What a method, transform or adjustment takes and costs, in sentences, as it declares."""
+    traits = plugin.traits
+    told = []
+    if plugin.family == "method":
+        most = traits["models"][1]
+        count = (
+            f"exactly {traits['members']} checkpoints, base included"
+            if traits["members"]
+            else count_words(*traits["models"])
+        )
+        based = "a base" if traits["base"] == "needed" else "with a base or without"
+        weights = "" if traits["weighted"] else "; the models' weights have no use"
+        told.append(
+            f"Takes {count}{', ' if most or based != 'a base' else ' and '}{based}{weights}."
+        )
+    if traits["reach"] == "element":
+        memory = "Runs in blocks, whatever the size of the tensors"
+    else:
+        memory = "Takes whole tensors, one at a time"
+    passes = ", after two passes to find thresholds" if traits.get("trims") else ""
+    told.append(f"{memory}{passes}.")
+    if traits["cost"]:
+        told.append(f"Costs {traits['cost']}.")
+    return told
 
 
 def kept(n: int, density: float) -> int:
@@ -184,9 +248,37 @@ def kept(n: int, density: float) -> int:
     return max(1, math.floor(n * density + 1e-9))
 
 
+def largest(sizes: Tensor, k: int) -> Tensor:
+    """True at exactly the k largest; of equal ones at the first in the order of the elements."""
+    import torch
+
+    values = sizes.flatten()
+    if k < 1:
+        return torch.zeros_like(sizes, dtype=torch.bool)
+    limit = _kth_largest(values, k)
+    keep = values >= limit
+    surplus = int(keep.sum()) - k
+    if surplus:
+        keep[(values == limit).nonzero().flatten()[-surplus:]] = False
+    return keep.view(sizes.shape)
+
+
+def _kth_largest(values: Tensor, k: int) -> float:
+    """The k-th largest of flat values: exact wherever it is taken."""
+    import numpy as np
+
+    place = len(values) - k
+    if values.device.type == "cpu":
+        return float(np.partition(values.numpy(), place)[place])
+    return float(values.sort().values[place])
+
+
 Transform = Callable[..., TensorGroup]
 Method = Callable[..., "Tensor"]
 Adjustment = Callable[..., "Tensor"]
+#: Looks at a step's parameters for one tensor before anything is read: gives a sentence on what is
+#: asked for in vain, or nothing, and raises a RecipeError for what cannot be meant.
+Check = Callable[[Mapping[str, Any], Setting], str]
 M = TypeVar("M", bound=Method)
 T = TypeVar("T", bound=Transform)
 A = TypeVar("A", bound=Adjustment)
@@ -200,11 +292,15 @@ def method(
     reach: Reach = "element",
     base: Literal["needed", "optional"] = "needed",
     members: int | None = None,
+    models: tuple[int, int | None] = (1, None),
     weighted: bool = True,
     normalises: bool = False,
     trims: bool = False,
     products: bool = False,
     idle: Mapping[str, Any] | None = None,
+    check: Check | None = None,
+    copies: int = 0,
+    cost: str = "",
 ) -> Callable[[M], M]:
     """Register ``(group, *, ...) -> Tensor``: the merged tensor, float32, ``shape``.
 
@@ -212,12 +308,17 @@ def method(
         reach: What one element of the result depends on, apart from what the group is asked for.
         base: Whether a recipe must name a base.
         members: How many checkpoints it takes, base included; None for any number of models.
+        models: The fewest and the most models it takes, base not counted; None for any number.
         weighted: Whether it uses the models' weights.
         normalises: Whether only the proportions of the weights count; then the base cancels, too.
         trims: Whether it trims with its own ``density``, ``scope`` and ``ties``, the last two being
             optional: `group.trimmed`, `group.limit` or `group.magnitude`.
         products: Whether it asks for `group.products`.
         idle: Parameters at which it gives back its first checkpoint; users are told.
+        check: Looks at the parameters before anything is read.
+        copies: Of a reach beyond ``element``: how many tensors in float32 it holds at its peak
+            beside base, vectors and result, of which the engine knows.
+        cost: What it costs beyond a pass over the weights, as users read it.
     """
 
     def register(function: M) -> M:
@@ -226,18 +327,28 @@ def method(
             reach=reach,
             base=base,
             members=members,
+            models=models,
             weighted=weighted,
             normalises=normalises,
             trims=trims,
             products=products,
             idle=idle or {},
+            check=check,
+            copies=copies,
+            cost=cost,
         )
 
     return register
 
 
 def transform(
-    *, reach: Reach = "element", trims: bool = False, idle: Mapping[str, Any] | None = None
+    *,
+    reach: Reach = "element",
+    trims: bool = False,
+    idle: Mapping[str, Any] | None = None,
+    check: Check | None = None,
+    copies: int = 0,
+    cost: str = "",
 ) -> Callable[[T], T]:
     """Register ``(group, *, ...) -> TensorGroup``: the group with other vectors.
 
@@ -245,16 +356,30 @@ def transform(
         reach: What one element of the result depends on, apart from what the group is asked for.
         trims: As for `method`.
         idle: Parameters at which it changes nothing; users are told.
+        check: As for `method`; so are `copies` and `cost`.
     """
 
     def register(function: T) -> T:
-        return TRANSFORMS.register(function, reach=reach, trims=trims, idle=idle or {})
+        return TRANSFORMS.register(
+            function,
+            reach=reach,
+            trims=trims,
+            idle=idle or {},
+            check=check,
+            copies=copies,
+            cost=cost,
+        )
 
     return register
 
 
 def adjustment(
-    *, reach: Reach = "element", idle: Mapping[str, Any] | None = None
+    *,
+    reach: Reach = "element",
+    idle: Mapping[str, Any] | None = None,
+    check: Check | None = None,
+    copies: int = 0,
+    cost: str = "",
 ) -> Callable[[A], A]:
     """Register ``(group, merged, *, ...) -> Tensor``: the merged tensor, adjusted.
 
@@ -263,9 +388,12 @@ def adjustment(
     Args:
         reach: What one element of the result depends on.
         idle: Parameters at which it changes nothing; users are told.
+        check: As for `method`; so are `copies` and `cost`.
     """
 
     def register(function: A) -> A:
-        return ADJUSTMENTS.register(function, reach=reach, idle=idle or {})
+        return ADJUSTMENTS.register(
+            function, reach=reach, idle=idle or {}, check=check, copies=copies, cost=cost
+        )
 
     return register

@@ -24,9 +24,16 @@ from laconic.checkpoint import (
 from laconic.donors import Inputs, settle
 from laconic.effects import check_effects
 from laconic.errors import RecipeError
-from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
+from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, count_words
 from laconic.siblings import check_siblings
-from laconic.stage import Stage, check_varying, make_stage, need_whole, with_overrides
+from laconic.stage import (
+    Stage,
+    check_varying,
+    held_copies,
+    make_stage,
+    need_whole,
+    with_overrides,
+)
 from laconic.varying import Varying, shown, value_at
 from laconic.writer import check_free
 
@@ -198,7 +205,13 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
     stages = [replace(s, layers=system2.layers) for s in (*before, method, *after)]
     notes += tuple(check_varying(recipe, stages, [s.name for s in specs]))
     notes += check_effects(
-        recipe, before=before, method=method, after=after, base=base, models=models, merged=merged
+        recipe,
+        before=stages[: len(before)],
+        method=stages[len(before)],
+        after=stages[len(before) + 1 :],
+        base=base,
+        models=models,
+        merged=merged,
     )
     return Plan(
         recipe=recipe,
@@ -219,6 +232,7 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
             specs,
             target,
             whole=need_whole(stages),
+            copies=held_copies(stages),
         ),
         hash_inputs=hash_inputs,
     )
@@ -242,6 +256,12 @@ def _check_members(recipe: Recipe, method: Plugin[Any]) -> None:
         raise RecipeError(
             f"{method.name} takes exactly {wanted} checkpoints, base included; "
             f"the recipe names {members}."
+        )
+    least, most = method.traits["models"]
+    if not least <= len(recipe.models) <= (most or len(recipe.models)):
+        raise RecipeError(
+            f"{method.name} takes {count_words(least, most)}, the base not counted; the recipe "
+            f"names {len(recipe.models)}."
         )
     if not method.traits["weighted"] and any(m.weight != 1.0 for m in recipe.models):
         raise RecipeError(f"{method.name} has no use for weights. Remove them from models.")

@@ -297,9 +297,10 @@ def _describe(hint: Any) -> str:
         return f"{_describe(get_args(hint)[0])}{_interval(metadata)}"
     if get_origin(hint) is Literal:
         return " or ".join(f"'{a}'" for a in get_args(hint))
+    if type(None) in get_args(hint):
+        return f"{_describe(next(a for a in get_args(hint) if a is not type(None)))} or null"
     words: dict[Any, str] = {float: "a number", int: "a whole number", bool: "true or false"}
-    words |= {str: "text", int | None: "a whole number or null"}
-    words |= {dict[str, Any] | None: "an object or null"}
+    words |= {str: "text", dict[str, Any]: "an object"}
     return words.get(hint, str(hint).replace("typing.", ""))
 
 

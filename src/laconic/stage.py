@@ -72,6 +72,11 @@ def need_whole(stages: Iterable[Stage]) -> bool:
     return any(stage.plugin.traits["reach"] != "element" for stage in stages)
 
 
+def held_copies(stages: Iterable[Stage]) -> int:
+    """The most tensors in float32 that a step holds beside base, vectors and result."""
+    return max((stage.plugin.traits.get("copies", 0) for stage in stages), default=0)
+
+
 def check_varying(recipe: Recipe, stages: Sequence[Stage], names: Sequence[str]) -> list[str]:
     """Compare all that varies by tensor with the tensors that there are.
 

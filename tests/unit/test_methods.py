@@ -17,12 +17,12 @@ D2 = [-0.6, -0.1, 0.2, 0, 0.05, 0.3, 0.4, -0.01, -0.15, 0.05]
 
 
 def group(
-    *vectors: Sequence[float],
-    base: Sequence[float] | None = None,
+    *vectors: Sequence[Any],
+    base: Sequence[Any] | None = None,
     weights: Sequence[float] | None = None,
     **kwargs: Any,
 ) -> TensorGroup:
-    held = torch.tensor(vectors)
+    held = torch.tensor(vectors, dtype=torch.float32)
     zero = torch.zeros(held.shape[1:])
     return TensorGroup(
         name="model.layers.0.mlp.up_proj.weight",

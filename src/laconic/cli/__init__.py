@@ -252,9 +252,10 @@ def list_(
     if as_json:
         out.print_json(json.dumps([_described(p) for p in plugins]))
         return
-    table = Table("name", "is a", "summary", box=None, pad_edge=False)
+    table = Table("name", "is a", "summary", "source", box=None, pad_edge=False)
     for plugin in plugins:
-        table.add_row(plugin.name, plugin.family, escape(plugin.summary))
+        source = plugin.source.split("; ")[0].rstrip(".")
+        table.add_row(plugin.name, plugin.family, escape(plugin.summary), escape(source))
     out.print(table)
 
 
@@ -272,13 +273,17 @@ def show(
         out.print_json(json.dumps(_described(plugin)))
         return
     out.print(f"[bold]{plugin.name}[/] ({plugin.family})\n")
-    out.print(re.sub(r"(?<=\S)\n(?=\S)", " ", plugin.help), markup=False)
+    text = re.sub(r"\nArgs:\n(?:(?: {4}.*)?\n)+", "\n", plugin.help)
+    out.print(re.sub(r"(?<=\S)\n(?=\S)", " ", text), markup=False)
+    if told := _needs(plugin):
+        out.print("\n" + " ".join(told), markup=False)
     if plugin.parameters:
         out.print()
-        table = Table("parameter", "is", "default", box=None, pad_edge=False)
+        table = Table("parameter", "is", "default", "what", box=None, pad_edge=False)
         for parameter in plugin.parameters:
             default = "required" if parameter.required else str(parameter.default)
-            table.add_row(parameter.name, escape(parameter.kind), escape(default))
+            cells = (parameter.kind, default, parameter.help)
+            table.add_row(parameter.name, *map(escape, cells))
         out.print(table)
 
 
@@ -325,8 +330,17 @@ def _described(plugin: Plugin[Any]) -> dict[str, Any]:
         "family": plugin.family,
         "summary": plugin.summary,
         "help": plugin.help,
+        "source": plugin.source,
+        "needs": _needs(plugin),
         "parameters": [vars(p) for p in plugin.parameters],
     }
+
+
+def _needs(plugin: Plugin[Any]) -> list[str]:
+    """What a step of a merge takes and costs; nothing of other plug-ins."""
+    from laconic.method import needs
+
+    return needs(plugin) if plugin.family in ("method", "transform", "adjustment") else []
 
 
 def _show_plan(planned: Plan, *, as_json: bool) -> None:

@@ -36,8 +36,8 @@ SHAPES = [(6, 10), (7,), (1,)]
 def make_group(plugin: Plugin[Method], shape: tuple[int, ...], seed: int = 0) -> TensorGroup:
     """Random vectors for as many models as a method takes, over a random base."""
     draw = torch.Generator().manual_seed(seed)
-    members = plugin.traits.get("members")
-    models = 2 if members is None else members - 1
+    members, most = plugin.traits.get("members"), plugin.traits.get("models", (1, None))[1]
+    models = members - 1 if members else most or 2
     vectors = torch.randn(models, *shape, generator=draw)
     return TensorGroup(
         name="model.layers.1.mlp.up_proj.weight",

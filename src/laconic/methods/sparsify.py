@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, Le
 
 from laconic.errors import RecipeError
-from laconic.method import TensorGroup, kept, transform
+from laconic.method import TensorGroup, kept, largest, transform
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ def sparsify(
         if by == "chance":
             held = vector * (group.uniform(i) < density)
         else:
-            held = vector * _largest(vector.abs(), density)
+            held = vector * largest(vector.abs(), kept(vector.numel(), density))
         before, after = _norm(vector), _norm(held)
         if rescale and min(before, after) >= TINY:
             held = held * (before / after)
@@ -63,17 +63,3 @@ def _norm(vector: Tensor) -> float:
     import numpy as np
 
     return float(vector.abs().cpu().numpy().sum(dtype=np.float64))
-
-
-def _largest(sizes: Tensor, density: float) -> Tensor:
-    """True at exactly the k largest; of equal ones at the first."""
-    import numpy as np
-
-    values = sizes.flatten()
-    k = kept(len(values), density)
-    limit = float(np.partition(values.cpu().numpy(), len(values) - k)[len(values) - k])
-    keep = values >= limit
-    surplus = int(keep.sum()) - k
-    if surplus:
-        keep[(values == limit).nonzero().flatten()[-surplus:]] = False
-    return keep.view(sizes.shape)

@@ -1,0 +1,67 @@
+"""SCE: select the entries that differ most, weigh models by their energy, erase minority signs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Gt, Le
+
+from laconic.method import Setting, TensorGroup, largest, method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TINY = 1e-6
+
+
+def check(params: Mapping[str, Any], setting: Setting) -> str:
+    """Say what one model leaves of SCE."""
+    if len(setting.weights) > 1:
+        return ""
+    if params["density"] < 1:
+        return (
+            "sce of one model gives back the base: it keeps the entries that vary most over the "
+            "models, and one model has no variance. Merge two models, or use ties."
+        )
+    return "sce of one model is task_arithmetic: there is nothing to select, weigh or erase."
+
+
+@method(reach="tensor", weighted=False, idle={"scale": 0.0}, check=check, copies=4)
+def sce(
+    group: TensorGroup, *, density: Annotated[float, Gt(0), Le(1)] = 1.0, scale: float = 1.0
+) -> Tensor:
+    """Select, calculate and erase, tensor by tensor; the models' weights follow from their vectors.
+
+    Select: of the positions whose variance over the models is not 0, the fraction `density` with
+    the largest variance (rounded down; of equal ones the first) stays, the others become 0; at
+    density 1 all stay. Calculate: ``w_k = mean(v_k^2) / sum_j mean(v_j^2)`` of what stays (equal
+    weights where the sum is below 1e-6). Erase: entries whose sign is not that of ``sum_k v_k``
+    (+ where it is 0) do not count. The result is
+    ``x_0 + scale * sum_k a_k w_k v_k / max(sum_k a_k w_k, 1e-6)``, where a_k is 1 for those that
+    count. One model has no variance: below density 1 the base comes back, and the plan says so.
+
+    Args:
+        density: The fraction of differing positions kept (tau, mergekit's select_topk).
+        scale: The multiple of the fused vector that is added; the paper has none (1).
+
+    Source: Wan et al. 2024 (arXiv 2408.07990), SCE; details as in mergekit; `scale` is ours.
+    """
+    import torch
+
+    vectors = group.vectors
+    if density < 1:
+        variance = vectors.var(0, correction=0)
+        count = math.floor(int((variance != 0).sum()) * density + 1e-9)
+        vectors = vectors * largest(variance, count)
+    energy = vectors.flatten(1).square().mean(1, dtype=torch.float64)
+    total = energy.sum()
+    shares = energy / total if total >= TINY else torch.full_like(energy, 1 / len(energy))
+    sign = (vectors.sum(0) >= 0) * 2.0 - 1
+    fused, divisor = torch.zeros_like(group.base), torch.zeros_like(group.base)
+    for vector, share in zip(vectors, shares.tolist(), strict=True):
+        counts = vector * sign > 0
+        fused += share * vector * counts
+        divisor += share * counts
+    return group.base + scale * (fused / divisor.clamp(min=TINY))
