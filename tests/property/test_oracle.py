@@ -13,6 +13,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -161,6 +162,48 @@ def sparsify(works: list[Work], params: list[Params]) -> None:
         work.exact = work.exact and not wish["rescale"]
 
 
+def della(works: list[Work], params: list[Params]) -> None:
+    for work, wish in zip(works, params, strict=True):
+        density, epsilon = wish["density"], wish["epsilon"]
+        for i, vector in enumerate(work.vectors):
+            rows = np.abs(vector).reshape(-1, vector.shape[-1] if vector.ndim else 1)
+            n = rows.shape[1]
+            rank = rows.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
+            chance = (
+                density - epsilon + 2 * epsilon * rank / (n - 1) if n > 1 else density + 0 * rows
+            )
+            chance, numbers = chance.reshape(vector.shape), chances(work, i)
+            work.doubt(np.abs(numbers - chance) < 1e-6)
+            if not work.exact and rows.size:
+                apart = np.abs(rows[:, :, None] - rows[:, None, :])
+                near = (apart <= 2.0**-19 * rows[:, :, None]) & (apart > 0)
+                work.doubt(near.any(2).reshape(vector.shape))
+            held = vector * (numbers < chance)
+            before, after = np.abs(vector).sum(), np.abs(held).sum()
+            if wish["rescale"] == "probability":
+                held = held / chance
+            elif wish["rescale"] == "norm" and min(before, after) >= 1e-7:
+                held = held * (before / after)
+            work.vectors[i] = work.meet(held)
+        work.exact = work.exact and wish["rescale"] == "none"
+
+
+def breadcrumbs(works: list[Work], params: list[Params]) -> None:
+    for work, wish in zip(works, params, strict=True):
+        for i, vector in enumerate(work.vectors):
+            keep = count_kept(vector.size, wish["density"])
+            top = min(math.floor(vector.size * wish["outliers"] + 1e-9), vector.size - keep)
+            order = np.argsort(-np.abs(vector).ravel(), kind="stable")
+            masks = []
+            for count in (top + keep, top):
+                mask = np.zeros(vector.size, bool)
+                mask[order[:count]] = True
+                masks.append(mask.reshape(vector.shape))
+                if 0 < count < vector.size:
+                    work.doubt(near_limit([work], [vector], masks[-1:], vector))
+            work.vectors[i] = vector * (masks[0] & ~masks[1])
+
+
 def total(work: Work) -> Array:
     """The weighted sum of the vectors."""
     parts = [work.meet(w * v) for w, v in zip(work.weights, work.vectors, strict=True)]
@@ -235,6 +278,144 @@ def slerp(work: Work, params: Params) -> Array:
     return result
 
 
+def shrunk(work: Work, matrix: Array, mu: float, *, relative: bool) -> Array:
+    """Every singular value less mu; a product's error is a share of the matrix's norm."""
+    if not matrix.size or not mu:
+        return matrix
+    u, s, v = np.linalg.svd(matrix, full_matrices=False)
+    limit = mu * s.max(-1, keepdims=True) if relative else mu
+    work.meet(np.full(work.base.shape, float(s.max())))
+    made: Array = (u * np.maximum(s - limit, 0)[..., None, :]) @ v
+    return made
+
+
+def lore(work: Work, params: Params) -> Array:
+    inside = layer_of(work.name) is not None or params["embeddings"]
+    mu = params["mu"] if work.base.ndim > 1 and inside else 0.0
+    shrink = partial(shrunk, work, mu=mu, relative=params["relative"])
+    if work.based:
+        base, vectors = work.base, [shrink(v) for v in work.vectors]
+    else:
+        vectors = [np.zeros_like(v) for v in work.vectors]
+        for _ in range(params["iterations"]):
+            rests = [m - d for m, d in zip(work.vectors, vectors, strict=True)]
+            base = sum(rests, np.zeros_like(work.base)) / len(rests)
+            vectors = [shrink(m - base) for m in work.vectors]
+    added = [work.meet(w * d) for w, d in zip(work.weights, vectors, strict=True)]
+    return base + work.meet(params["scale"] * sum(added, np.zeros_like(base)))
+
+
+def twin_svd(work: Work, params: Params) -> Array:
+    moved = work.meet(params["scale"] * sum(map(work.meet, work.vectors), 0 * work.base))
+    exclusive = np.zeros_like(work.base)
+    for vector, weight in zip(work.vectors, work.weights, strict=True):
+        rest = vector - moved
+        if rest.ndim > 1 and weight:
+            rank = params["rank"]
+            if rank is None:
+                rank = math.floor(min(rest.shape[-2:]) * params["density"] + 1e-9)
+            rest = leading(work, rest, rank)
+        exclusive = exclusive + work.meet(weight * rest)
+    return work.base + work.meet(moved + exclusive)
+
+
+def leading(work: Work, matrix: Array, rank: int) -> Array:
+    """The largest singular triplets; in doubt where the next one is as large."""
+    if not matrix.size:
+        return matrix
+    u, s, v = np.linalg.svd(matrix, full_matrices=False)
+    if 0 < rank < s.shape[-1]:
+        gap = (s[..., rank - 1] - s[..., rank]) / np.maximum(s[..., 0], 1e-30)
+        close = (gap < 1e-2) & (s[..., rank] > 1e-6 * work.large.max())
+        work.doubt(np.broadcast_to(close[..., None, None], matrix.shape))
+    work.meet(np.full(matrix.shape, 100 * float(s.max())))
+    made: Array = (u[..., :rank] * s[..., None, :rank]) @ v[..., :rank, :]
+    return made
+
+
+def sce(work: Work, params: Params) -> Array:
+    vectors = np.stack(work.vectors)
+    if params["density"] < 1:
+        spread = vectors.var(0).ravel()
+        count = math.floor(int((spread != 0).sum()) * params["density"] + 1e-9)
+        order = np.argsort(-spread, kind="stable")
+        mask = np.zeros(spread.size, bool)
+        mask[order[:count]] = True
+        if 0 < count < spread.size:
+            limit = spread[order[count - 1]]
+            beside = np.abs(spread - limit) <= 1e-5 * limit
+            columns = {tuple(c) for c in vectors.reshape(len(vectors), -1)[:, beside].T}
+            work.doubt(np.full(work.base.shape, len(columns) > 1 and not mask[beside].all()))
+        vectors = vectors * mask.reshape(work.base.shape)
+    work.vectors = list(vectors)
+    _, sign = vote(work)
+    energy = (vectors.reshape(len(vectors), -1) ** 2).mean(1) if vectors.size else np.ones(1)
+    gross = energy.sum()
+    work.doubt(np.full(work.base.shape, abs(gross - 1e-6) < 1e-9))
+    shares = energy / gross if gross >= 1e-6 else np.full(len(energy), 1 / len(energy))
+    fused, divisor = np.zeros_like(work.base), np.zeros_like(work.base)
+    for vector, share in zip(vectors, shares, strict=bool(vectors.size)):
+        fused += share * np.where(vector * sign > 0, vector, 0)
+        divisor += share * (vector * sign > 0)
+    result = fused / np.maximum(divisor, 1e-6)
+    return work.base + work.meet(params["scale"] * result)
+
+
+def model_stock(work: Work, params: Params) -> Array:
+    flat = [v.ravel() for v in work.vectors]
+    norms = [math.sqrt(v @ v) for v in flat]
+    pairs = [(i, j) for j in range(len(flat)) for i in range(j)]
+    cosines = [
+        flat[i] @ flat[j] / (norms[i] * norms[j]) if norms[i] and norms[j] else 0.0
+        for i, j in pairs
+    ]
+    c, k = min(max(sum(cosines) / len(pairs), 0.0), 1.0), len(flat)
+    mean = sum(map(work.meet, work.vectors), np.zeros_like(work.base)) / k
+    return work.base + k * c / (1 + (k - 1) * c) * mean
+
+
+def nuslerp(work: Work, params: Params) -> Array:
+    first, second = work.weights
+    t = second / (first + second) if abs(first + second) >= 1e-6 else 0.5
+    work.doubt(np.full(work.base.shape, abs(abs(first + second) - 1e-6) < 1e-8))
+    a, b = work.vectors
+    axis = {"tensor": None, "row": -1, "column": -2}[params["along"]] if a.ndim > 1 else None
+    aa, ab, bb = ((x * y).sum(axis, keepdims=True) for x, y in ((a, a), (a, b), (b, b)))
+    near = (aa < 1e-16) | (bb < 1e-16)
+    angle = np.arccos(np.clip(ab / np.where(near, 1, np.sqrt(aa * bb)), -1, 1))
+    straight = near | (np.sin(angle) < 1e-8)
+    # What is nearly parallel or opposite: the angle is what its rounding makes of it.
+    work.doubt(np.broadcast_to(~near & (np.sin(angle) < 1e-3) & (ab < 0), a.shape))
+    divisor = np.where(straight, 1, np.sin(angle))
+    left = np.where(straight, 1 - t, np.sin((1 - t) * angle) / divisor)
+    right = np.where(straight, t, np.sin(t * angle) / divisor)
+    work.meet(np.abs(left * a) + np.abs(right * b))
+    return work.base + left * a + right * b
+
+
+def wudi(work: Work, params: Params) -> Array:
+    """Adam in float64; where a slope is what rounding makes of it, each step is in doubt."""
+    vectors = work.vectors
+    merged = sum(map(work.meet, vectors), np.zeros_like(work.base))
+    if merged.ndim < 2 or layer_of(work.name) is None:
+        return work.base + work.meet(params["scale"] * merged / len(vectors))
+    mean, square = np.zeros_like(merged), np.zeros_like(merged)
+    for step in range(1, params["steps"] + 1):
+        slope, gross = np.zeros_like(merged), np.zeros_like(merged)
+        for v in vectors:
+            norm = max(float((v * v).sum((-2, -1)).max(initial=0.0)), 1e-30)
+            norms = np.maximum((v * v).sum((-2, -1), keepdims=True), 1e-30)
+            product = v.swapaxes(-1, -2) @ v
+            slope += 2 * (merged - v) @ product / norms
+            gross += 2 * (np.abs(merged) + np.abs(v)) @ np.abs(product) / norms * (norm > 1e-30)
+        noisy = (np.abs(slope) < 1e-3 * gross) | (np.abs(slope) < 1e-4)
+        work.meet(np.where(noisy & (gross > 0), 4 * params["rate"] / SLACK, 0))
+        mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
+        root = np.sqrt(square / (1 - 0.999**step)) + 1e-8
+        merged = merged - params["rate"] * mean / (1 - 0.9**step) / root
+    return work.base + work.meet(params["scale"] * work.meet(merged))
+
+
 def lines(work: Work, merged: Array, params: Params) -> Array:
     layer = layer_of(work.name)
     depth = layer / (LAYERS - 1) if layer is not None else float("embed" not in work.name)
@@ -243,9 +424,15 @@ def lines(work: Work, merged: Array, params: Params) -> Array:
 
 
 Before = Callable[[list[Work], list[Params]], None]
-BEFORE: Final[dict[str, Before]] = {"dare": dare, "trim": trim, "sparsify": sparsify}
+BEFORE: Final[dict[str, Before]] = {
+    f.__name__: f for f in (dare, trim, sparsify, della, breadcrumbs)
+}
 METHOD: Final[dict[str, Callable[[Work, Params], Array]]] = {
-    f.__name__: f for f in (average, task_arithmetic, weighted_sum, ties, elect, slerp)
+    f.__name__: f
+    for f in (
+        *(average, task_arithmetic, weighted_sum, ties, elect, slerp),
+        *(lore, twin_svd, sce, model_stock, nuslerp, wudi),
+    )
 }
 AFTER: Final[dict[str, Callable[[Work, Array, Params], Array]]] = {"lines": lines}
 
@@ -368,6 +555,32 @@ DRAWN: Final[dict[str, dict[str, st.SearchStrategy[Any]]]] = {
     "elect": {"scale": SCALES, "normalise": st.booleans()},
     "slerp": {"t": st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0])},
     "lines": {"first": SCALES, "last": SCALES},
+    "della": {
+        "density": st.sampled_from([0.3, 0.5, 0.8]),
+        "epsilon": st.sampled_from([0.0, 0.1, 0.2]),
+        "rescale": st.sampled_from(["probability", "norm", "none"]),
+    },
+    "breadcrumbs": {"density": DENSITIES, "outliers": st.sampled_from([0.0, 0.01, 0.2, 0.9])},
+    "lore": {
+        "mu": st.sampled_from([0.0, 0.01, 0.5, 3.0]),
+        "relative": st.booleans(),
+        "scale": SCALES,
+        "iterations": st.sampled_from([1, 3]),
+        "embeddings": st.booleans(),
+    },
+    "twin_svd": {
+        "scale": SCALES,
+        "density": st.sampled_from([0.0, 0.5, 0.8, 1.0]),
+        "rank": st.sampled_from([None, 0, 1, 2]),
+    },
+    "sce": {"density": DENSITIES, "scale": SCALES},
+    "model_stock": {},
+    "nuslerp": {"along": st.sampled_from(["tensor", "row", "column"])},
+    "wudi": {
+        "steps": st.sampled_from([0, 1, 3]),
+        "rate": st.sampled_from([1e-5, 1e-4]),
+        "scale": SCALES,
+    },
 }
 
 
@@ -402,7 +615,8 @@ def some_of(draw: st.DrawFn, name: str, *, varying: bool = True) -> dict[str, An
 @st.composite
 def cases(draw: st.DrawFn, method: str) -> Case:
     based = METHODS.get(method).traits["base"] == "needed" or draw(st.booleans())
-    count = 2 if method == "slerp" else draw(st.integers(1, 3)) + based
+    least, most = METHODS.get(method).traits["models"]
+    count = 2 if method == "slerp" else draw(st.integers(least, most or 3)) + based
     shapes = {f"model.layers.{i}.w": draw(SHAPES) for i in range(LAYERS)}
     shapes |= {"model.embed_tokens.weight": (5, 2), "model.norm.weight": draw(SHAPES)}
     held: list[dict[str, torch.Tensor]] = []
@@ -413,7 +627,8 @@ def cases(draw: st.DrawFn, method: str) -> Case:
             dtype = draw(st.sampled_from(sorted(TYPES))) if types == "mixed" else types
             values = draw(arrays.arrays(np.float32, shape, elements=VALUES))
             held[-1][name] = torch.from_numpy(np.asarray(values)).to(TYPES[dtype])
-    weights = [1.0 if method == "slerp" else some(draw, WEIGHTS) for _ in range(count)]
+    weighted = METHODS.get(method).traits["weighted"]
+    weights = [some(draw, WEIGHTS) if weighted else 1.0 for _ in range(count)]
     if method == "average":
         names = list(shapes)
         assume(all(abs(sum(value_at(w, n) for w in weights[based:])) > 0.05 for n in names))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 #: The iteration ends when no entry of the estimated base moves by more than this share of it.
-STILL = 1e-6
+STILL = 1e-7
 
 
 def check(params: Mapping[str, Any], setting: Setting) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def twin_svd(
     group: TensorGroup,
     *,
-    scale: Annotated[float, Ge(0)] = 0.3,
+    scale: float = 0.3,
     density: Annotated[float, Ge(0), Le(1)] = 0.1,
     rank: Annotated[int, Ge(0)] | None = None,
 ) -> Tensor:
