@@ -165,7 +165,7 @@ class TensorGroup:
 
     def inner_products(self) -> Tensor:
         """The inner products of the vectors, ``[model, model]``, float64, where the vectors are."""
-        flat = self.vectors.flatten(1)
+        flat = self.vectors.reshape(len(self.vectors), self.base.numel())
         total = flat.new_zeros(len(flat), len(flat)).double()
         for start in range(0, flat.shape[1], SLICE):
             part = flat[:, start : start + SLICE].double()

@@ -55,7 +55,8 @@ def sce(
         variance = vectors.var(0, correction=0)
         count = math.floor(int((variance != 0).sum()) * density + 1e-9)
         vectors = vectors * largest(variance, count)
-    energy = vectors.flatten(1).square().mean(1, dtype=torch.float64)
+    flat = vectors.reshape(len(vectors), group.base.numel())
+    energy = flat.square().mean(1, dtype=torch.float64)
     total = energy.sum()
     shares = energy / total if total >= TINY else torch.full_like(energy, 1 / len(energy))
     sign = (vectors.sum(0) >= 0) * 2.0 - 1
