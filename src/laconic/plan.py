@@ -232,7 +232,7 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
             specs,
             target,
             whole=need_whole(stages),
-            copies=held_copies(stages),
+            copies=held_copies(stages, len(models)),
         ),
         hash_inputs=hash_inputs,
     )

@@ -49,7 +49,8 @@ class Override:
 
     Attributes:
         params: The method's parameters that differ there.
-        match: A glob over tensor names, such as ``*.mlp.*``.
+        match: A glob over tensor names, such as ``*.mlp.*``, or a part: attention, ffn,
+            norm, embedding, head or bias.
         layers: The first and the last layer meant, both included; None for all.
     """
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from laconic.checkpoint import HEAD, layer_of
 from laconic.errors import RecipeError
-from laconic.varying import Varying, bind, value_at
+from laconic.varying import Varying, bind, matches, names_look_like, value_at
 
 if TYPE_CHECKING:
     from laconic.recipe import Override, Recipe
@@ -60,7 +59,7 @@ def with_overrides(stage: Stage, recipe: Recipe, names: Sequence[str]) -> Stage:
             raise RecipeError(
                 f"{where}: no tensor matches '{override.match}'"
                 + (f" in layers {list(override.layers)}" if override.layers else "")
-                + f". A name looks like '{names[len(names) // 2]}'."
+                + f". {names_look_like(names)}"
             )
         params = bind(stage.plugin, {**recipe.params, **override.params}, where)
         bound.append((override, params))
@@ -72,9 +71,19 @@ def need_whole(stages: Iterable[Stage]) -> bool:
     return any(stage.plugin.traits["reach"] != "element" for stage in stages)
 
 
-def held_copies(stages: Iterable[Stage]) -> int:
-    """The most tensors in float32 that a step holds beside base, vectors and result."""
-    return max((stage.plugin.traits.get("copies", 0) for stage in stages), default=0)
+def held_copies(stages: Sequence[Stage], models: int) -> int:
+    """The most tensors in float32 that a step holds beside base, vectors and result.
+
+    A step that looks at elements alone declares nothing, since its blocks are small. Beside one
+    that needs whole tensors it is given them, too: then four for each model, as measured for TIES.
+    """
+    if not need_whole(stages):
+        return 0
+    return max(
+        4 * models if s.plugin.traits["reach"] == "element" else s.plugin.traits["copies"]
+        for s in stages
+        if s.plugin.family != "adjustment"
+    )
 
 
 def check_varying(recipe: Recipe, stages: Sequence[Stage], names: Sequence[str]) -> list[str]:
@@ -104,4 +113,4 @@ def _fits(override: Override, name: str) -> bool:
         first, last = override.layers
         if layer is None or not first <= layer <= last:
             return False
-    return fnmatch.fnmatchcase(name, override.match)
+    return matches(override.match, name)

@@ -6,7 +6,7 @@ import fnmatch
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RecipeError
 
@@ -14,6 +14,29 @@ if TYPE_CHECKING:
     from laconic.registry import Plugin
 
 Scalar = bool | int | float | str
+#: The parts of a model that a `match` may name: globs over tensor names. The weights of a norm
+#: within attention belong to both; the first entry that matches wins.
+PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "attention": ("*attn.*", "*.attention.*", "*.self_attention.*"),
+    "ffn": ("*.mlp.*", "*.ffn.*", "*.feed_forward.*", "*_moe.*"),
+    "norm": ("*norm.weight", "*norm.bias"),
+    "embedding": ("*embed*",),
+    "head": ("lm_head.*", "*.lm_head.*"),
+    "bias": ("*.bias",),
+}
+
+
+def matches(match: str, name: str) -> bool:
+    """Whether a `match`, the name of a part or a glob, speaks of a tensor."""
+    return any(fnmatch.fnmatchcase(name, glob) for glob in PARTS.get(match, (match,)))
+
+
+def names_look_like(names: Sequence[str]) -> str:
+    """The end of a message about a `match` that fits none of these names."""
+    return (
+        f"A name looks like '{names[len(names) // 2]}'; parts have names of their own: "
+        f"{', '.join(PARTS)}."
+    )
 
 
 @dataclass(frozen=True)
@@ -23,7 +46,7 @@ class Rule:
     Attributes:
         value: One value, or a gradient: numbers spread evenly over the layers, straight lines
             between them.
-        match: A glob over tensor names, such as ``*.mlp.*``.
+        match: A glob over tensor names, such as ``*.mlp.*``, or a part of the model: `PARTS`.
     """
 
     value: Scalar | tuple[float, ...]
@@ -31,7 +54,7 @@ class Rule:
 
     def fits(self, name: str) -> bool:
         """Whether the rule speaks of a tensor."""
-        return fnmatch.fnmatchcase(name, self.match)
+        return matches(self.match, name)
 
     def at(self, layer: int | None, layers: int) -> Scalar:
         """The value in one layer of `layers`; outside the layers that of the first."""
@@ -97,8 +120,7 @@ class Varying:
             if not any(map(rule.fits, names)):
                 if not any(map(rule.fits, absent)):
                     raise RecipeError(
-                        f"{where}: no tensor matches '{rule.match}'. "
-                        f"A name looks like '{names[len(names) // 2]}'."
+                        f"{where}: no tensor matches '{rule.match}'. {names_look_like(names)}"
                     )
                 notes.append(f"{where}: '{rule.match}' matches only what the result has not.")
             elif not any(map(rule.fits, left)):

@@ -25,7 +25,7 @@ ROWS = (
     ("method", "task", "backend"),
     ("effects", "thresholds", "decoding", "chat", "served"),
     ("methods", "tasks", "backends"),
-    ("plan", "scoring"),
+    ("plan", "scoring", "merge_presets"),
     ("engine",),
     ("merge", "evaluate", "regrade", "importing"),
     ("search",),

@@ -377,3 +377,18 @@ def test_fingerprints_tell_siblings_apart(make_checkpoint: MakeCheckpoint) -> No
     prints = {Checkpoint(make_checkpoint(f"m{i}", i)).fingerprint for i in (0, 1)}
     assert len(prints) == 2
     assert Checkpoint(make_checkpoint("again", 0)).fingerprint in prints
+
+
+@pytest.mark.parametrize(
+    ("method", "before"),
+    [("lore", []), ("twin_svd", []), ("task_arithmetic", ["della"]), ("sce", ["breadcrumbs"])],
+)
+def test_a_broken_input_is_named_by_methods_on_whole_tensors_too(
+    method: str, before: list[str], make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
+    broken = tensors(1)
+    broken["model.layers.1.mlp.up_proj.weight"][3, 2] = float("nan")
+    base, model = make_checkpoint("base", 0), make_checkpoint("model", broken)
+    with pytest.raises(CheckpointError, match=r"up_proj.weight' of .*model holds NaN or Inf"):
+        merge(Recipe([str(model)], method, base=str(base), before=before), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from laconic.errors import RecipeError
 from laconic.merge import merge
 from laconic.plan import plan
 from laconic.recipe import Model, Recipe
-from laconic.varying import Rule, Varying, varying
+from laconic.varying import PARTS, Rule, Varying, matches, varying
 from tests.conftest import MakeCheckpoint, tensors
 
 if TYPE_CHECKING:
@@ -159,3 +159,70 @@ def test_a_model_keeps_its_varying_weight() -> None:
 def test_a_varying_weight_is_made_of_numbers(weight: list[Any]) -> None:
     with pytest.raises(RecipeError, match="weight of a"):
         Recipe([{"model": "a", "weight": weight}], "average")
+
+
+PARTS_OF = {
+    "model.layers.3.self_attn.q_proj.weight": {"attention"},
+    "model.layers.3.self_attn.q_proj.bias": {"attention", "bias"},
+    "model.layers.3.self_attn.q_norm.weight": {"attention", "norm"},
+    "model.layers.3.linear_attn.in_proj.weight": {"attention"},
+    "model.layers.3.mlp.down_proj.weight": {"ffn"},
+    "model.layers.3.mlp.experts.7.up_proj.weight": {"ffn"},
+    "model.layers.3.block_sparse_moe.gate.weight": {"ffn"},
+    "model.layers.3.input_layernorm.weight": {"norm"},
+    "model.norm.weight": {"norm"},
+    "model.embed_tokens.weight": {"embedding"},
+    "lm_head.weight": {"head"},
+}
+
+
+@pytest.mark.parametrize("name", PARTS_OF)
+def test_parts_of_a_model_have_names_of_their_own(name: str) -> None:
+    assert {part for part in PARTS if matches(part, name)} == PARTS_OF[name]
+    assert matches("*", name)
+
+
+def test_modules_and_layers_may_each_go_their_own_part_of_the_way(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
+    """Interpolation by module and by depth: FFN, attention, and only the last layers."""
+    base, model = make_checkpoint("base", 0), make_checkpoint("model", 1)
+    recipe = Recipe(
+        [str(model)],
+        "task_arithmetic",
+        base=str(base),
+        params={"scale": 0.25},
+        overrides=[
+            {"match": "ffn", "layers": [1, 1], "params": {"scale": 1.0}},
+            {"match": "ffn", "params": {"scale": 0.5}},
+            {"match": "attention", "params": {"scale": 0.0}},
+        ],
+        dtype="float32",
+    )
+    merged = merge(recipe, tmp_path / "out")
+    one, two = tensors(0), tensors(1)
+    wanted = {UP.format(1): 1.0, UP.format(0): 0.5, QUERY.format(0): 0.0, EMBED: 0.25, NORM: 0.25}
+    for name, scale in wanted.items():
+        start, end = one[name].float(), two[name].float()
+        torch.testing.assert_close(merged.read(name), start + scale * (end - start))
+    listed = [
+        *({"match": "ffn", "value": [0.5, 1.0]}, {"match": "attention", "value": 0.0}),
+        {"value": 0.25},
+    ]
+    same = Recipe(
+        [str(model)], "task_arithmetic", base=str(base), params={"scale": listed}, dtype="float32"
+    )
+    other = merge(same, tmp_path / "other")
+    assert all(torch.equal(other.read(name), merged.read(name)) for name in merged.specs)
+
+
+def test_a_part_that_is_not_there_is_refused_with_the_names_of_parts(
+    make_checkpoint: MakeCheckpoint,
+) -> None:
+    models = {"base": str(make_checkpoint("base", 0)), "models": [str(make_checkpoint("m", 1))]}
+    params = {"scale": [{"match": "atention", "value": 0.1}, {"value": 0.2}]}
+    with pytest.raises(RecipeError, match=r"no tensor matches 'atention'.*parts have names.*ffn"):
+        plan(Recipe(method="task_arithmetic", params=params, **models))
+    override = {"match": "atention", "params": {"scale": 0.1}}
+    with pytest.raises(RecipeError, match=r"no tensor matches 'atention'.*parts have names.*ffn"):
+        plan(Recipe(method="task_arithmetic", overrides=[override], **models))

@@ -17,6 +17,7 @@ from rich.table import Table
 from laconic.cli import grade, importing
 from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
+from laconic.cli.presets import list_presets, preset_values, show_preset
 from laconic.cli.terminal import Json, Margin, Output, err, out, progress_bar, say
 from laconic.errors import LaconicError, RecipeError, did_you_mean
 from laconic.registry import Plugin, Registry, parse_spec, parse_value
@@ -58,12 +59,17 @@ def main() -> None:
     "laconic merge --base lab:base --model lab:system2 --method ties --set density=0.2 "
     "-o merged\n\n"
     "laconic merge --base A --model B=0.7 --method task_arithmetic --before dare:density=0.7 "
-    "--dry-run -o merged"
+    "--dry-run -o merged\n\n"
+    "laconic merge --preset l2s-7b-ties --base Qwen/Qwen2.5-Math-7B "
+    "--model deepseek-ai/DeepSeek-R1-Distill-Qwen-7B -o merged"
 )
 def merge(
     output: Output,
     recipe: Annotated[
         Path | None, typer.Argument(help="A recipe file, laconic's or mergekit's.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="A recipe of the paper; see: laconic list presets.")
     ] = None,
     base: Annotated[str | None, typer.Option(help="Where task vectors start from.")] = None,
     model: Annotated[
@@ -128,6 +134,8 @@ def merge(
     flags["models"] = [_weighted(text) for text in model or ()]
     flags["before"] = [_step(text) for text in before or ()]
     flags["after"] = [_step(text) for text in after or ()]
+    if preset:
+        values = preset_values(preset, flags, recipe=recipe)
     values |= {key: value for key, value in flags.items() if value not in (None, [])}
     if not values:
         raise RecipeError("Nothing to merge: give a recipe file, or --model, --method and --base.")
@@ -244,10 +252,15 @@ def report(
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[Literal["methods", "tasks", "backends"], typer.Argument(help="What to list.")],
+    kind: Annotated[
+        Literal["methods", "tasks", "backends", "presets"], typer.Argument(help="What to list.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """List what there is: methods with transforms and adjustments, tasks, or backends."""
+    """List methods with transforms and adjustments, tasks, backends, or presets of merges."""
+    if kind == "presets":
+        list_presets(as_json=as_json)
+        return
     plugins = [p for registry in _registries()[kind] for p in registry.all()]
     if as_json:
         out.print_json(json.dumps([_described(p) for p in plugins]))
@@ -261,13 +274,21 @@ def list_(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A method, transform, adjustment, task or backend.")],
+    name: Annotated[
+        str, typer.Argument(help="A method, transform, adjustment, task, backend or preset.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Explain one of them: what it does, its parameters, its source."""
+    from laconic.merge_presets import presets
+
     plugins = {p.name: p for group in _registries().values() for r in group for p in r.all()}
+    if name in presets():
+        show_preset(presets()[name], as_json=as_json)
+        return
     if name not in plugins:
-        raise LaconicError(f"Nothing is called '{name}'. {did_you_mean(name, plugins)}")
+        known = [*plugins, *presets()]
+        raise LaconicError(f"Nothing is called '{name}'. {did_you_mean(name, known)}")
     plugin = plugins[name]
     if as_json:
         out.print_json(json.dumps(_described(plugin)))

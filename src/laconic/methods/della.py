@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TINY = 1e-7
 #: How many entries are ranked at a time, in whole rows.
-SLICE = 1 << 22
+SLICE = 1 << 20
 
 
 def check(params: Mapping[str, Any], _: Setting) -> str:
@@ -32,7 +32,7 @@ def check(params: Mapping[str, Any], _: Setting) -> str:
     return ""
 
 
-@transform(reach="row", idle={"density": 1.0, "epsilon": 0.0}, check=check, copies=2)
+@transform(reach="row", idle={"density": 1.0, "epsilon": 0.0}, check=check, copies=4)
 def della(
     group: TensorGroup,
     *,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
@@ -40,7 +39,7 @@ def check(params: Mapping[str, Any], setting: Setting) -> str:
     reach="tensor",
     base="optional",
     check=check,
-    copies=3,
+    copies=6,
     cost="a full singular value decomposition a matrix (of more than two models without a base: a "
     "model and iteration, too): minutes for a layer of a 7B model on a CPU",
 )
@@ -90,8 +89,10 @@ def lore(
         for vector, weight in zip(group.vectors, group.weights, strict=True):
             merged += scale * weight * soften(vector, threshold, relative=relative)
         return merged
-    base, shrunk = _estimate(group.vectors, threshold, iterations, relative=relative)
-    return base + scale * replace(group, vectors=shrunk).weighted().sum(0)
+    merged, shrunk = _estimate(group.vectors, threshold, iterations, relative=relative)
+    for vector, weight in zip(shrunk, group.weights, strict=True):
+        merged += scale * weight * vector
+    return merged
 
 
 def _estimate(
@@ -102,8 +103,9 @@ def _estimate(
 
     base, shrunk = models.mean(0), torch.zeros_like(models)
     for turn in range(iterations):
-        earlier, base = base, (models - shrunk).mean(0)
+        earlier, base = base, models.mean(0).sub_(shrunk.mean(0))
         if turn and bool(((base - earlier).abs() <= STILL * base.abs().max()).all()):
             break
-        shrunk = torch.stack([soften(m - base, threshold, relative=relative) for m in models])
+        for i, model in enumerate(models):
+            shrunk[i] = soften(model - base, threshold, relative=relative)
     return base, shrunk

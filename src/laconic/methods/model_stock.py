@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(reach="tensor", models=(2, None), weighted=False, copies=1)
+@method(reach="tensor", models=(2, None), weighted=False)
 def model_stock(group: TensorGroup) -> Tensor:
     """The base plus ``t`` times the mean task vector, t from the angle between the vectors.
 

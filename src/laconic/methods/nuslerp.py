@@ -14,7 +14,7 @@ TINY = 1e-8
 SLICE = 1 << 20
 
 
-@method(reach="tensor", base="optional", models=(2, 2), copies=2)
+@method(reach="tensor", base="optional", models=(2, 2))
 def nuslerp(group: TensorGroup, *, along: Literal["tensor", "row", "column"] = "tensor") -> Tensor:
     """Go from one model to the other along the great circle, or from one task vector to the other.
 

@@ -33,7 +33,7 @@ def check(_: Mapping[str, Any], setting: Setting) -> str:
     weighted=False,
     idle={"scale": 0.0},
     check=check,
-    copies=7,
+    copies=3,
     cost="per matrix of the layers, steps * models products of min(rows, columns) * rows * columns "
     "multiplications, twice: for a 7B model hours on a CPU, so use a GPU",
 )

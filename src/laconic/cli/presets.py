@@ -1,0 +1,107 @@
+"""What the command line says of merge presets, and how it takes one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.markup import escape
+from rich.table import Table
+
+from laconic.cli.terminal import out
+from laconic.errors import RecipeError
+
+if TYPE_CHECKING:
+    from laconic.merge_presets import Preset
+
+
+def list_presets(*, as_json: bool) -> None:
+    """Print every preset: name, method and values, the paper's figures, what it lacks."""
+    from laconic.merge_presets import presets
+
+    found = presets().values()
+    if as_json:
+        out.print_json(json.dumps([_plain(preset) for preset in found]))
+        return
+    table = Table("name", "merge", "in the paper", "runs here", box=None, pad_edge=False)
+    for preset in found:
+        lacks = f"no: needs {', '.join(preset.missing)}" if preset.missing else "yes"
+        table.add_row(preset.name, *map(escape, (preset.summary, preset.told, lacks)))
+    out.print(table)
+    out.print(
+        "\nAccuracies in %, lengths against System 2. laconic show NAME has the figures by data "
+        "set and what to know before comparing with them.",
+        markup=False,
+    )
+
+
+def show_preset(preset: Preset, *, as_json: bool) -> None:
+    """Print a preset: its recipe, the paper's figures by data set, the warnings, the command."""
+    if as_json:
+        out.print_json(json.dumps(_plain(preset)))
+        return
+    out.print(f"[bold]{preset.name}[/] (merge preset)\n")
+    out.print(f"{preset.summary}. Wu et al. 2025 (arXiv 2503.20641), Table 7.\n", markup=False)
+    out.print(yaml.safe_dump(dict(preset.recipe), sort_keys=False), markup=False)
+    out.print(_figures(preset))
+    if preset.average is not None or preset.length is not None:
+        out.print(f"\nAs the paper sums it up: {preset.told}.", markup=False)
+    if preset.rerun:
+        accuracy, tokens, change = preset.rerun
+        out.print(
+            f"\nAn independent run, window 15,000, mean of six data sets: accuracy {accuracy}, "
+            f"{tokens} tokens ({change:+} %).",
+            markup=False,
+        )
+    for warning in preset.warnings:
+        out.print(f"\n{warning}", markup=False)
+    if preset.missing:
+        out.print(f"\nIt needs the {' and the '.join(preset.missing)}, not there.", markup=False)
+    out.print(f"\n{command(preset)}", markup=False, soft_wrap=True)
+
+
+def preset_values(name: str, flags: dict[str, Any], *, recipe: object) -> dict[str, Any]:
+    """The plain recipe that ``--preset NAME`` stands for, once the checkpoints are named.
+
+    Raises:
+        RecipeError: For an unknown preset, one that cannot run, a recipe file beside it, or
+            missing checkpoints.
+    """
+    from laconic.merge_presets import find_preset
+
+    preset = find_preset(name)
+    if recipe is not None:
+        raise RecipeError(f"Give either a recipe file or --preset {name}, not both.")
+    values = preset.values()
+    if not flags["base"] or not flags["models"]:
+        raise RecipeError(
+            f"--preset {name} needs --base (System 1) and --model (System 2). The paper's pair: "
+            f"{command(preset)}"
+        )
+    return values
+
+
+def command(preset: Preset) -> str:
+    """The command that makes the paper's merge."""
+    return (
+        f"laconic merge --preset {preset.name} --base {preset.base} --model {preset.model} "
+        "-o merged"
+    )
+
+
+def _figures(preset: Preset) -> Table:
+    """The paper's accuracies and lengths by data set."""
+    table = Table("accuracy % (tokens)", "System 1", "System 2", "this merge", box=None)
+    for task in preset.system2:
+        cells = [
+            f"{rows[task][0]} ({rows[task][1]})" if task in rows else "-"
+            for rows in (preset.system1, preset.system2, preset.figures)
+        ]
+        table.add_row(task, *cells)
+    return table
+
+
+def _plain(preset: Preset) -> dict[str, Any]:
+    return {**asdict(preset), "missing": list(preset.missing)}
