@@ -219,10 +219,10 @@ def test_modules_and_layers_may_each_go_their_own_part_of_the_way(
 def test_a_part_that_is_not_there_is_refused_with_the_names_of_parts(
     make_checkpoint: MakeCheckpoint,
 ) -> None:
-    models = {"base": str(make_checkpoint("base", 0)), "models": [str(make_checkpoint("m", 1))]}
+    base, models = str(make_checkpoint("base", 0)), [str(make_checkpoint("m", 1))]
     params = {"scale": [{"match": "atention", "value": 0.1}, {"value": 0.2}]}
     with pytest.raises(RecipeError, match=r"no tensor matches 'atention'.*parts have names.*ffn"):
-        plan(Recipe(method="task_arithmetic", params=params, **models))
+        plan(Recipe(models, "task_arithmetic", base=base, params=params))
     override = {"match": "atention", "params": {"scale": 0.1}}
     with pytest.raises(RecipeError, match=r"no tensor matches 'atention'.*parts have names.*ffn"):
-        plan(Recipe(method="task_arithmetic", overrides=[override], **models))
+        plan(Recipe(models, "task_arithmetic", base=base, overrides=[override]))

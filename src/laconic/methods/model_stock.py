@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @method(reach="tensor", models=(2, None), weighted=False)
 def model_stock(group: TensorGroup) -> Tensor:
-    """The base plus ``t`` times the mean task vector, t from the angle between the vectors.
+    """The base plus `t` times the mean task vector, t from the angle between the vectors.
 
     ``t = K c / (1 + (K - 1) c)``, where c is the mean cosine between the K models' vectors,
     flattened, tensor by tensor: 1 where all agree, 0 where they are orthogonal. A mean cosine below
