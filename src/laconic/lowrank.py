@@ -92,13 +92,18 @@ def _each(matrix: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _left(wide: Tensor) -> tuple[Tensor, Tensor]:
-    """Singular values, ascending, and left singular vectors of a wide matrix, float64."""
+    """Singular values, ascending, and left singular vectors of a wide matrix, float64.
+
+    NaN where a sketch of it has overflown.
+    """
     import torch
 
     product = wide.new_zeros(len(wide), len(wide)).double()
     for start in range(0, wide.shape[1], SLICE):
         part = wide[:, start : start + SLICE].double()
         product += part @ part.mT
+    if not bool(torch.isfinite(product).all()):
+        return product[0] * float("nan"), product * float("nan")
     squares, left = torch.linalg.eigh(product)
     return squares.clamp(min=0).sqrt(), left
 

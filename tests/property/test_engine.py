@@ -35,6 +35,8 @@ STEPS: list[Any] = [
     {"trim": {"density": 0.6}},
     {"trim": {"density": 0.5, "ties": "exact"}},
     {"trim": {"density": 0.7, "scope": "model"}},
+    {"della": {"density": 0.6}},
+    {"breadcrumbs": {"density": 0.5, "outliers": 0.1}},
 ]
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("average", {}),

@@ -317,6 +317,11 @@ def test_a_matrix_that_is_not_finite_has_no_approximation(bad: float) -> None:
     assert soften(matrix, 0.1).isnan().all()
 
 
+def test_a_sketch_that_overflows_is_no_crash() -> None:
+    matrix = torch.full((50, 60), 3e38)
+    assert not truncate(matrix, 2, uniform).isfinite().all()
+
+
 def test_the_largest_are_exactly_as_many_as_asked_for() -> None:
     sizes = torch.tensor([[1.0, 2.0], [2.0, 2.0]])
     assert largest(sizes, 2).tolist() == [[False, True], [True, False]]
