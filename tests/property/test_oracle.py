@@ -351,8 +351,7 @@ def sce(work: Work, params: Params) -> Array:
     _, sign = vote(work)
     energy = (vectors.reshape(len(vectors), -1) ** 2).mean(1) if vectors.size else np.ones(1)
     gross = energy.sum()
-    work.doubt(np.full(work.base.shape, abs(gross - 1e-6) < 1e-9))
-    shares = energy / gross if gross >= 1e-6 else np.full(len(energy), 1 / len(energy))
+    shares = energy / gross if gross > 0 else np.full(len(energy), 1 / len(energy))
     fused, divisor = np.zeros_like(work.base), np.zeros_like(work.base)
     for vector, share in zip(vectors, shares, strict=bool(vectors.size)):
         fused += share * np.where(vector * sign > 0, vector, 0)

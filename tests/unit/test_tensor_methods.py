@@ -164,9 +164,11 @@ def test_sce_selects_what_varies_most_among_what_varies() -> None:
     assert near(merged("sce", g, density=0.67, scale=0.5), [e / 2 for e in expected])
 
 
-def test_sce_of_vectors_without_energy_weighs_equally() -> None:
+def test_sce_weighs_small_vectors_as_large_ones() -> None:
     g = group([1e-4, 0.0], [3e-4, 0.0], base=[0.0] * 2)
-    assert near(merged("sce", g), [2e-4, 0], 1e-9)
+    assert near(merged("sce", g), [0.1 * 1e-4 + 0.9 * 3e-4, 0], 1e-9)
+    still = group([0.0, 0.0], [0.0, 0.0], base=[1.0, 2.0])
+    assert near(merged("sce", still), [1, 2])
 
 
 def test_model_stock_goes_as_far_as_the_models_agree() -> None:

@@ -36,17 +36,20 @@ def sce(
 
     Select: of the positions whose variance over the models is not 0, the fraction `density` with
     the largest variance (rounded down; of equal ones the first) stays, the others become 0; at
-    density 1 all stay. Calculate: ``w_k = mean(v_k^2) / sum_j mean(v_j^2)`` of what stays (equal
-    weights where the sum is below 1e-6). Erase: entries whose sign is not that of ``sum_k v_k``
-    (+ where it is 0) do not count. The result is
+    density 1 all stay. Calculate: ``w_k = mean(v_k^2) / sum_j mean(v_j^2)`` of what stays. Erase:
+    entries whose sign is not that of ``sum_k v_k`` (+ where it is 0) do not count. The result is
     ``x_0 + scale * sum_k a_k w_k v_k / max(sum_k a_k w_k, 1e-6)``, where a_k is 1 for those that
     count. One model has no variance: below density 1 the base comes back, and the plan says so.
+
+    mergekit takes equal weights where the sum of mean squares is below 1e-6. That is so for most
+    fine-tuned models, whose entries move by a few 1e-4, and would switch the weighing off; here
+    only vectors of zeros have equal weights.
 
     Args:
         density: The fraction of differing positions kept (tau, mergekit's select_topk).
         scale: The multiple of the fused vector that is added; the paper has none (1).
 
-    Source: Wan et al. 2024 (arXiv 2408.07990), SCE; details as in mergekit; `scale` is ours.
+    Source: Wan et al. 2024 (arXiv 2408.07990), SCE; other details as in mergekit; `scale` is ours.
     """
     import torch
 
@@ -58,7 +61,7 @@ def sce(
     flat = vectors.reshape(len(vectors), group.base.numel())
     energy = flat.square().mean(1, dtype=torch.float64)
     total = energy.sum()
-    shares = energy / total if total >= TINY else torch.full_like(energy, 1 / len(energy))
+    shares = energy / total if total > 0 else torch.full_like(energy, 1 / len(energy))
     sign = (vectors.sum(0) >= 0) * 2.0 - 1
     fused, divisor = torch.zeros_like(group.base), torch.zeros_like(group.base)
     for vector, share in zip(vectors, shares.tolist(), strict=True):

@@ -35,7 +35,7 @@ def check(_: Mapping[str, Any], setting: Setting) -> str:
     check=check,
     copies=3,
     cost="per matrix of the layers, steps * models products of min(rows, columns) * rows * columns "
-    "multiplications, twice: for a 7B model hours on a CPU, so use a GPU",
+    "multiplications, twice: days for a 7B model on a CPU, so use a GPU",
 )
 def wudi(
     group: TensorGroup,
@@ -54,8 +54,7 @@ def wudi(
 
     Adam moves no entry by much more than ``steps * rate`` (0.003), so the result is between the sum
     and the minimum, as in the authors' settings. The gradient is written out instead of being
-    traced; embedding and head are left out because their products would be as large as the
-    vocabulary squared.
+    traced, and embedding and head are left out for their cost.
 
     Args:
         steps: Steps of Adam.
