@@ -73,8 +73,8 @@ class Preset:
                 f"The preset '{self.name}' needs the {' and the '.join(self.missing)}, which "
                 "this installation does not have. laconic list presets marks those that run."
             )
-        notes = [f"Preset {self.name}: {self.summary} (Wu et al. 2025).", *self.warnings]
-        return {**self.recipe, "notes": notes}
+        start = f"Started from the preset {self.name}: {self.summary} (Wu et al. 2025)."
+        return {**self.recipe, "notes": [start, *self.warnings]}
 
     @property
     def told(self) -> str:

@@ -84,7 +84,7 @@ def test_window_and_tied_head_are_warned_of_where_they_matter() -> None:
         assert ("tied" in text) == (size == "1.5b")
     notes = recipe("l2s-1.5b-ties").notes
     assert any("4,096" in note for note in notes)
-    assert notes[0].startswith("Preset l2s-1.5b-ties")
+    assert notes[0].startswith("Started from the preset l2s-1.5b-ties")
 
 
 def test_a_preset_of_a_step_that_is_not_there_is_refused() -> None:

@@ -250,6 +250,24 @@ def test_nuslerp_goes_straight_between_parallel_opposite_and_zero_tensors(
     assert near(merged("nuslerp", halfway), [0.5 + 0.5 * other[0], 0])
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; there is none here")
+@pytest.mark.parametrize("name", ["lore", "twin_svd", "sce", "model_stock", "nuslerp", "wudi"])
+@pytest.mark.parametrize("step", [None, "della", "breadcrumbs"])
+def test_a_gpu_gives_what_the_cpu_gives_nearly(name: str, step: str | None) -> None:
+    draw = torch.Generator().manual_seed(0)
+    base, *vectors = torch.randn(3, 80, 120, generator=draw)
+    results = []
+    for device in ("cpu", "cuda"):
+        held = torch.stack(vectors).to(device)
+        g = TensorGroup("w", base.to(device), held, (1.0, 0.5), layer=0)
+        g = TRANSFORMS.get(step).function(g) if step else g
+        found = merged(name, g)
+        assert found.device.type == device
+        results.append(found.cpu())
+    assert torch.allclose(results[0], results[1], rtol=0, atol=1e-3)
+
+
 def test_lines_is_its_formula_for_every_layer() -> None:
     # alpha + beta (l - 1) / (L - 1), l from 1.
     lines = ADJUSTMENTS.get("lines").function

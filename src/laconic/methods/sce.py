@@ -41,9 +41,9 @@ def sce(
     ``x_0 + scale * sum_k a_k w_k v_k / max(sum_k a_k w_k, 1e-6)``, where a_k is 1 for those that
     count. One model has no variance: below density 1 the base comes back, and the plan says so.
 
-    mergekit takes equal weights where the sum of mean squares is below 1e-6. That is so for most
-    fine-tuned models, whose entries move by a few 1e-4, and would switch the weighing off; here
-    only vectors of zeros have equal weights.
+    mergekit takes equal weights where the sum of mean squares is below 1e-6, which is so wherever
+    entries move by a few 1e-4, as in fine-tuned models; here only vectors of zeros are weighed
+    equally.
 
     Args:
         density: The fraction of differing positions kept (tau, mergekit's select_topk).
