@@ -147,7 +147,8 @@ ARITHMETIC = "{merge_method: task_arithmetic, base_model: o, models: [%s]%s}"
     ("text", "message"),
     [
         ("{merge_method: tise, models: [{model: a}]}", "no 'tise'. Did you mean 'ties'"),
-        ("{merge_method: della, models: [{model: a}]}", "'della' of mergekit is not supported"),
+        ("{merge_method: karcher, models: [{model: a}]}", "'karcher' of mergekit is not supported"),
+        ("{merge_method: della_linear, models: [{model: a}]}", "own: laconic show della."),
         ("{merge_metod: ties, base_model: o}", "no key 'merge_metod'. Did you mean 'merge_method'"),
         ("{base_model: o, models: [{model: a}]}", "merge_method: no 'None'"),
         (TIES % (ONE, ", dtpye: float32"), "no key 'dtpye'. Did you mean 'dtype'"),

@@ -29,6 +29,12 @@ OTHER_METHODS: Final = frozenset({
     "arcee_fusion", "breadcrumbs", "breadcrumbs_ties", "della", "della_linear", "karcher",
     "model_stock", "multislerp", "nearswap", "nuslerp", "passthrough", "ram", "ramplus_tl", "sce",
 })  # fmt: skip
+#: Of these, the ones that a recipe of laconic's own can have, by its name for them.
+OWN_METHODS: Final = {
+    **{name: name for name in ("model_stock", "nuslerp", "sce")},
+    **dict.fromkeys(("breadcrumbs", "breadcrumbs_ties"), "breadcrumbs"),
+    **dict.fromkeys(("della", "della_linear"), "della"),
+}
 DTYPES: Final = ("bfloat16", "float16", "float32")
 
 
@@ -50,9 +56,14 @@ def translate(config: Mapping[str, Any]) -> dict[str, Any]:
     method = str(config.get("merge_method"))
     if method not in METHODS:
         if method in OTHER_METHODS:
+            own = OWN_METHODS.get(method)
             raise RecipeError(
-                f"merge_method '{method}' of mergekit is not supported here. Supported: "
-                f"{', '.join(METHODS)}."
+                f"merge_method '{method}' of mergekit is not supported here. "
+                + (
+                    f"Write it as a recipe of laconic's own: laconic show {own}."
+                    if own
+                    else f"Supported: {', '.join(METHODS)}."
+                )
             )
         raise RecipeError(f"merge_method: no '{method}'. {did_you_mean(method, METHODS)}")
     if config.get("modules"):

@@ -39,7 +39,7 @@ def check(params: Mapping[str, Any], setting: Setting) -> str:
     reach="tensor",
     base="optional",
     check=check,
-    copies=6,
+    copies=4,
     cost="a full singular value decomposition a matrix (of more than two models without a base: a "
     "model and iteration, too): minutes for a layer of a 7B model on a CPU",
 )

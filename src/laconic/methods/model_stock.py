@@ -19,8 +19,8 @@ def model_stock(group: TensorGroup) -> Tensor:
     0 counts as 0, which gives the base (the formula would turn back, and has a pole); a vector of
     zeros has cosine 0 with any other. One model has no angle: the recipe is refused.
 
-    Source: Jang et al. 2024 (arXiv 2403.19522), the ratio for K models; that c is not below 0
-    is ours.
+    Source: Jang et al. 2024 (arXiv 2403.19522), the ratio for K models; the mean over pairs is
+    mergekit's, that it is not below 0 ours.
     """
     return group.base + ratio(group) * group.vectors.mean(0)
 
