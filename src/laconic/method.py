@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeVar
 
-from laconic.registry import Plugin, Registry
+from laconic.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -204,40 +204,6 @@ class TensorGroup:
 def random_key(seed: int, i: int, name: str) -> int:
     """Where the random numbers of a tensor of model `i` start, 64 bits."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{i}/{name}".encode()).digest()[:8], "little")
-
-
-def count_words(least: int, most: int | None) -> str:
-    """A range of numbers of models in words."""
-    if least == most:
-        return f"exactly {least} model{'s' * (least > 1)}"
-    return f"at least {least} model{'s' * (least > 1)}" if most is None else f"{least} to {most}"
-
-
-def needs(plugin: Plugin[Any]) -> list[str]:
-    """What a method, transform or adjustment takes and costs, in sentences, as it declares."""
-    traits = plugin.traits
-    told = []
-    if plugin.family == "method":
-        most = traits["models"][1]
-        count = (
-            f"exactly {traits['members']} checkpoints, base included"
-            if traits["members"]
-            else count_words(*traits["models"])
-        )
-        based = "a base" if traits["base"] == "needed" else "with a base or without"
-        weights = "" if traits["weighted"] else "; the models' weights have no use"
-        told.append(
-            f"Takes {count}{', ' if most or based != 'a base' else ' and '}{based}{weights}."
-        )
-    if traits["reach"] == "element":
-        memory = "Runs in blocks, whatever the size of the tensors"
-    else:
-        memory = "Takes whole tensors, one at a time"
-    passes = ", after two passes to find thresholds" if traits.get("trims") else ""
-    told.append(f"{memory}{passes}.")
-    if traits["cost"]:
-        told.append(f"Costs {traits['cost']}.")
-    return told
 
 
 def kept(n: int, density: float) -> int:

@@ -24,7 +24,8 @@ from laconic.checkpoint import (
 from laconic.donors import Inputs, settle
 from laconic.effects import check_effects
 from laconic.errors import RecipeError
-from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, count_words
+from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
+from laconic.needs import count_words
 from laconic.siblings import check_siblings
 from laconic.stage import (
     Stage,

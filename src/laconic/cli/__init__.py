@@ -359,7 +359,7 @@ def _described(plugin: Plugin[Any]) -> dict[str, Any]:
 
 def _needs(plugin: Plugin[Any]) -> list[str]:
     """What a step of a merge takes and costs; nothing of other plug-ins."""
-    from laconic.method import needs
+    from laconic.needs import needs
 
     return needs(plugin) if plugin.family in ("method", "transform", "adjustment") else []
 
