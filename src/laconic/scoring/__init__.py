@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from laconic.progress import silent
+from laconic.reflection import count_reflections
 from laconic.run import Result
-from laconic.scoring.answers import boxed_answer, count_reflections, is_escaped, tail
+from laconic.scoring.answers import boxed_answer, is_escaped, tail
 from laconic.scoring.grader import GRADER, Grader
 from laconic.scoring.worker import Verdict
 

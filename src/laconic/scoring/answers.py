@@ -18,15 +18,6 @@ TAIL_CHARACTERS: Final = 500
 #: Numbers this close, of which one is a decimal, may be one number rounded: not ours to decide.
 ROUNDED: Final = Fraction(1, 1000)
 
-REFLECTIONS: Final = (
-    *("wait", "re-examine", "double-check", "let me check", "recap"),
-    *("let me just verify", "let me just check", "let me verify"),
-)
-# Each keyword looks behind itself: a pattern that begins with its letters is searched for faster.
-_REFLECTION = re.compile(
-    rf"(?:{'|'.join(rf'{k}(?<![a-z]{k})' for k in map(re.escape, REFLECTIONS))})(?![a-z])"
-)
-
 _TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _ESCAPED = re.compile(r"(?<!\\)\\\\(?:boxed|fbox)\s*\{")
 _CONNECTOR = re.compile(
@@ -48,11 +39,6 @@ _FRACTION = re.compile(
     r"|(?P<n>\d+)/(?P<m>\d+))"
 )
 _DROPPED = re.compile(r"\\left(?![a-z])|\\right(?![a-z])|\\[!,;:\s]|\\?[$%]|~|(?<!\d)\s+|\s+(?!\d)")
-
-
-def count_reflections(text: str) -> int:
-    """How many reflection keywords a text holds: whole words, any case, each match once."""
-    return sum(1 for _ in _REFLECTION.finditer(text.lower()))
 
 
 def boxed_answer(text: str) -> str | None:

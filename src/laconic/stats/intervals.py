@@ -91,6 +91,16 @@ def paired_difference(differences: NDArray[np.float64], repeats: float = 1.0) ->
     return _containing(_mean(differences), max(centre - half, -1.0), min(centre + half, 1.0))
 
 
+def difference(differences: NDArray[np.float64]) -> Estimate:
+    """A mean of paired differences: Student's t interval between problems.
+
+    Args:
+        differences: Model minus baseline, in any unit, ``[problem]``.
+    """
+    value, half = _mean(differences), _half_width(differences)
+    return _containing(value, value - half, value + half)
+
+
 def relative_change(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Estimate:
     """A ratio of paired means, minus 1: the linearised (delta-method) interval between problems.
 
@@ -107,6 +117,63 @@ def relative_change(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> E
         return Estimate(change, -1.0, math.inf)
     half = _half_width((ours - (change + 1) * theirs) / below)
     return _containing(change, max(change - half, -1.0), change + half)
+
+
+def quotient(above: NDArray[np.float64], below: NDArray[np.float64]) -> Estimate:
+    """A ratio of two means over problems, both not negative: Fieller's (1954) interval.
+
+    The ratios r for which ``above - r * below`` has a mean that Student's t does not tell from 0.
+    Where the mean below is not told from 0 either, there is no upper end.
+
+    Args:
+        above: Say, mean tokens of each problem, ``[problem]``.
+        below: Say, the share of its answers that is right, in the same order, ``[problem]``.
+    """
+    n, top, bottom = len(above), _mean(above), _mean(below)
+    value = top / bottom if bottom else math.inf
+    if n < 2 or not bottom:
+        return Estimate(value, 0.0, math.inf)
+    scale = t_quantile(n - 1) ** 2 / n
+    (aa, ab), (_, bb) = scale * np.cov(above, below)
+    a, b, c = bottom**2 - bb, top * bottom - ab, top**2 - aa  # a r^2 - 2 b r + c <= 0
+    root = math.sqrt(max(b * b - a * c, 0.0))
+    low = (b - root) / a if a else 0.0
+    if a <= 0:
+        return Estimate(value, low if 0 < low <= value else 0.0, math.inf)
+    return _containing(value, max(low, 0.0), (b + root) / a)
+
+
+def correlation(left: NDArray[np.float64], right: NDArray[np.float64]) -> Estimate:
+    """Spearman's rank correlation, ties at their mean rank: the interval of Bonett and Wright.
+
+    Their standard error (2000) of Fisher's transform is sqrt((1 + r^2 / 2) / (n - 3)), taken no
+    nearer to 1 than 1 / n. A variable that does not vary has no correlation: NaN, from -1 to 1.
+
+    Args:
+        left: One number per problem, ``[problem]``.
+        right: Another, in the same order, ``[problem]``.
+    """
+    n = len(left)
+    x, y = (ranks - ranks.mean() for ranks in (_ranks(left), _ranks(right)))
+    size = math.sqrt(float(x @ x) * float(y @ y))
+    if not size:
+        return Estimate(math.nan, -1.0, 1.0)
+    r = min(max(float(x @ y) / size, -1.0), 1.0)
+    if n < 4:
+        return Estimate(r, -1.0, 1.0)
+    centre = math.atanh(min(max(r, 1 / n - 1), 1 - 1 / n))
+    half = Z * math.sqrt((1 + r * r / 2) / (n - 3))
+    return _containing(r, math.tanh(centre - half), math.tanh(centre + half))
+
+
+def error(values: NDArray[np.float64]) -> float:
+    """The standard error of a mean over problems; infinite for a single one.
+
+    Args:
+        values: Mean over the responses of each problem, ``[problem]``: so it is clustered.
+    """
+    n = len(values)
+    return math.sqrt(float(np.var(values, ddof=1)) / n) if n > 1 else math.inf
 
 
 def t_quantile(freedom: int) -> float:
@@ -156,9 +223,14 @@ def ratio(above: float, below: float) -> float:
 def _half_width(values: NDArray[np.float64]) -> float:
     """Half the width of the t interval of a mean; infinite for a single value."""
     n = len(values)
-    if n < 2:
-        return math.inf
-    return t_quantile(n - 1) * math.sqrt(float(np.var(values, ddof=1)) / n)
+    return t_quantile(n - 1) * error(values) if n > 1 else math.inf
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1, equal values sharing the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return ranks
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -1,0 +1,108 @@
+"""The Pareto front of accuracy and length, and how sure it is who stands on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from laconic.stats.responses import Responses
+
+ROUNDS: Final = 1000
+#: Rounds are drawn this many at a time: enough for fast products, little enough for the cache.
+_BATCH: Final = 25
+
+
+def pareto(points: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
+    """The names that no other beats in both accuracy (more) and length (less), shortest first.
+
+    Equal points beat each other in neither, so ties stay.
+
+    Args:
+        points: (accuracy, length) by name.
+    """
+    best = -math.inf
+    front: list[str] = []
+    ordered = sorted(points, key=lambda name: (points[name][1], -points[name][0], name))
+    for name in ordered:
+        accuracy, _ = points[name]
+        if accuracy > best or (front and points[name] == points[front[-1]]):
+            front.append(name)
+            best = accuracy
+    return tuple(front)
+
+
+def front_chances(runs: Mapping[str, Responses], *, rounds: int = ROUNDS) -> dict[str, float]:
+    """How often each run stands on the front when the problems are drawn anew; a fraction.
+
+    The bootstrap over problems: each round draws as many problems as there are, with
+    replacement, the same ones for every run, and finds the front of the means over them. A run
+    that answered none of a round's problems is not on its front.
+
+    Args:
+        runs: Runs of one task by name.
+        rounds: How often; with 1,000, a chance is known to within 3 points.
+    """
+    answered, right, tokens = _by_problem(list(runs.values()))
+    chance, n = np.random.default_rng(0), len(answered)
+    on = np.zeros(len(runs))
+    for start in range(0, rounds, _BATCH):
+        drawn = np.stack(
+            [
+                np.bincount(chance.integers(n, size=n), minlength=n)
+                for _ in range(min(_BATCH, rounds - start))
+            ]
+        ).astype(np.float64)
+        there = drawn @ answered
+        accuracy = (drawn @ right) / np.maximum(there, 1)
+        length = (drawn @ tokens) / np.maximum(there, 1)
+        on += np.sum(~beaten(accuracy, length, there > 0) & (there > 0), axis=0)
+    return dict(zip(runs, (on / rounds).tolist(), strict=True))
+
+
+def beaten(
+    accuracy: NDArray[np.float64], length: NDArray[np.float64], there: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Whether another run is at least as good in both, and better in one, ``[round, run]``.
+
+    Args:
+        accuracy: ``[round, run]``.
+        length: ``[round, run]``.
+        there: Whether a run takes part, ``[round, run]``.
+    """
+    a, b = accuracy[:, :, None], accuracy[:, None, :]
+    m, n = length[:, :, None], length[:, None, :]
+    beats = (b >= a) & (n <= m) & ((b > a) | (n < m)) & there[:, None, :]
+    return np.asarray(beats.any(axis=2))
+
+
+def _by_problem(
+    runs: list[Responses],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Whether each run answers each problem, its accuracy and its length, ``[problem, run]``."""
+    if len({(run.problems, run.golds) for run in runs}) == 1:
+        places = [np.arange(len(run.problems)) for run in runs]
+        total = len(runs[0].problems)
+    else:
+        names: dict[tuple[str, str, str], int] = {}
+        places = [
+            np.array(
+                [
+                    names.setdefault((*name, gold), len(names))
+                    for name, gold in zip(run.problems, run.golds, strict=True)
+                ]
+            )
+            for run in runs
+        ]
+        total = len(names)
+    answered, right, tokens = np.zeros((3, total, len(runs)))
+    for i, (run, place) in enumerate(zip(runs, places, strict=True)):
+        answered[place, i] = 1
+        right[place, i] = run.accuracies
+        tokens[place, i] = run.lengths
+    return answered, right, tokens
