@@ -238,13 +238,19 @@ def report(
         Path | None,
         typer.Option("--output", "-o", help="A file: .html, .md, .json, .txt, .png or .svg."),
     ] = None,
+    details: Annotated[
+        bool,
+        typer.Option("--details", help="All tables, with --format text."),
+    ] = False,
 ) -> None:
     """Compare runs: accuracy and length with 95 % intervals, paired differences, the front."""
     from laconic.report import compare, load, render, write
 
     comparison = compare(load(runs), baseline=baseline, margin=margin)
     if output is None:
-        out.print(render(comparison, format_), markup=False, soft_wrap=True)
+        text = comparison.to_text(details=details)
+        shown = text if format_ == "text" else render(comparison, format_)
+        out.print(shown, markup=False, soft_wrap=True)
         return
     write(comparison, output)
     err.print(f"Wrote {output}.")

@@ -46,7 +46,7 @@ def write(
         files[json.expanduser()] = to_json(found).encode()
     if picture is not None:
         from laconic.inspect.picture import draw
-        from laconic.report.picture import rendered
+        from laconic.report.drawing import rendered
 
         files[picture.expanduser()] = rendered(draw(found), picture.suffix.lower().lstrip("."))
     for path, content in files.items():

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.inspect.text import labels
-from laconic.report.picture import DPI, FONT, GRID, INK, MUTED, PAPER, WIDTH
+from laconic.report.drawing import DPI, FONT, GRID, INK, MUTED, PAPER, WIDTH
 from laconic.report.words import plain
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from laconic.inspect.verdict import RULE
 from laconic.report.tables import Cell, Column, Table
-from laconic.report.text import set_lines
+from laconic.report.terminal import set_lines
 from laconic.report.words import DASH, MINUS, number, some
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ FORMATS: dict[str, Callable[[Comparison], str | bytes]] = {
     ".md": to_markdown,
     ".png": to_png,
     ".svg": to_svg,
-    ".txt": lambda comparison: to_text(comparison, width=100) + "\n",
+    ".txt": lambda comparison: to_text(comparison, width=100, details=True) + "\n",
 }
 
 

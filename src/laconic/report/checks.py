@@ -11,11 +11,13 @@ from laconic.report.words import percent, some
 
 if TYPE_CHECKING:
     from laconic.report.data import Row
-    from laconic.run import Result, Run
-    from laconic.stats import Pair
+    from laconic.run import Run
+    from laconic.stats import Pair, Responses
 
 TRUNCATED = 0.05
 THINKING_LOST = 0.2
+#: What a run says of a setting that its log leaves out.
+UNKNOWN = "not recorded"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Condition:
 
 
 def conditions(
-    named: Mapping[str, Run], parts: Mapping[tuple[str, str], list[Result]]
+    named: Mapping[str, Run], parts: Mapping[tuple[str, str], Responses]
 ) -> tuple[Condition, ...]:
     """How the runs were measured.
 
@@ -51,7 +53,12 @@ def conditions(
             if (name, record.name) in parts:
                 budget, asked = f"{record.max_tokens:,} tokens", f"{record.problems:,} problems"
                 facts = (
-                    ("budget", budget, "Accuracies and lengths are not comparable."),
+                    (
+                        "budget",
+                        budget,
+                        "Accuracies and lengths are not comparable; under the smallest of the "
+                        "budgets they are (Smaller budgets).",
+                    ),
                     (
                         "problems",
                         f"{asked}, digest {record.digest[:8]}",
@@ -83,6 +90,7 @@ def misgivings(
     for row in rows:
         by_task[row.task].append(row)
     yield from _unequal(by_task, facts)
+    yield from _unrecorded(rows, facts)
     yield from _unfinished(rows, named)
     yield from _inferred(named)
     for task, several in by_task.items():
@@ -99,10 +107,10 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     if sampling.temperature == 0:
         drawn = "greedy"
     if not sampling.recorded:
-        drawn = "not recorded"
+        drawn = UNKNOWN
     repeats = "1 answer" if sampling.repeats == 1 else f"{sampling.repeats} answers"
     yield "sampling", f"{drawn}, {repeats} a problem", "Part of each difference may be its doing."
-    yield "seed", str(sampling.seed) if sampling.recorded else "not recorded", ""
+    yield "seed", str(sampling.seed) if sampling.recorded else UNKNOWN, ""
     yield "chat template", made.template, "The models were not asked in the same words."
     yield "grader", made.grader, "Graders differ by as much as models: grade again with one."
     yield "dtype", made.dtype, "Rounding alone changes long answers."
@@ -116,22 +124,55 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
 
 
 def _unequal(by_task: Mapping[str, Sequence[Row]], facts: Sequence[Condition]) -> Iterator[str]:
-    """Settings that differ between runs of one task."""
-    told = set()
+    """Settings that differ between runs of one task, each said once."""
+    told: set[tuple[str, str | None, tuple[str, ...]]] = set()
     for task, rows in by_task.items():
-        here = {row.name for row in rows}
         for fact in facts:
-            if not fact.matters or fact.task not in {None, task}:
-                continue
-            values = [(v, [n for n in names if n in here]) for v, names in fact.values]
-            held = [(value, names) for value, names in values if names]
-            sentence = (
-                f"{f'{task}: the' if fact.task else 'The'} runs differ in {fact.what}: "
-                f"{'; '.join(f'{value} ({some(names)})' for value, names in held)}. {fact.matters}"
+            held = _held(fact, task, rows)
+            key = (fact.what, fact.task, tuple(value for value, _ in held))
+            if len(held) > 1 and key not in told:
+                told.add(key)
+                yield (
+                    f"{f'{task}: the' if fact.task else 'The'} runs differ in {fact.what}: "
+                    f"{'; '.join(f'{value} ({some(names)})' for value, names in held)}. "
+                    f"{fact.matters}"
+                )
+
+
+def unequal(rows: Sequence[Row], facts: Sequence[Condition]) -> dict[str, tuple[str, ...]]:
+    """By task, in what its runs were not measured alike; tasks without are left out."""
+    by_task: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_task[row.task].append(row)
+    found = {
+        task: tuple(fact.what for fact in facts if len(_held(fact, task, several)) > 1)
+        for task, several in by_task.items()
+    }
+    return {task: whats for task, whats in found.items() if whats}
+
+
+def _held(fact: Condition, task: str, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
+    """The values that runs of a task have, with the runs; none where a difference is harmless."""
+    if not fact.matters or fact.task not in {None, task}:
+        return []
+    here = {row.name for row in rows}
+    values = [(value, [name for name in names if name in here]) for value, names in fact.values]
+    return [(value, names) for value, names in values if names]
+
+
+def _unrecorded(rows: Sequence[Row], facts: Sequence[Condition]) -> Iterator[str]:
+    """What nobody can tell, as every run of several leaves it out."""
+    if len({row.name for row in rows}) > 1:
+        lost = [
+            fact.what
+            for fact in facts
+            if fact.matters and all(value.startswith(UNKNOWN) for value, _ in fact.values)
+        ]
+        if lost:
+            yield (
+                f"No run records its {', '.join(lost)}: whether they were measured alike cannot be "
+                "told."
             )
-            if len(held) > 1 and sentence not in told:
-                told.add(sentence)
-                yield sentence
 
 
 def _unfinished(rows: Sequence[Row], named: Mapping[str, Run]) -> Iterator[str]:

@@ -9,10 +9,35 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from laconic.errors import RunError, did_you_mean
-from laconic.report.checks import Condition, conditions, misgivings
-from laconic.stats import LEVEL, Overall, Pair, Summary, overall, pair, pareto, summarise
+from laconic.report.checks import Condition, conditions, misgivings, unequal
+from laconic.stats import (
+    LEVEL,
+    Budget,
+    Ease,
+    Level,
+    Overall,
+    Pair,
+    Responses,
+    Summary,
+    Texts,
+    Trend,
+    by_ease,
+    columns,
+    front_chances,
+    overall,
+    pair,
+    pareto,
+    pass_rates,
+    read_texts,
+    rebudget,
+    shared,
+    smaller,
+    summarise,
+    trend,
+)
 
 if TYPE_CHECKING:
+    from laconic.experiment import TaskRecord
     from laconic.run import Result, Run
 
 Role = Literal["system1", "system2", "base", "merge"]
@@ -25,7 +50,30 @@ INTERVALS: Mapping[str, str] = {
     "clustered by problem",
     "length_change": "delta-method interval of the ratio of mean lengths on the shared problems",
     "overall": "mean over tasks, variances recovered from the intervals (Zou and Donner 2008)",
+    "tokens_per_correct": "Fieller's interval of a ratio of means over problems (1954)",
+    "trend": "Bonett and Wright's interval of Spearman's correlation over problems (2000)",
+    "front": "share of 1,000 bootstrap rounds over problems, the same for all runs",
 }
+
+
+@dataclass(frozen=True)
+class Details:
+    """What a report shows of a run on one task beyond the main table.
+
+    Attributes:
+        front: How often it stands on the front when the problems are drawn anew.
+        texts: Reflection, loops, and what follows the right answer.
+        by_ease: Accuracy and length on problems that all runs together found easy, medium or
+            hard; empty where nothing was answered twice.
+        trend: How length goes with difficulty.
+        budgets: The run under smaller budgets, its own first.
+    """
+
+    front: float
+    texts: Texts
+    by_ease: Mapping[Ease, Level]
+    trend: Trend
+    budgets: tuple[Budget, ...]
 
 
 @dataclass(frozen=True)
@@ -40,6 +88,7 @@ class Row:
         asked: How many responses the complete run has.
         max_tokens: The budget of one completion, in tokens.
         summary: What the results amount to.
+        details: What else they show.
     """
 
     name: str
@@ -49,6 +98,7 @@ class Row:
     asked: int
     max_tokens: int
     summary: Summary
+    details: Details
 
 
 @dataclass(frozen=True)
@@ -61,6 +111,7 @@ class Comparison:
         overall: The pairs averaged over tasks, where every run was asked the same several.
         pareto: By task, the runs that none beats in both accuracy and length, shortest first.
         warnings: What a reader must know before believing a number.
+        unequal: By task, in what its runs were not measured alike; empty where they were.
         conditions: How the runs were measured.
         baseline: The run that the others are compared with.
         why: Why it is that one.
@@ -74,6 +125,7 @@ class Comparison:
     overall: tuple[Overall, ...]
     pareto: Mapping[str, tuple[str, ...]]
     warnings: tuple[str, ...]
+    unequal: Mapping[str, tuple[str, ...]]
     conditions: tuple[Condition, ...]
     baseline: str
     why: str
@@ -90,11 +142,11 @@ class Comparison:
         """The rows of one task."""
         return tuple(row for row in self.runs if row.task == task)
 
-    def to_text(self, *, width: int | None = None) -> str:
-        """Plain text, as wide as the terminal or `width` columns."""
+    def to_text(self, *, width: int | None = None, details: bool = False) -> str:
+        """Plain text, as wide as the terminal or `width` columns; `details` shows every table."""
         from laconic.report.text import to_text
 
-        return to_text(self, width=width)
+        return to_text(self, width=width, details=details)
 
     def to_json(self) -> str:
         """JSON: shares and changes are fractions, lengths are tokens."""
@@ -161,6 +213,7 @@ def compare(
         overall=_overall(pairs, rows),
         pareto={task: pareto(points) for task, points in fronts.items()},
         warnings=tuple(misgivings(rows, pairs, named, facts, chosen)),
+        unequal=unequal(rows, facts),
         conditions=facts,
         baseline=chosen,
         why=why,
@@ -196,35 +249,59 @@ def _named(runs: Mapping[str, Run] | Sequence[Run]) -> dict[str, Run]:
     return named
 
 
-def _parts(named: Mapping[str, Run]) -> dict[tuple[str, str], list[Result]]:
+def _parts(named: Mapping[str, Run]) -> dict[tuple[str, str], Responses]:
     """The results by run and task."""
     parts: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for name, run in named.items():
         for result in run.results:
             parts[name, result.task].append(result)
-    return dict(parts)
+    return {key: columns(results) for key, results in parts.items()}
 
 
-def _rows(
-    named: Mapping[str, Run], parts: Mapping[tuple[str, str], list[Result]]
-) -> tuple[Row, ...]:
-    rows = [
-        Row(
-            name=name,
-            task=record.name,
-            role=role_of(name),
-            complete=run.complete,
-            asked=record.problems * run.experiment.sampling.repeats,
-            max_tokens=record.max_tokens,
-            summary=summarise(parts[name, record.name]),
-        )
-        for name, run in named.items()
-        for record in run.experiment.tasks
-        if (name, record.name) in parts
-    ]
-    order = list(dict.fromkeys(row.task for row in rows))
-    rows.sort(key=lambda row: (order.index(row.task), row.summary.length.value))
+def _rows(named: Mapping[str, Run], parts: Mapping[tuple[str, str], Responses]) -> tuple[Row, ...]:
+    records: dict[str, dict[str, TaskRecord]] = defaultdict(dict)
+    for name, run in named.items():
+        for record in run.experiment.tasks:
+            if (name, record.name) in parts:
+                records[record.name][name] = record
+    rows = []
+    for task, asked in records.items():
+        runs = {name: parts[name, task] for name in asked}
+        budgets = {name: record.max_tokens for name, record in asked.items()}
+        details = _details(runs, budgets)
+        several = [
+            Row(
+                name=name,
+                task=task,
+                role=role_of(name),
+                complete=named[name].complete,
+                asked=record.problems * named[name].experiment.sampling.repeats,
+                max_tokens=record.max_tokens,
+                summary=summarise(runs[name]),
+                details=details[name],
+            )
+            for name, record in asked.items()
+        ]
+        rows += sorted(several, key=lambda row: row.summary.length.value)
     return tuple(rows)
+
+
+def _details(runs: Mapping[str, Responses], budgets: Mapping[str, int]) -> dict[str, Details]:
+    """The details of all runs of a task, by name."""
+    chances = front_chances(runs)
+    rates = pass_rates(list(runs.values()))
+    twice = sum(map(len, runs.values())) > len(rates)
+    caps = smaller(list(budgets.values()), list(runs.values()))
+    return {
+        name: Details(
+            front=chances[name],
+            texts=read_texts(responses),
+            by_ease=by_ease(responses, rates) if twice else {},
+            trend=trend(responses, rates),
+            budgets=tuple(rebudget(responses, cap) for cap in caps if cap <= budgets[name]),
+        )
+        for name, responses in runs.items()
+    }
 
 
 def _baseline(rows: Sequence[Row], named: Mapping[str, Run], wanted: str | None) -> tuple[str, str]:
@@ -252,7 +329,7 @@ def _baseline(rows: Sequence[Row], named: Mapping[str, Run], wanted: str | None)
 
 def _pairs(
     rows: Sequence[Row],
-    parts: Mapping[tuple[str, str], list[Result]],
+    parts: Mapping[tuple[str, str], Responses],
     baseline: str,
     margin: float,
 ) -> tuple[Pair, ...]:
@@ -271,11 +348,10 @@ def _pairs(
 
 
 def _share(
-    parts: Mapping[tuple[str, str], list[Result]], left: tuple[str, str], right: tuple[str, str]
+    parts: Mapping[tuple[str, str], Responses], left: tuple[str, str], right: tuple[str, str]
 ) -> bool:
     """Whether two runs answered a common problem of a task."""
-    problems = {(r.id, r.gold) for r in parts[left]}
-    return any((r.id, r.gold) in problems for r in parts.get(right, ()))
+    return right in parts and len(shared(parts[left], parts[right])[0]) > 0
 
 
 def _overall(pairs: Sequence[Pair], rows: Sequence[Row]) -> tuple[Overall, ...]:

@@ -47,7 +47,7 @@ def place(
     fixed = [
         reach
         + ON_POINT * _overlaps(boxes, markers)
-        + ON_POINT * _crossings(ways, np.delete(markers, i, axis=0))
+        + ON_POINT * _crossings(ways, markers[_apart(centres, i)])
         + ON_LINE * _overlaps(boxes, strokes)
         + OUTSIDE * _sticks_out(boxes, frame)
         for i, ((boxes, reach), ways) in enumerate(zip(options, leaders, strict=True))
@@ -60,6 +60,11 @@ def place(
             best, least = chosen, cost
     picked = [boxes[k] for (boxes, _), k in zip(options, best, strict=True)]
     return [(float(b[0]), float(b[1]), float(b[2]), float(b[3])) for b in picked]
+
+
+def _apart(centres: NDArray[np.float64], i: int) -> NDArray[np.bool_]:
+    """Which points do not coincide with one: no way leads around those that do, ``[point]``."""
+    return np.asarray(np.abs(centres - centres[i]).max(axis=1) > MARGIN)
 
 
 def _settle(

@@ -5,18 +5,12 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from laconic.report.picture import GRID, INK, LOOKS, MUTED, PAPER, to_svg
-from laconic.report.tables import (
-    Cell,
-    Table,
-    condition_table,
-    level_table,
-    outcome_table,
-    overall_table,
-    pair_table,
-    run_table,
-)
-from laconic.report.words import MINUS, headlines, interval_names, percent, plain, points
+from laconic.report.curves import to_curves
+from laconic.report.details import detail_tables
+from laconic.report.drawing import GRID, INK, LOOKS, MUTED, PAPER
+from laconic.report.picture import to_svg
+from laconic.report.tables import Cell, Table, condition_table, main_table, overall_table
+from laconic.report.words import MINUS, front, headlines, interval_names, percent, plain, points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,12 +47,14 @@ caption span { display: block; position: sticky; left: 0; max-width: min(100%, 1
 th, td { padding: .35rem .6rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--grid); overflow-wrap: anywhere }
 thead th { border-bottom: 2px solid var(--muted); vertical-align: bottom; overflow-wrap: normal;
-  white-space: nowrap; font-weight: 600; font-size: .82rem }
+  font-weight: 600; font-size: .82rem }
 th:first-child, td:first-child { padding-left: 0 }
 tbody th { font-weight: 600; min-width: 8rem; max-width: 18rem }
 .n { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal }
 small { display: block; color: var(--muted); font-weight: 400; font-size: .82em }
 .n small { white-space: nowrap }
+details { margin: 2rem 0; border-top: 1px solid var(--grid) }
+summary { cursor: pointer; font-weight: 600; padding: .6rem 0 }
 .mood { font-weight: 600 }
 .yes { color: var(--merge) } .no { color: var(--system2) } .unclear { color: var(--muted) }
 :focus-visible { outline: 2px solid var(--system1); outline-offset: 2px }
@@ -82,6 +78,7 @@ def to_html(c: Comparison) -> str:
         _warnings(c.warnings),
         *(_task(c, task, i) for i, task in enumerate(c.tasks)),
         _section("All tasks", _table(overall_table(c))),
+        *(_details(c, task, i) for i, task in enumerate(c.tasks)),
         _section("How it was measured", _table(condition_table(c)), _intervals(c)),
         "</main>",
     ]
@@ -145,23 +142,37 @@ def _warnings(warnings: Sequence[str]) -> str:
 
 
 def _task(c: Comparison, task: str, index: int) -> str:
-    svg = to_svg(c, [task], prefix=f"p{index}-")
+    """The picture and the main table of a task."""
+    picture = _figure(
+        to_svg(c, [task], prefix=f"p{index}-"),
+        f"Picture of {task}",
+        f"{front(c, task)}. Up and to the left is better.",
+    )
+    return _section(task, picture, _table(main_table(c, task)))
+
+
+def _details(c: Comparison, task: str, index: int) -> str:
+    """Everything else about a task, folded away."""
+    curves = _figure(
+        to_curves(c, task, prefix=f"b{index}-"),
+        f"Smaller budgets of {task}",
+        "Accuracy if the budget had been smaller: an answer that it cuts counts as wrong.",
+    )
+    tables = "\n".join(map(_table, detail_tables(c, task)))
+    return (
+        f"<details><summary>{_text(task)} in detail: answers, thought, reflection, difficulty, "
+        f"budgets</summary>\n{tables}\n{curves}\n</details>"
+    )
+
+
+def _figure(svg: str, label: str, caption: str) -> str:
+    """A picture in the page's colours."""
     for name, (light, _dark) in COLOURS.items():
         svg = svg.replace(light, f"var(--{name})")
-    front = f"Front (none is better in both): {', '.join(c.pareto[task])}."
-    figure = (
-        f'<figure><div class="scroll" tabindex="0" role="region" '
-        f'aria-label="{_text(f"Picture of {task}")}">{svg}</div>'
-        f'<figcaption class="small">{_text(front)} Up and to the left is better.'
-        "</figcaption></figure>"
+    return (
+        f'<figure><div class="scroll" tabindex="0" role="region" aria-label="{_text(label)}">{svg}'
+        f'</div><figcaption class="small">{_text(caption)}</figcaption></figure>'
     )
-    tables = (
-        run_table(c, task),
-        pair_table(c, task),
-        outcome_table(c, task),
-        level_table(c, task),
-    )
-    return _section(task, figure, *(_table(table) for table in tables))
 
 
 def _section(title: str, *parts: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from laconic.report.checks import TRUNCATED
@@ -10,6 +10,7 @@ from laconic.report.words import (
     DASH,
     ROLES,
     number,
+    percent,
     points,
     share_interval,
     signed,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from laconic.report.data import Comparison, Row
-    from laconic.stats import Level
 
 
 #: The outcomes in a table's words.
@@ -35,6 +35,14 @@ OUTCOMES: Mapping[str, str] = {
     "truncated_no_answer": "cut, no answer",
     "grader_timeout": "timeout",
     "grader_error": "error",
+}
+
+
+#: What the columns of a pair are called beside those of the runs.
+AGAINST: Mapping[str, str] = {
+    "accuracy, points": "accuracy difference, points",
+    "length, %": "change of length, %",
+    "not worse": "not worse",
 }
 
 
@@ -78,25 +86,39 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
+def main_table(c: Comparison, task: str) -> Table:
+    """Every run of a task in one wide table: accuracy, length, and both against the baseline."""
+    runs, pairs = run_table(c, task), pair_table(c, task)
+    if pairs is None:
+        return runs
+    against = {row[0].text: row[1:] for row in pairs.rows}
+    blank = tuple(Cell(DASH) for _ in pairs.columns[1:])
+    return Table(
+        caption=f"{runs.caption}; against {c.baseline} (baseline: {c.why}), problem by problem; "
+        f"not worse: by no more than {points(c.margin)}",
+        columns=(
+            *runs.columns,
+            *(replace(column, head=AGAINST[column.head]) for column in pairs.columns[1:]),
+        ),
+        rows=tuple((*row, *against.get(row[0].text, blank)) for row in runs.rows),
+    )
+
+
 def run_table(c: Comparison, task: str) -> Table:
     """Every run of a task: accuracy, length, and what qualifies them."""
     rows = c.rows(task)
-    columns = (
-        Column("run", numeric=False),
-        Column("answers", narrow=False),
-        Column("accuracy, %"),
-        Column("length, tokens"),
-        Column("cut, %"),
-        Column("thinks, %"),
-        Column("thought, tokens", narrow=False),
-        Column("reflects, %", narrow=False),
-        Column("front", numeric=False, narrow=False),
-    )
     budgets = sorted({row.max_tokens for row in rows})
     budget = " or ".join(f"{b:,}" for b in budgets)
     return Table(
         caption=f"{task}: accuracy and length, shortest first (budget {budget} tokens)",
-        columns=columns,
+        columns=(
+            Column("run", numeric=False),
+            Column("answers", narrow=False),
+            Column("accuracy, %"),
+            Column("length, tokens"),
+            Column("cut, %"),
+            Column("on front"),
+        ),
         rows=tuple(_run(row, c, front=row.name in c.pareto[task]) for row in rows),
     )
 
@@ -111,7 +133,6 @@ def pair_table(c: Comparison, task: str) -> Table | None:
         f"not worse: by no more than {points(c.margin)}",
         columns=(
             Column("run", numeric=False),
-            Column("problems", narrow=False),
             Column("accuracy, points"),
             Column("length, %"),
             Column("not worse", numeric=False),
@@ -119,7 +140,6 @@ def pair_table(c: Comparison, task: str) -> Table | None:
         rows=tuple(
             (
                 Cell(p.name),
-                Cell(f"{p.n:,}"),
                 Cell(signed(p.accuracy_diff.value), signed_interval(p.accuracy_diff)),
                 Cell(signed(p.length_change.value), signed_interval(p.length_change)),
                 Cell(p.not_worse.verdict, mood=p.not_worse.verdict),
@@ -169,29 +189,6 @@ def outcome_table(c: Comparison, task: str) -> Table:
     )
 
 
-def level_table(c: Comparison, task: str) -> Table | None:
-    """Accuracy and length by difficulty; None where the task has no levels."""
-    rows = c.rows(task)
-    levels = sorted({level for row in rows for level in row.summary.by_level})
-    if not levels:
-        return None
-    counts = {
-        level: max(r.summary.by_level[level].n for r in rows if level in r.summary.by_level)
-        for level in levels
-    }
-    return Table(
-        caption=f"{task}: accuracy in % by difficulty, with interval and mean length",
-        columns=(
-            Column("run", numeric=False),
-            *(Column(f"level {level} (n = {counts[level]:,})") for level in levels),
-        ),
-        rows=tuple(
-            (Cell(row.name), *(_level(row.summary.by_level.get(level)) for level in levels))
-            for row in rows
-        ),
-    )
-
-
 def condition_table(c: Comparison) -> Table:
     """How the runs were measured, and by which method each interval is."""
     names = {row.name for row in c.runs}
@@ -229,17 +226,5 @@ def _run(row: Row, c: Comparison, *, front: bool) -> tuple[Cell, ...]:
         Cell(number(s.accuracy.value * 100), share_interval(s.accuracy)),
         Cell(tokens(s.length.value), token_interval(s.length)),
         Cell(number(s.truncated * 100), mood="no" if s.truncated > TRUNCATED else ""),
-        Cell(number(s.thinking * 100)),
-        Cell(tokens(s.thinking_length)),
-        Cell(number(s.reflective * 100)),
-        Cell("yes" if front else DASH),
-    )
-
-
-def _level(level: Level | None) -> Cell:
-    if level is None:
-        return Cell(DASH)
-    return Cell(
-        number(level.accuracy.value * 100),
-        f"{share_interval(level.accuracy)}, {tokens(level.length.value)} tokens",
+        Cell("yes" if front else DASH, percent(round(row.details.front, 2))),
     )

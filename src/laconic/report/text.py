@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from laconic.report.details import detail_tables
 from laconic.report.tables import (
     Table,
     condition_table,
-    level_table,
+    main_table,
     outcome_table,
     overall_table,
     pair_table,
     run_table,
 )
-from laconic.report.words import INTERVALS_IN_SHORT, headlines, interval_names, percent, plain
+from laconic.report.terminal import set_lines
+from laconic.report.words import (
+    INTERVALS_IN_SHORT,
+    front,
+    headlines,
+    interval_names,
+    percent,
+    plain,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from rich.table import Table as RichTable
+    from collections.abc import Iterator
 
     from laconic.report.data import Comparison, Row
 
@@ -42,6 +48,7 @@ def to_json(c: Comparison) -> str:
         "level": c.level,
         "headlines": headlines(c),
         "warnings": c.warnings,
+        "unequal": c.unequal,
         "runs": [_run_record(row) for row in c.runs],
         "pairs": [asdict(p) for p in c.pairs],
         "overall": [asdict(o) for o in c.overall],
@@ -58,43 +65,41 @@ def to_markdown(c: Comparison) -> str:
     if c.warnings:
         blocks += ["## Before you believe it", _bullets(c.warnings)]
     for task in c.tasks:
-        blocks += [f"## {_escaped(task)}"]
-        for table in (
-            run_table(c, task),
-            pair_table(c, task),
-            outcome_table(c, task),
-            level_table(c, task),
-        ):
-            blocks += [_markdown(table)] if table else []
-        blocks += [f"Front (none is better in both): {_escaped(', '.join(c.pareto[task]))}"]
+        blocks += [f"## {_escaped(task)}", _markdown(main_table(c, task)), _escaped(front(c, task))]
     whole = overall_table(c)
     blocks += ["## All tasks", _markdown(whole)] if whole else []
+    for task in c.tasks:
+        blocks += [f"## {_escaped(task)} in detail"]
+        blocks += [_markdown(table) for table in detail_tables(c, task)]
     blocks += ["## How it was measured", _markdown(condition_table(c))]
     blocks += [f"{percent(c.level)} intervals:", _bullets(interval_names(c))]
     return "\n\n".join(blocks) + "\n"
 
 
-def to_text(c: Comparison, *, width: int | None = None) -> str:
+def to_text(c: Comparison, *, width: int | None = None, details: bool = False) -> str:
     """The comparison as plain text.
 
     Args:
         c: The comparison.
         width: Columns; by default the terminal's, 80 where there is none.
+        details: Whether to show every table, rather than the main ones.
     """
-    return set_lines(_lines(c), width=width)
+    return set_lines(_lines(c, details=details), width=width)
 
 
-def _lines(c: Comparison) -> Iterator[str | Table]:
+def _lines(c: Comparison, *, details: bool) -> Iterator[str | Table]:
     """A comparison as lines and tables."""
     yield from headlines(c)
     for task in c.tasks:
-        for table in (run_table(c, task), pair_table(c, task), outcome_table(c, task)):
-            if table:
-                yield table
-        yield f"Front (none is better in both): {', '.join(c.pareto[task])}"
+        tables = (run_table(c, task), pair_table(c, task))
+        yield from (table for table in tables if table)
+        yield from detail_tables(c, task) if details else (outcome_table(c, task),)
+        yield front(c, task)
     whole = overall_table(c)
     if whole:
         yield whole
+    if details:
+        yield condition_table(c)
     for warning in c.warnings:
         yield ""
         yield f"Warning: {warning}"
@@ -103,52 +108,16 @@ def _lines(c: Comparison) -> Iterator[str | Table]:
         yield f"{percent(c.level)} intervals: {INTERVALS_IN_SHORT}."
 
 
-def set_lines(things: Iterable[str | Table], *, width: int | None = None) -> str:
-    """Lines and tables as plain text, a blank line and the caption above each table.
-
-    Args:
-        things: What to set.
-        width: Columns; by default the terminal's, 80 where there is none.
-    """
-    from rich.console import Console
-
-    if width is None:
-        terminal = Console()
-        width = terminal.width if terminal.is_terminal else 80
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        color_system=None,
-        force_terminal=False,
-        legacy_windows=False,
-    )
-
-    def say(thing: str | RichTable) -> None:
-        console.print(thing, markup=False, highlight=False, emoji=False, soft_wrap=False)
-
-    for thing in things:
-        if isinstance(thing, str):
-            say(plain(thing))
-        else:
-            say("")
-            say(plain(thing.caption))
-            say(_rich(thing))
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
-
-
 def _run_record(row: Row) -> dict[str, Any]:
-    summary = asdict(row.summary)
-    summary["by_level"] = {str(level): v for level, v in summary["by_level"].items()}
-    head = {key: value for key, value in asdict(row).items() if key != "summary"}
-    return {**head, **summary}
+    """A row, with its summary and details beside its name."""
+    record = asdict(row)
+    return {**record, **record.pop("summary"), **record.pop("details")}
 
 
 def _finite(value: Any) -> Any:
     """The value with null for whatever JSON has no number for."""
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {str(key): _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -175,27 +144,3 @@ def _markdown(table: Table) -> str:
     ]
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{_escaped(table.caption)}\n\n{rows}"
-
-
-def _rich(table: Table) -> RichTable:
-    """A table for a terminal: the columns that fit, names folded rather than cut."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    shown = [i for i, column in enumerate(table.columns) if column.narrow]
-    rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    for i in shown:
-        column = table.columns[i]
-        rich.add_column(
-            Text(plain(column.head)),
-            justify="right" if column.numeric else "left",
-            overflow="fold",
-            no_wrap=column.numeric,
-        )
-    for row in table.rows:
-        cells = [row[i] for i in shown]
-        words = [cells[0].text]
-        words += [f"{c.text} ({c.aside})" if c.aside else c.text for c in cells[1:]]
-        rich.add_row(*(Text(plain(word)) for word in words))
-    return rich

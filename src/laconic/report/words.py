@@ -20,6 +20,9 @@ KINDS = {
     "accuracy_diff": "difference of accuracy",
     "length_change": "change of length",
     "overall": "over several tasks",
+    "tokens_per_correct": "tokens per right answer",
+    "trend": "length with difficulty",
+    "front": "on the front",
 }
 INTERVALS_IN_SHORT = (
     "Wilson for accuracy, Student's t for length, Bonett-Price for differences of accuracy, delta "
@@ -117,6 +120,13 @@ def interval_names(c: Comparison) -> list[str]:
     return [f"{KINDS.get(kind, kind)}: {name}" for kind, name in c.intervals.items()]
 
 
+def front(c: Comparison, task: str) -> str:
+    """Who stands on the front, and how often when the problems are drawn anew."""
+    chances = {row.name: row.details.front for row in c.rows(task)}
+    names = [f"{name} ({percent(round(chances[name], 2))})" for name in c.pareto[task]]
+    return f"Front (none is better in both; how sure): {', '.join(names)}"
+
+
 def headlines(comparison: Comparison) -> list[str]:
     """What was found, a sentence over all tasks where there are several, then one for each."""
     c = comparison
@@ -125,14 +135,21 @@ def headlines(comparison: Comparison) -> list[str]:
         most = max(len(o.tasks) for o in c.overall)
         over = [o for o in c.overall if len(o.tasks) == most]
         rivals = [_Rival(o.name, o.accuracy_diff, o.length_change) for o in over]
-        said.append(f"Over {most} tasks: {_headline(c, rivals)}")
+        whats = dict.fromkeys(what for task in c.unequal.values() for what in task)
+        said.append(f"Over {most} tasks: {_headline(c, rivals)}{caution(tuple(whats))}")
     for task in c.tasks:
         rivals = [
             _Rival(p.name, p.accuracy_diff, p.length_change) for p in c.pairs if p.task == task
         ]
         sentence = _headline(c, rivals) if rivals else _alone(c.rows(task))
+        sentence += caution(c.unequal.get(task, ()))
         said.append(f"{task}: {sentence}" if len(c.tasks) > 1 else sentence)
     return said
+
+
+def caution(whats: Sequence[str]) -> str:
+    """What to add to a sentence about runs that were not measured alike."""
+    return f" Caution: not measured alike ({some(whats)})." if whats else ""
 
 
 def _headline(c: Comparison, rivals: Sequence[_Rival]) -> str:

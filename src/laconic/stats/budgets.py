@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from laconic.stats.responses import Responses
 
 #: The smaller budgets that a report shows, as parts of the largest.
-PARTS: Final = (1, 3 / 4, 1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8, 3 / 32, 1 / 16)
+PARTS: Final = (1, 3 / 4, 1 / 2, 3 / 8, 1 / 4, 1 / 8, 1 / 16)
 
 
 @dataclass(frozen=True)
