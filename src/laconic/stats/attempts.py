@@ -75,7 +75,7 @@ def summaries(responses: Responses) -> tuple[Mapping[int, Estimate], Mapping[int
 
 
 def _candidates(responses: Responses) -> NDArray[np.int64]:
-    """What each response votes for: 0 for the right answer, -1 for nothing, else a number."""
+    """What each response votes for: 0 for the right answer, -1 for nothing, else any number."""
     spellings: dict[str, int] = {}
     votes = [
         0
@@ -84,7 +84,7 @@ def _candidates(responses: Responses) -> NDArray[np.int64]:
         for row in responses.results
     ]
     empty = spellings.get("", -1)
-    numbers = np.array(votes, dtype=np.int64)
+    numbers = np.array(votes, dtype=np.int64)[responses.order]
     return np.where(numbers == empty, -1, numbers)
 
 

@@ -13,7 +13,7 @@ from laconic.stats.intervals import Estimate, correlation, mean, share
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from laconic.stats.responses import Problem, Responses
+    from laconic.stats.responses import Responses
 
 Ease = Literal["easy", "medium", "hard"]
 #: A problem is easy from this share of right answers, and hard below the other.
@@ -71,19 +71,19 @@ def levels(responses: Responses) -> dict[int, Level]:
     return {int(one): level(responses, own == one) for one in np.unique(own[~np.isnan(own)])}
 
 
-def pass_rates(runs: Sequence[Responses]) -> dict[Problem, float]:
+def pass_rates(runs: Sequence[Responses]) -> dict[str, float]:
     """The share of right answers to each problem, every run that answered it counting the same."""
     if len({run.problems for run in runs}) == 1:
         pooled = sum(run.accuracies for run in runs) / len(runs)
         return dict(zip(runs[0].problems, np.asarray(pooled).tolist(), strict=True))
-    rates: dict[Problem, list[float]] = {}
+    rates: dict[str, list[float]] = {}
     for run in runs:
         for name, rate in zip(run.problems, run.accuracies.tolist(), strict=True):
             rates.setdefault(name, []).append(rate)
     return {name: sum(several) / len(several) for name, several in rates.items()}
 
 
-def by_ease(responses: Responses, rates: Mapping[Problem, float]) -> dict[Ease, Level]:
+def by_ease(responses: Responses, rates: Mapping[str, float]) -> dict[Ease, Level]:
     """Accuracy and length on easy, medium and hard problems; none where there is no such problem.
 
     The rates come from the answers themselves, so a run scores below them on problems that it
@@ -102,7 +102,7 @@ def by_ease(responses: Responses, rates: Mapping[Problem, float]) -> dict[Ease, 
     return {ease: level(responses, chosen) for ease, chosen in groups.items() if chosen.any()}
 
 
-def trend(responses: Responses, rates: Mapping[Problem, float]) -> Trend:
+def trend(responses: Responses, rates: Mapping[str, float]) -> Trend:
     """How length goes with difficulty; each problem counts once."""
     own, lengths = _own_levels(responses), responses.lengths
     known = ~np.isnan(own)

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from laconic.stats.responses import Responses
 
 ROUNDS: Final = 1000
+#: Means that agree to so many digits are equal: sums in another order may differ in the last.
+DIGITS: Final = 7
+#: More problems than this are drawn in so many groups, dealt at random: a thousandth as exact.
+MOST: Final = 4096
 #: Rounds are drawn this many at a time: enough for fast products, little enough for the cache.
 _BATCH: Final = 25
 
@@ -48,8 +52,9 @@ def front_chances(runs: Mapping[str, Responses], *, rounds: int = ROUNDS) -> dic
         runs: Runs of one task by name.
         rounds: How often; with 1,000, a chance is known to within 3 points.
     """
-    answered, right, tokens = _by_problem(list(runs.values()))
-    chance, n = np.random.default_rng(0), len(answered)
+    chance = np.random.default_rng(0)
+    answered, right, tokens = _grouped(_by_problem(list(runs.values())), chance)
+    n = len(answered)
     on = np.zeros(len(runs))
     for start in range(0, rounds, _BATCH):
         drawn = np.stack(
@@ -59,8 +64,8 @@ def front_chances(runs: Mapping[str, Responses], *, rounds: int = ROUNDS) -> dic
             ]
         ).astype(np.float64)
         there = drawn @ answered
-        accuracy = (drawn @ right) / np.maximum(there, 1)
-        length = (drawn @ tokens) / np.maximum(there, 1)
+        accuracy = np.round(drawn @ right / np.maximum(there, 1), DIGITS)
+        length = np.round(drawn @ tokens / np.maximum(there, 1), DIGITS)
         on += np.sum(~beaten(accuracy, length, there > 0) & (there > 0), axis=0)
     return dict(zip(runs, (on / rounds).tolist(), strict=True))
 
@@ -81,28 +86,36 @@ def beaten(
     return np.asarray(beats.any(axis=2))
 
 
-def _by_problem(
-    runs: list[Responses],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Whether each run answers each problem, its accuracy and its length, ``[problem, run]``."""
+def _grouped(table: NDArray[np.float64], chance: np.random.Generator) -> NDArray[np.float64]:
+    """At most `MOST` rows ``[column, row, run]``: of more, each is the sum of a random few."""
+    n = table.shape[1]
+    if n <= MOST:
+        return table
+    dealt = chance.permutation(n)
+    starts = np.linspace(0, n, MOST, endpoint=False).astype(np.int64)
+    return np.asarray(np.add.reduceat(table[:, dealt], starts, axis=1))
+
+
+def _by_problem(runs: list[Responses]) -> NDArray[np.float64]:
+    """Whether each run answers each problem, its accuracy and length, ``[3, problem, run]``."""
     if len({(run.problems, run.golds) for run in runs}) == 1:
         places = [np.arange(len(run.problems)) for run in runs]
         total = len(runs[0].problems)
     else:
-        names: dict[tuple[str, str, str], int] = {}
+        names: dict[tuple[str, str], int] = {}
         places = [
             np.array(
                 [
-                    names.setdefault((*name, gold), len(names))
+                    names.setdefault((name, gold), len(names))
                     for name, gold in zip(run.problems, run.golds, strict=True)
                 ]
             )
             for run in runs
         ]
         total = len(names)
-    answered, right, tokens = np.zeros((3, total, len(runs)))
+    table = np.zeros((3, total, len(runs)))
     for i, (run, place) in enumerate(zip(runs, places, strict=True)):
-        answered[place, i] = 1
-        right[place, i] = run.accuracies
-        tokens[place, i] = run.lengths
-    return answered, right, tokens
+        table[0, place, i] = 1
+        table[1, place, i] = run.accuracies
+        table[2, place, i] = run.lengths
+    return table

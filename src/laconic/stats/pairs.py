@@ -143,13 +143,14 @@ def pair(
         RunError: Where no problem is shared.
     """
     left, right = columns(results), columns(baseline)
-    tasks = sorted({task for task, _ in left.problems} | {task for task, _ in right.problems})
-    if len(tasks) > 1:
-        raise RunError(f"A pair is of one task, got {', '.join(tasks)}. Compare task by task.")
+    if left.task != right.task:
+        raise RunError(
+            f"A pair is of one task, got {left.task}, {right.task}. Compare task by task."
+        )
     i, j = shared(left, right)
     if not len(i):
         raise RunError(
-            f"{name} and {against} share no problem of {tasks[0]}: nothing to compare. Evaluate "
+            f"{name} and {against} share no problem of {left.task}: nothing to compare. Evaluate "
             "both on the same problems."
         )
     ours, theirs = left.lengths[i], right.lengths[j]
@@ -159,9 +160,9 @@ def pair(
     return Pair(
         name=name,
         baseline=against,
-        task=tasks[0],
+        task=left.task,
         n=len(i),
-        unmatched=len(set(left.problems) | set(right.problems)) - len(i),
+        unmatched=_together(left, right) - len(i),
         accuracy_diff=accuracy_diff,
         accuracy_error=error(gains),
         length_change=relative_change(ours, theirs),
@@ -201,6 +202,13 @@ def verdict(difference: Estimate, margin: float) -> Verdict:
     if difference.low > -margin:
         return "yes"
     return "no" if difference.high < -margin else "unclear"
+
+
+def _together(left: Responses, right: Responses) -> int:
+    """How many problems at least one of two runs answers."""
+    if left.problems == right.problems:
+        return len(left.problems)
+    return len({*left.problems, *right.problems})
 
 
 def _right_lengths(responses: Responses) -> NDArray[np.float64]:

@@ -4,43 +4,52 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from laconic.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from laconic.run import Result
 
-Problem = tuple[str, str]
-
 
 @dataclass(frozen=True)
 class Responses:
-    """The results of one model, column by column; their order is that of their names.
+    """The results of one model on one task, column by column, in the order of their names.
 
     Attributes:
-        results: The results themselves, by problem, then repeat.
-        problems: The problems' names, (task, id), sorted.
+        results: The results themselves, in no certain order.
+        order: Where in them each response stands, by problem, then repeat, ``[response]``.
+        task: The task.
+        problems: The problems' names, sorted.
         golds: The right answer of each problem.
         problem: The problem that each result answers, an index, ``[response]``.
         correct: 1 where the answer counts as right, else 0, ``[response]``.
         length: Completion tokens, ``[response]``.
+        thinking_length: Tokens of them that are thought, ``[response]``.
+        reflections: Reflection keywords, ``[response]``.
+        thinks: Whether ``</think>`` closed a thought, ``[response]``.
         truncated: Whether the budget cut the completion, ``[response]``.
         level: The task's own difficulty, NaN where it has none, ``[response]``.
     """
 
     results: tuple[Result, ...]
-    problems: tuple[Problem, ...]
+    order: NDArray[np.int64]
+    task: str
+    problems: tuple[str, ...]
     golds: tuple[str, ...]
     problem: NDArray[np.int64]
     correct: NDArray[np.float64]
     length: NDArray[np.float64]
+    thinking_length: NDArray[np.float64]
+    reflections: NDArray[np.float64]
+    thinks: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     level: NDArray[np.float64]
 
@@ -69,7 +78,7 @@ class Responses:
         return means
 
     @cached_property
-    def places(self) -> dict[Problem, int]:
+    def places(self) -> dict[str, int]:
         """Where each problem stands, by its name."""
         return {name: place for place, name in enumerate(self.problems)}
 
@@ -78,31 +87,51 @@ def columns(results: Iterable[Result] | Responses) -> Responses:
     """Results as columns; columns stay what they are.
 
     Raises:
-        RunError: Where there are no results.
+        RunError: Where there are no results, or results of several tasks.
     """
     if isinstance(results, Responses):
         return results
     rows = list(results)
     if not rows:
         raise RunError("There are no results to sum up yet. Run `laconic eval` to the end.")
-    names = [(row.task, row.id) for row in rows]
+    tasks = sorted(set(_column(rows, "task")))
+    if len(tasks) > 1:
+        raise RunError(f"Results are of one task, got {', '.join(tasks)}. Go task by task.")
+    names = list(_column(rows, "id"))
     problems = tuple(sorted(set(names)))
     places = {name: place for place, name in enumerate(problems)}
-    problem = np.array([places[name] for name in names], dtype=np.int64)
-    order = np.lexsort((np.array([row.repeat for row in rows]), problem))
-    rows = [rows[i] for i in order.tolist()]
+    problem = np.fromiter(map(places.__getitem__, names), np.int64, len(names))
+    order = np.lexsort((np.fromiter(_column(rows, "repeat"), np.int64, len(rows)), problem))
     problem = problem[order]
-    first = np.searchsorted(problem, np.arange(len(problems)))
+    first = order[np.searchsorted(problem, np.arange(len(problems)))]
+
+    def numbers(name: str) -> NDArray[np.float64]:
+        return np.fromiter(_column(rows, name), np.float64, len(rows))[order]
+
+    def booleans(name: str) -> NDArray[np.bool_]:
+        return np.fromiter(_column(rows, name), np.bool_, len(rows))[order]
+
+    levels = [np.nan if level is None else level for level in _column(rows, "level")]
     return Responses(
         results=tuple(rows),
+        order=order,
+        task=tasks[0],
         problems=problems,
         golds=tuple(rows[i].gold for i in first.tolist()),
         problem=problem,
-        correct=np.array([row.correct for row in rows], dtype=np.float64),
-        length=np.array([row.length for row in rows], dtype=np.float64),
-        truncated=np.array([row.truncated for row in rows]),
-        level=np.array([np.nan if row.level is None else row.level for row in rows]),
+        correct=numbers("correct"),
+        length=numbers("length"),
+        thinking_length=numbers("thinking_length"),
+        reflections=numbers("reflections"),
+        thinks=booleans("thinks"),
+        truncated=booleans("truncated"),
+        level=np.array(levels, dtype=np.float64)[order],
     )
+
+
+def _column(rows: Sequence[Result], name: str) -> Iterator[Any]:
+    """One field of every result."""
+    return map(attrgetter(name), rows)
 
 
 def shared(left: Responses, right: Responses) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
+import numpy as np
+
 from laconic.run import Outcome
 from laconic.stats.attempts import summaries
 from laconic.stats.difficulty import Level, level, levels
@@ -70,10 +72,10 @@ def summarise(results: Iterable[Result] | Responses) -> Summary:
         RunError: Where there are none.
     """
     responses = columns(results)
-    rows, n = responses.results, len(responses)
-    counts = Counter(row.outcome for row in rows)
+    n = len(responses)
+    counts = Counter(row.outcome for row in responses.results)
     whole = level(responses)
-    thought = sum(row.thinking_length for row in rows)
+    thought = float(responses.thinking_length.sum())
     pass_at, majority_at = summaries(responses)
     return Summary(
         n=n,
@@ -82,10 +84,10 @@ def summarise(results: Iterable[Result] | Responses) -> Summary:
         accuracy_error=error(responses.accuracies),
         length=whole.length,
         length_error=error(responses.lengths),
-        truncated=sum(row.truncated for row in rows) / n,
-        thinking=sum(row.thinks for row in rows) / n,
-        reflective=sum(row.reflections > 0 for row in rows) / n,
-        reflections=sum(row.reflections for row in rows) / n,
+        truncated=float(np.mean(responses.truncated)),
+        thinking=float(np.mean(responses.thinks)),
+        reflective=float(np.mean(responses.reflections > 0)),
+        reflections=float(np.mean(responses.reflections)),
         thinking_length=thought / n,
         thinking_tokens=thought / max(float(responses.length.sum()), 1.0),
         tokens_per_correct=quotient(responses.lengths, responses.accuracies),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Mapping
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from laconic.reflection import KEYWORDS, LISTS, count_substrings, count_words
+from laconic.reflection import KEYWORDS, LISTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 #: A text loops where its end, this many characters, packs to less than this part of its bytes.
 LOOP_CHARACTERS: Final = 3000
 LOOP_RATIO: Final = 0.12
-#: Nothing packs to fewer bytes than an empty text: a shorter end cannot be found to loop.
-_EMPTY: Final = len(zlib.compress(b""))
+#: Texts are searched for keywords this many at a time.
+_BATCH: Final = 256
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,12 @@ class Texts:
 def read_texts(responses: Responses) -> Texts:
     """Read the texts of a run on one task."""
     texts = [row.text for row in responses.results]
-    loose = np.array([count_substrings(text) for text in texts])
-    strict = np.zeros_like(loose)
-    for i in np.flatnonzero(loose.any(axis=1)).tolist():
-        strict[i] = count_words(texts[i])
+    loose, strict = keyword_counts(texts)
     tokens = float(responses.length.sum())
     counts = {"paper": loose, "script": loose, "words": strict}
+    known = {gold: spellings(gold) for gold in set(responses.golds)}
     places = [
-        after_first(row.text, [*spellings(row.gold), row.answer or ""])
+        after_first(row.text, {*known[row.gold], row.answer or ""})
         for row in responses.results
         if row.correct
     ]
@@ -98,9 +97,41 @@ def read_texts(responses: Responses) -> Texts:
             for name, listed in LISTS.items()
         },
         loops=sum(map(loops, texts)) / len(texts),
-        after_right=sum(placed) / len(placed) if placed else None,
+        after_right=math.fsum(placed) / len(placed) if placed else None,
         placed=len(placed),
     )
+
+
+def keyword_counts(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How often each text holds each of `KEYWORDS`: anywhere, and as a whole word.
+
+    What `count_substrings` and `count_words` find in one text, ``[text, keyword]`` each.
+    """
+    loose, strict = np.zeros((2, len(texts), len(KEYWORDS)), dtype=np.int64)
+    for start in range(0, len(texts), _BATCH):
+        lower = [text.lower() for text in texts[start : start + _BATCH]]
+        ends = np.cumsum([len(text) + 1 for text in lower])
+        joined = "\n".join(["", *lower, ""])
+        letters = np.frombuffer(joined.encode("latin-1", "replace"), dtype=np.uint8)
+        letter = (letters >= ord("a")) & (letters <= ord("z"))
+        for j, keyword in enumerate(KEYWORDS):
+            places = _search(joined, keyword)
+            owners = np.searchsorted(ends, places)
+            alone = ~letter[places - 1] & ~letter[places + len(keyword)]
+            n = slice(start, start + len(lower))
+            loose[n, j] = np.bincount(owners, minlength=len(lower))
+            strict[n, j] = np.bincount(owners[alone], minlength=len(lower))
+    return loose, strict
+
+
+def _search(text: str, keyword: str) -> NDArray[np.int64]:
+    """Where a keyword stands in a text."""
+    places = []
+    place = text.find(keyword)
+    while place >= 0:
+        places.append(place)
+        place = text.find(keyword, place + len(keyword))
+    return np.array(places, dtype=np.int64)
 
 
 def reflection(counts: NDArray[np.int64], keywords: Sequence[str], tokens: float) -> Reflection:
@@ -126,13 +157,17 @@ def reflection(counts: NDArray[np.int64], keywords: Sequence[str], tokens: float
 
 
 def loops(text: str) -> bool:
-    """Whether a text ends in a loop: its last 3,000 characters pack (zlib) to under 12 %."""
+    """Whether a text ends in a loop: its last 3,000 characters pack (zlib) to under 12 %.
+
+    A shorter text is no loop.
+    """
+    if len(text) < LOOP_CHARACTERS:
+        return False
     end = text[-LOOP_CHARACTERS:].encode("utf-8", "surrogatepass")
-    most = LOOP_RATIO * len(end)
-    return most > _EMPTY and len(zlib.compress(end)) < most
+    return len(zlib.compress(end)) < LOOP_RATIO * len(end)
 
 
-def after_first(text: str, answers: Sequence[str]) -> float | None:
+def after_first(text: str, answers: Collection[str]) -> float | None:
     """The share of a text that follows the first place where one of some answers stands.
 
     Literally, and not as part of a longer number. Small whole numbers also stand there by
@@ -145,7 +180,7 @@ def after_first(text: str, answers: Sequence[str]) -> float | None:
     Returns:
         From 0 (at the very end) to just under 1, None where none of them stands there.
     """
-    ends = [end for answer in set(answers) if answer and (end := _first_end(text, answer))]
+    ends = [end for answer in answers if answer and (end := _first_end(text, answer))]
     return 1 - min(ends) / len(text) if ends else None
 
 
