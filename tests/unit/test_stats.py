@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,46 +12,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laconic.errors import RunError
-from laconic.run import Result
 from laconic.stats import Estimate, Pair, overall, pair, pareto, summarise, verdict
 from laconic.stats.intervals import (
     Z,
     average,
+    correlation,
+    difference,
+    error,
     mean,
     paired_difference,
+    quotient,
     relative_change,
     share,
     t_quantile,
 )
+from tests.results import result
 
 if TYPE_CHECKING:
     import random
 
-LOGS = Path(__file__).parents[2].parent / "shared" / "data" / "logs"
-needs_logs = pytest.mark.skipif(
-    not (LOGS / "expected.json").exists(), reason=f"real logs are not at {LOGS}"
-)
-
-
-def result(problem: str, length: int, correct: bool, **other: Any) -> Result:
-    plain = Result(
-        task="t",
-        id=problem,
-        repeat=0,
-        level=None,
-        problem=f"what is {problem}?",
-        gold="1",
-        text="",
-        length=length,
-        thinking_length=0,
-        thinks=False,
-        truncated=False,
-        answer="1",
-        outcome="correct" if correct else "wrong",
-        correct=correct,
-        reflections=0,
-    )
-    return replace(plain, **other)
+    from laconic.run import Result
 
 
 def close(estimate: Estimate, value: float, low: float, high: float, tolerance: float) -> bool:
@@ -174,6 +151,64 @@ def test_an_average_of_equal_estimates_is_narrower_by_the_root_of_their_number()
 unit = st.floats(-1, 1, allow_nan=False)
 
 
+def test_the_error_of_a_mean_is_between_problems() -> None:
+    assert error(np.array([10.0, 12.0, 14.0])) == pytest.approx(2 / math.sqrt(3))
+    assert error(np.array([10.0])) == math.inf
+
+
+def test_a_difference_in_tokens_has_a_t_interval_around_it() -> None:
+    half = 4.302653 * 2 / math.sqrt(3)
+    assert close(difference(np.array([-2.0, 0.0, 2.0])), 0, -half, half, 1e-5)
+
+
+def test_a_quotient_holds_what_a_t_test_does_not_reject() -> None:
+    above = np.array([100.0, 250.0, 80.0, 300.0, 120.0, 90.0])
+    below = np.array([1.0, 0.5, 1.0, 0.25, 0.75, 1.0])
+    found = quotient(above, below)
+    assert found.value == pytest.approx(above.mean() / below.mean())
+    for r in np.linspace(1, 1000, 4000):
+        gaps = above - r * below
+        t = abs(gaps.mean()) / math.sqrt(gaps.var(ddof=1) / 6)
+        if abs(r - found.low) > 0.3 and abs(r - found.high) > 0.3:
+            assert (t <= t_quantile(5)) == (found.low <= r <= found.high)
+
+
+def test_a_quotient_over_next_to_nothing_has_no_upper_end() -> None:
+    few = quotient(np.full(40, 100.0), np.array([1.0] + [0.0] * 39))
+    assert few.value == pytest.approx(4000)
+    assert (few.low > 0, few.high) == (True, math.inf)
+    assert quotient(np.full(40, 100.0), np.zeros(40)) == Estimate(math.inf, 0.0, math.inf)
+    assert quotient(np.array([100.0]), np.array([1.0])) == Estimate(100.0, 0.0, math.inf)
+
+
+def test_a_rank_correlation_is_that_of_the_ranks_and_ties_share_theirs() -> None:
+    left = np.array([1.0, 2.0, 2.0, 3.0, 9.0])  # ranks 1, 2.5, 2.5, 4, 5
+    right = np.array([10.0, 40.0, 20.0, 30.0, 50.0])  # ranks 1, 4, 2, 3, 5
+    ranks = np.corrcoef([1, 2.5, 2.5, 4, 5], [1, 4, 2, 3, 5])[0, 1]
+    found = correlation(left, right)
+    assert found.value == pytest.approx(ranks)
+    half = Z * math.sqrt((1 + ranks**2 / 2) / 2)
+    assert found.low == pytest.approx(math.tanh(math.atanh(ranks) - half), abs=0.05)
+    assert correlation(left, -left).value == pytest.approx(-1)
+    assert math.isnan(correlation(np.ones(9), np.arange(9.0)).value)
+    assert (correlation(left[:3], right[:3]).low, correlation(left[:3], right[:3]).high) == (-1, 1)
+
+
+pairs_of_numbers = st.lists(
+    st.tuples(st.integers(0, 10**6), st.integers(0, 4)), min_size=1, max_size=40
+)
+
+
+@given(pairs_of_numbers)
+def test_every_quotient_and_correlation_contains_its_value(rows: list[tuple[int, int]]) -> None:
+    above, below = np.array(rows, dtype=np.float64).T
+    ratio = quotient(above, below / 4)
+    assert 0 <= ratio.low <= ratio.value <= ratio.high
+    rank = correlation(above, below)
+    assert -1 <= rank.low <= rank.high <= 1
+    assert math.isnan(rank.value) or rank.low <= rank.value <= rank.high
+
+
 @given(st.lists(unit, min_size=1, max_size=40), st.integers(1, 16))
 def test_every_paired_interval_contains_its_value(values: list[float], repeats: int) -> None:
     found = paired_difference(np.array(values), repeats)
@@ -209,7 +244,7 @@ def test_a_wider_margin_never_makes_a_verdict_harsher(
 @pytest.mark.parametrize(("problems", "repeats"), [(30, 8), (40, 1), (200, 1)])
 def test_intervals_cover_the_truth_about_as_often_as_they_say(problems: int, repeats: int) -> None:
     rng = np.random.default_rng(7)
-    accuracy, difference, change = 0, 0, 0
+    accuracy, gain, change = 0, 0, 0
     rounds = 400
     for _ in range(rounds):
         ease = rng.beta(2, 1, problems)
@@ -220,11 +255,27 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(problems: int, rep
         e = share(first, problems * repeats)
         accuracy += e.low <= 2 / 3 <= e.high
         e = paired_difference(second - first, repeats)
-        difference += e.low <= -0.1 * 2 / 3 <= e.high
+        gain += e.low <= -0.1 * 2 / 3 <= e.high
         e = relative_change(short, long)
         change += e.low <= -0.5 <= e.high
-    for hits in (accuracy, difference, change):
+    for hits in (accuracy, gain, change):
         assert 0.92 <= hits / rounds <= 1.0  # 95 % less three errors of 400 rounds
+
+
+@pytest.mark.parametrize(("problems", "repeats"), [(30, 8), (40, 1), (200, 1)])
+def test_quotients_and_correlations_cover_the_truth(problems: int, repeats: int) -> None:
+    rng, rounds = np.random.default_rng(11), 600
+    cost, rank = 0, 0
+    for _ in range(rounds):
+        ease, hard = rng.beta(2, 1, problems), rng.normal(size=problems)
+        e = quotient(
+            rng.lognormal(6, 0.5, problems) * (2 - ease), rng.binomial(repeats, ease) / repeats
+        )
+        cost += e.low <= math.exp(6.125) * (4 / 3) / (2 / 3) <= e.high
+        e = correlation(hard, 0.8 * hard + 0.6 * rng.normal(size=problems))
+        rank += e.low <= 6 / math.pi * math.asin(0.4) <= e.high
+    for hits in (cost, rank):
+        assert 0.923 <= hits / rounds <= 1.0  # 95 % less three errors of 600 rounds
 
 
 # -- summaries ---------------------------------------------------------------------------------
@@ -377,56 +428,78 @@ def test_the_front_is_what_pairwise_comparison_finds(places: list[tuple[int, int
     assert set(pareto(points)) == {name for name in points if not beaten(name)}
 
 
-# -- real logs ---------------------------------------------------------------------------------
+# -- right answers, and both right -------------------------------------------------------------
 
 
-def logged(run: str, dataset: str) -> list[Result]:
-    with gzip.open(LOGS / f"{run}__{dataset}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    return [
-        result(
-            str(row["problem_id"]),
-            row["tokens_qwen"],
-            bool(row["logged_correct"]),
-            task=dataset,
-            repeat=row["sample"],
-            truncated=row["tokens_qwen"] >= row["max_tokens"] - 8,
-        )
-        for row in rows
+def test_right_answers_cost_what_the_wrong_ones_took_too() -> None:
+    rows = [result("a", 100, True), result("b", 300, False), result("c", 200, True)]
+    assert summarise(rows).tokens_per_correct.value == pytest.approx(600 / 2)
+    assert summarise([result("a", 9, False)] * 1).tokens_per_correct.value == math.inf
+
+
+def test_thought_is_a_share_of_the_answers_and_of_the_tokens() -> None:
+    rows = [
+        result("a", 100, True, thinks=True, thinking_length=80),
+        result("b", 300, False, thinking_length=20),
     ]
+    found = summarise(rows)
+    assert (found.thinking, found.thinking_tokens) == (0.5, 0.25)
 
 
-@needs_logs
-@pytest.mark.parametrize("dataset", ["aime24", "amc23"])
-def test_real_logs_give_the_reference_statistics(dataset: str) -> None:
-    reference = json.loads((LOGS / "expected.json").read_text(encoding="utf-8"))
-    runs = {name: logged(name, dataset) for name in reference["table"][dataset]}
-    for name, row in reference["table"][dataset].items():
-        found = summarise(runs[name])
-        assert (found.n, found.problems) == (row["n"], row["problems"])
-        assert found.truncated == pytest.approx(row["truncation_rate"], abs=1e-6)
-        assert found.accuracy.value == pytest.approx(row["logged_accuracy"], abs=1e-6)
-        assert found.length.value == pytest.approx(row["tokens"]["mean"], abs=1e-4)
-        error = (found.length.high - found.length.value) / t_quantile(found.problems - 1)
-        assert error == pytest.approx(row["tokens"]["se_clustered"], abs=1e-3)
-        width = (found.accuracy.high - found.accuracy.low) / 2 / t_quantile(found.problems - 1)
-        assert width == pytest.approx(row["se_clustered"], rel=0.1)
-    for names, row in reference["paired"][dataset].items():
-        left, right = names.split(" - ")
-        found_pair = compare(runs[left], runs[right])
-        assert found_pair.n == row["problems"]
-        assert found_pair.length - found_pair.baseline_length == pytest.approx(
-            row["d_tokens"], abs=1e-3
+def test_both_right_leaves_out_what_either_got_wrong() -> None:
+    new = [result("a", 50, True), result("b", 10, False), result("c", 40, True)]
+    old = [result("a", 100, True), result("b", 900, True), result("c", 999, False)]
+    found = compare(new, old).both_right
+    assert found is not None
+    assert (found.n, found.length, found.baseline_length) == (1, 50, 100)
+    assert found.length_change.value == -0.5
+    assert compare(new[1:2], old[1:2]).both_right is None
+
+
+def test_both_right_averages_the_right_answers_of_a_problem() -> None:
+    new = [result("a", n, ok, repeat=i) for i, (n, ok) in enumerate([(10, True), (90, False)])]
+    old = [result("a", n, ok, repeat=i) for i, (n, ok) in enumerate([(40, True), (60, True)])]
+    found = compare(new, old).both_right
+    assert found is not None
+    assert (found.length, found.baseline_length) == (10, 50)
+
+
+def test_a_difference_of_length_is_in_tokens() -> None:
+    new, old = [result(p, 70, True) for p in "abc"], [result(p, 100, True) for p in "abc"]
+    found = compare(new, old)
+    assert found.length_diff == Estimate(-30, -30, -30)
+    assert found.accuracy_error == 0
+
+
+def test_results_of_two_tasks_are_not_summed_up() -> None:
+    with pytest.raises(RunError, match="one task, got t, u"):
+        summarise([result("a", 1, True), result("a", 1, True, task="u")])
+
+
+# L2S_RESULTS: table 1, tokens of DeepSeek-R1-7B and of the merges on six data sets
+SIZES = (1319, 500, 272, 675, 2818, 30)
+R1 = (1062.0, 2825.9, 3055.9, 5793.8, 2461.6, 8675.4)
+PUBLISHED = {
+    "task arithmetic": ((617.5, 1617.4, 1416.2, 2650.6, 1443.9, 3594.6), (-48.7, -52.5, -45.9)),
+    "ties": ((552.2, 1492.9, 1349.2, 2473.7, 1287.8, 3302.1), (-53.0, -56.2, -50.9)),
+    "average": ((636.4, 1416.7, 2277.4, 3202.2, 2065.7, 5964.8), (-34.6, -34.8, -30.0)),
+}
+
+
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_the_three_averages_are_those_of_the_published_table(method: str) -> None:
+    lengths, wanted = PUBLISHED[method]
+    sure = Estimate(0.0, 0.0, 0.0)
+    pairs = [
+        replace(
+            compare([result("a", 1, True)], [result("a", 1, True)]),
+            n=n,
+            length=ours,
+            baseline_length=theirs,
+            length_change=replace(sure, value=ours / theirs - 1),
         )
-        table = reference["table"][dataset]
-        difference = table[left]["logged_accuracy"] - table[right]["logged_accuracy"]
-        assert found_pair.accuracy_diff.value == pytest.approx(difference, abs=1e-5)
-
-
-@needs_logs
-def test_real_tables_give_the_reference_fronts() -> None:
-    reference = json.loads((LOGS / "expected.json").read_text(encoding="utf-8"))
-    for dataset, front in reference["pareto"].items():
-        table = reference["table"][dataset]
-        points = {name: (row["accuracy"], row["tokens"]["mean"]) for name, row in table.items()}
-        assert set(pareto(points)) == set(front)
+        for n, ours, theirs in zip(SIZES, lengths, R1, strict=True)
+    ]
+    found = overall(pairs)
+    averages = (found.length_change.value, found.ratio_of_means, found.pooled)
+    assert [100 * a for a in averages] == pytest.approx(wanted, abs=0.06)
