@@ -10,11 +10,14 @@ import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from laconic.errors import RunError
 from laconic.experiment import Experiment, Sampling, TaskRecord
@@ -32,9 +35,14 @@ from laconic.report import (
     to_text,
     write,
 )
+from laconic.report.curves import spread, to_curves
 from laconic.report.data import role_of
+from laconic.report.details import detail_tables
 from laconic.report.labels import place
+from laconic.report.picture import draw
 from laconic.report.runs import short_names
+from laconic.report.tables import Cell, Column, Table
+from laconic.report.terminal import set_lines
 from laconic.report.words import headlines, percent, shorter, signed, some, tokens
 from laconic.run import Result, Run, RunWriter
 from laconic.stats import Estimate
@@ -310,6 +318,35 @@ def test_unequal_conditions_are_named(change: dict[str, Any], words: str) -> Non
     assert [words in warning for warning in found.warnings] == [True]
 
 
+def test_runs_that_were_not_measured_alike_are_cautioned_in_every_format() -> None:
+    other = changed(simulate("m", n=30), grader="other 2", dtype="float32")
+    found = compare([simulate("system2", n=30), other])
+    caution = "Caution: not measured alike (grader, dtype)."
+    assert found.unequal == {"lab": ("grader", "dtype")}
+    page = read_page(to_html(found)).text
+    for told in (to_text(found, width=400), page, json.loads(to_json(found))["headlines"][0]):
+        assert caution in told
+    assert r"Caution: not measured alike (grader, dtype)." in to_markdown(found)
+    title = draw(found).axes[0].get_title(loc="right")
+    assert title == "Caution: not measured alike (grader, dtype)"
+
+
+def test_runs_measured_alike_are_not_cautioned(small: Comparison) -> None:
+    assert small.unequal == {}
+    assert "Caution" not in to_text(small) + to_html(small) + to_markdown(small)
+    assert draw(small).axes[0].get_title(loc="right") == ""
+
+
+def test_what_no_run_records_is_said_once() -> None:
+    silent = [
+        changed(simulate(name, n=20), sampling=Sampling(recorded=False), template="not recorded")
+        for name in ("system2", "m")
+    ]
+    (warning,) = compare(silent).warnings
+    assert warning.startswith("No run records its sampling, chat template: whether")
+    assert compare(silent[:1]).warnings == ()
+
+
 def test_another_seed_is_told_but_no_misgiving() -> None:
     other = changed(simulate("m", n=20), sampling=Sampling(top_p=0.95, seed=1))
     found = compare([simulate("system2", n=20), other])
@@ -390,8 +427,16 @@ def test_json_has_the_promised_shape(comparison: Comparison) -> None:
     assert {"task", "n", "truncated", "thinking", "reflective", "by_level"} <= set(row)
     assert set(row["by_level"]) == {"1", "2", "3", "4", "5"}
     assert set(row["by_level"]["1"]) == {"n", "accuracy", "length"}
+    assert row["pass_at"].keys() == row["majority_at"].keys() == {"1"}
+    assert set(row["texts"]["reflection"]) == {"paper", "script", "words"}
+    assert row["budgets"][0]["cap"] == row["max_tokens"] == 2048
+    assert set(row["by_ease"]) <= {"easy", "medium", "hard"}
+    assert 0 <= row["front"] <= 1
+    assert set(row["trend"]["level"]) == set(row["tokens_per_correct"]) == interval
     one = found["pairs"][0]
     assert {"name", "baseline", "task"} <= set(one)
+    assert set(one["both_right"]) == {"n", "length", "baseline_length", "length_change"}
+    assert set(one["length_diff"]) == interval
     assert set(one["accuracy_diff"]) == set(one["length_change"]) == interval
     assert set(one["not_worse"]) == {"margin", "verdict"}
     assert one["not_worse"]["verdict"] in {"yes", "no", "unclear"}
@@ -409,6 +454,74 @@ def test_printing_a_comparison_fits_eighty_columns(comparison: Comparison) -> No
     lines = str(comparison).splitlines()
     assert max(map(len, lines)) <= 80
     assert any(re.match(r"ties-0\.2 +\d+\.\d \(", line) for line in lines)
+
+
+def test_the_terminal_shows_the_main_tables_and_all_of_them_on_demand(
+    comparison: Comparison,
+) -> None:
+    main, whole = comparison.to_text(width=80), comparison.to_text(width=80, details=True)
+    for head in ("what right answers cost", "re-examine", "smaller budgets", "Spearman"):
+        assert head not in main.replace("\n", " ")
+        assert head in " ".join(whole.split())
+    assert max(map(len, whole.splitlines())) <= 80
+    for row in comparison.runs:
+        assert row.name in whole
+
+
+def test_a_wide_table_is_stacked_then_split_and_loses_nothing() -> None:
+    columns = tuple(Column(f"column {i}") for i in range(6))
+    cells = tuple(Cell(f"value{i}", f"aside {i}") for i in range(6))
+    table = Table("wide", (Column("run", numeric=False), *columns), ((Cell("a run"), *cells),))
+    assert "value5 (aside 5)" in set_lines([table], width=130)
+    for width in (60, 40, 24):
+        lines = set_lines([table], width=width)
+        assert max(map(len, lines.splitlines())) <= width
+        assert all(f"value{i}" in lines and f"aside {i}" in lines for i in range(6))
+        assert lines.count("\na run ") == lines.count("\nrun ") == {60: 2, 40: 2, 24: 6}[width]
+
+
+def test_several_answers_have_a_table_of_their_own() -> None:
+    found = compare(two_tasks())
+    tables = {task: [t.caption for t in detail_tables(found, task)] for task in found.tasks}
+    assert not any("several answers" in caption for caption in tables["lab"])
+    assert any("several answers" in caption for caption in tables["aime"])
+    table = next(t for t in detail_tables(found, "aime") if "several answers" in t.caption)
+    assert [column.head for column in table.columns][2:] == [
+        *("avg", "pass@2", "pass@4", "pass@8", "maj@4", "maj@8"),
+    ]
+
+
+def test_runs_of_different_budgets_meet_under_the_smallest() -> None:
+    runs = [simulate("system2", 0.8, 900, n=60), simulate("m", 0.8, 500, n=60, budget=1024)]
+    found = compare(runs)
+    caps = {row.name: [b.cap for b in row.details.budgets] for row in found.runs}
+    assert caps["system2"][:3] == [2048, 1536, 1024]
+    assert caps["m"][0] == 1024
+    assert [w for w in found.warnings if "differ in budget" in w and "Smaller budgets" in w]
+    (table,) = (t for t in detail_tables(found, "lab") if "smaller budgets" in t.caption)
+    row = next(row for row in table.rows if row[0].text == "m")
+    assert [cell.text for cell in row[1:3]] == ["\N{EN DASH}"] * 2
+
+
+@given(st.lists(st.floats(0, 100), max_size=20), st.floats(0.1, 10))
+def test_names_beside_a_curve_keep_their_order_and_their_distance(
+    places: list[float], gap: float
+) -> None:
+    found = spread(places, gap)
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    for i, j in pairwise(order):
+        assert found[j] - found[i] >= gap - 1e-6
+    if len(places) == 1:
+        assert found == places
+
+
+def test_the_curve_of_smaller_budgets_is_a_picture_with_words(small: Comparison) -> None:
+    svg = to_curves(small, "lab", prefix="x")
+    assert svg.startswith("<svg")
+    assert 'id="x-title"' in svg
+    assert re.search(r"system2: [\d.]+ % at 2,048, [\d.]+ % at 1,536", svg)
+    ET.fromstring(svg)
+    assert svg == to_curves(small, "lab", prefix="x")
 
 
 def test_a_comparison_renders_itself(small: Comparison) -> None:
@@ -545,8 +658,6 @@ def test_fifteen_crowded_labels_do_not_overlap() -> None:
 
 def test_labels_of_the_whole_picture_do_not_overlap(comparison: Comparison) -> None:
     from matplotlib.text import Annotation, Text
-
-    from laconic.report.picture import draw
 
     figure = draw(comparison)
     figure.draw_without_rendering()
