@@ -41,7 +41,15 @@ from laconic.report.details import detail_tables
 from laconic.report.labels import place
 from laconic.report.picture import draw
 from laconic.report.runs import short_names
-from laconic.report.tables import Cell, Column, Table
+from laconic.report.tables import (
+    Cell,
+    Column,
+    Table,
+    condition_table,
+    main_table,
+    overall_table,
+    pair_table,
+)
 from laconic.report.terminal import set_lines
 from laconic.report.words import headlines, percent, shorter, signed, some, tokens
 from laconic.run import Result, Run, RunWriter
@@ -478,6 +486,24 @@ def test_a_wide_table_is_stacked_then_split_and_loses_nothing() -> None:
         assert max(map(len, lines.splitlines())) <= width
         assert all(f"value{i}" in lines and f"aside {i}" in lines for i in range(6))
         assert lines.count("\na run ") == lines.count("\nrun ") == {60: 2, 40: 2, 24: 6}[width]
+
+
+def test_the_evaluation_page_explains_every_column() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    section = page[page.index("## Columns") : page.index("## Grading again")]
+    explained = {row.split("|")[2].strip() for row in section.splitlines() if row.startswith("|")}
+    words = {word.strip() for cell in explained for word in [cell, *cell.split(", ")]}
+    found = compare(two_tasks())
+    tables = [condition_table(found), overall_table(found), pair_table(found, "lab")]
+    for task in found.tasks:
+        tables += [main_table(found, task), *detail_tables(found, task)]
+    assert len(tables) > 20
+    for table in filter(None, tables):
+        for column in table.columns[1 if table.columns[0].head == "run" else 0 :]:
+            head = re.sub(r" \(n = .*\)$", "", column.head)
+            head = re.sub(r"^[\d,]+ tokens$", "8,192 tokens", head)
+            head = re.sub(r"^level \d$", "level 1", head)
+            assert head in words or any(head in cell for cell in explained if "," in head), head
 
 
 def test_several_answers_have_a_table_of_their_own() -> None:

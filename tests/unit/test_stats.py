@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laconic.errors import RunError
-from laconic.stats import Estimate, Pair, overall, pair, pareto, summarise, verdict
+from laconic.stats import Estimate, Pair, columns, overall, pair, pareto, summarise, verdict
 from laconic.stats.intervals import (
     Z,
     average,
@@ -339,6 +339,20 @@ def test_the_order_of_results_does_not_matter(
     assert summarise(mixed) == summarise(made)
     against = [result(str(p), 100, p % 2 == 0) for p in range(10)]
     assert compare(mixed, against) == compare(made, against)
+
+
+@settings(max_examples=40)
+@given(rows_of_results, st.randoms(use_true_random=False))
+def test_columns_of_results_in_the_order_of_others_are_their_own(
+    rows: list[tuple[int, int, int, bool]], chance: random.Random
+) -> None:
+    other = [result(str(p), n + 1, not ok, repeat=r, gold="2") for p, r, n, ok in rows]
+    made = [result(str(p), n, ok, repeat=r) for p, r, n, ok in rows]
+    for similar in (other, chance.sample(other, len(other)), other[1:] or other):
+        found, wanted = columns(made, like=columns(similar)), columns(made)
+        assert summarise(found) == summarise(wanted)
+        assert (found.golds, found.problems) == (wanted.golds, wanted.problems)
+        assert found.length.tolist() == wanted.length.tolist()
 
 
 # -- pairs -------------------------------------------------------------------------------------

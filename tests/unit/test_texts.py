@@ -23,8 +23,8 @@ def test_counting_many_texts_at_once_is_counting_each(texts: list[str]) -> None:
 
 
 def test_more_texts_than_are_searched_at_a_time_keep_their_own_counts() -> None:
-    texts = ["wait " * (i % 3) + "." for i in range(600)]
-    assert keyword_counts(texts)[1][:, 0].tolist() == [i % 3 for i in range(600)]
+    texts = ["wait " * (i % 3) + "." for i in range(1500)]
+    assert keyword_counts(texts)[1][:, 0].tolist() == [i % 3 for i in range(1500)]
 
 
 def test_reflection_is_reported_by_all_three_denominators() -> None:

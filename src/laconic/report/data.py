@@ -251,11 +251,15 @@ def _named(runs: Mapping[str, Run] | Sequence[Run]) -> dict[str, Run]:
 
 def _parts(named: Mapping[str, Run]) -> dict[tuple[str, str], Responses]:
     """The results by run and task."""
-    parts: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    parts: dict[tuple[str, str], Responses] = {}
+    last: dict[str, Responses] = {}
     for name, run in named.items():
+        by_task: dict[str, list[Result]] = defaultdict(list)
         for result in run.results:
-            parts[name, result.task].append(result)
-    return {key: columns(results) for key, results in parts.items()}
+            by_task[result.task].append(result)
+        for task, results in by_task.items():
+            parts[name, task] = last[task] = columns(results, like=last.get(task))
+    return parts
 
 
 def _rows(named: Mapping[str, Run], parts: Mapping[tuple[str, str], Responses]) -> tuple[Row, ...]:

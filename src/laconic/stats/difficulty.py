@@ -93,7 +93,7 @@ def by_ease(responses: Responses, rates: Mapping[str, float]) -> dict[Ease, Leve
         responses: The run.
         rates: The share of right answers to each problem, over all runs compared.
     """
-    met = np.array([rates[name] for name in responses.problems])
+    met = np.fromiter(map(rates.__getitem__, responses.problems), np.float64)
     groups: dict[Ease, NDArray[np.bool_]] = {
         "easy": met >= EASY - 1e-9,
         "medium": (met >= HARD - 1e-9) & (met < EASY - 1e-9),
@@ -106,7 +106,7 @@ def trend(responses: Responses, rates: Mapping[str, float]) -> Trend:
     """How length goes with difficulty; each problem counts once."""
     own, lengths = _own_levels(responses), responses.lengths
     known = ~np.isnan(own)
-    met = np.array([rates[name] for name in responses.problems])
+    met = np.fromiter(map(rates.__getitem__, responses.problems), np.float64)
     return Trend(
         level=correlation(own[known], lengths[known]) if known.any() else None,
         failed=correlation(1 - responses.accuracies, lengths),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from operator import attrgetter
+from operator import attrgetter, eq
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,8 +83,12 @@ class Responses:
         return {name: place for place, name in enumerate(self.problems)}
 
 
-def columns(results: Iterable[Result] | Responses) -> Responses:
+def columns(results: Iterable[Result] | Responses, *, like: Responses | None = None) -> Responses:
     """Results as columns; columns stay what they are.
+
+    Args:
+        results: The results of one model on one task.
+        like: Another model's columns: results in the same order need no sorting of their own.
 
     Raises:
         RunError: Where there are no results, or results of several tasks.
@@ -97,12 +101,10 @@ def columns(results: Iterable[Result] | Responses) -> Responses:
     tasks = sorted(set(_column(rows, "task")))
     if len(tasks) > 1:
         raise RunError(f"Results are of one task, got {', '.join(tasks)}. Go task by task.")
-    names = list(_column(rows, "id"))
-    problems = tuple(sorted(set(names)))
-    places = {name: place for place, name in enumerate(problems)}
-    problem = np.fromiter(map(places.__getitem__, names), np.int64, len(names))
-    order = np.lexsort((np.fromiter(_column(rows, "repeat"), np.int64, len(rows)), problem))
-    problem = problem[order]
+    if like is not None and _in_order_of(rows, like.results):
+        problems, problem, order = like.problems, like.problem, like.order
+    else:
+        problems, problem, order = _sorted(rows)
     first = order[np.searchsorted(problem, np.arange(len(problems)))]
 
     def numbers(name: str) -> NDArray[np.float64]:
@@ -126,6 +128,25 @@ def columns(results: Iterable[Result] | Responses) -> Responses:
         thinks=booleans("thinks"),
         truncated=booleans("truncated"),
         level=np.array(levels, dtype=np.float64)[order],
+    )
+
+
+def _sorted(
+    rows: Sequence[Result],
+) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.int64]]:
+    """The problems by name, the problem of each response in order, and that order."""
+    names = list(_column(rows, "id"))
+    problems = tuple(sorted(set(names)))
+    places = {name: place for place, name in enumerate(problems)}
+    problem = np.fromiter(map(places.__getitem__, names), np.int64, len(names))
+    order = np.lexsort((np.fromiter(_column(rows, "repeat"), np.int64, len(rows)), problem))
+    return problems, problem[order], order
+
+
+def _in_order_of(rows: Sequence[Result], others: Sequence[Result]) -> bool:
+    """Whether results answer the same problems in the same order."""
+    return len(rows) == len(others) and all(
+        all(map(eq, _column(rows, name), _column(others, name))) for name in ("id", "repeat")
     )
 
 

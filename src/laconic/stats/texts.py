@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOOP_CHARACTERS: Final = 3000
 LOOP_RATIO: Final = 0.12
 #: Texts are searched for keywords this many at a time.
-_BATCH: Final = 256
+_BATCH: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ def keyword_counts(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.
         letter = (letters >= ord("a")) & (letters <= ord("z"))
         for j, keyword in enumerate(KEYWORDS):
             places = _search(joined, keyword)
+            if not len(places):
+                continue
             owners = np.searchsorted(ends, places)
             alone = ~letter[places - 1] & ~letter[places + len(keyword)]
             n = slice(start, start + len(lower))
