@@ -57,6 +57,8 @@ class TaskRecord:
         digest: Of every problem and gold asked, so that two runs can tell they are the same.
         problems: How many problems were asked.
         max_tokens: The budget of one completion.
+        repeats: Completions per problem, where the tasks of a run differ in that; None where they
+            are those of the sampling.
     """
 
     name: str
@@ -64,6 +66,7 @@ class TaskRecord:
     digest: str
     problems: int
     max_tokens: int
+    repeats: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,10 @@ class Experiment:
     dtype: str
     template: str
     grader: str
+
+    def answers(self, task: TaskRecord) -> int:
+        """How many completions a task asks for in all."""
+        return task.problems * (task.repeats or self.sampling.repeats)
 
 
 def difference(before: Experiment, now: Experiment) -> str:

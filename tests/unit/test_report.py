@@ -207,6 +207,40 @@ def test_folders_of_one_name_and_model_on_different_tasks_are_one_run(tmp_path: 
     assert compare(found).tasks == ("test", "dev")
 
 
+def test_folders_called_like_their_tasks_are_one_run_called_like_their_parent(
+    tmp_path: Path,
+) -> None:
+    for name in ("system2", "m"):
+        for task, repeats, budget in (("gsm", 1, 2048), ("aime", 4, 8192)):
+            run = simulate(name, n=20, task=task, repeats=repeats, budget=budget)
+            drawn = replace(run.experiment.sampling, temperature=0.6, max_tokens=budget)
+            run = changed(run, model_digest=name, sampling=drawn)
+            save(replace(run, provenance={"notes": [f"a note on {task}"]}), tmp_path / name / task)
+    found = load([tmp_path])
+    assert [run.name for run in found] == ["m", "system2"]
+    assert [task.name for task in found[0].experiment.tasks] == ["aime", "gsm"]
+    comparison = compare(found)
+    assert {(row.task, row.asked, row.max_tokens) for row in comparison.runs} == {
+        ("gsm", 20, 2048),
+        ("aime", 80, 8192),
+    }
+    assert len(comparison.overall) == 1
+    assert [w for w in comparison.warnings if "differ" in w] == []
+    assert {w.split(": ")[1].split(" (")[0] for w in comparison.warnings if "note" in w} == {
+        "a note on gsm",
+        "a note on aime",
+    }
+
+
+def test_a_folder_called_like_its_task_alone_keeps_its_name(tmp_path: Path) -> None:
+    save(simulate("a", n=5, task="gsm"), tmp_path / "runs" / "gsm")
+    save(simulate("b", n=5, task="aime"), tmp_path / "runs" / "other")
+    assert [run.name for run in load([tmp_path])] == ["gsm", "other"]
+    other = changed(simulate("c", n=5, task="aime"), model_digest="another")
+    save(other, tmp_path / "runs" / "aime")
+    assert [run.name for run in load([tmp_path])] == ["aime", "gsm", "other"]
+
+
 def test_folders_of_one_name_and_different_models_stay_apart(tmp_path: Path) -> None:
     for folder, task in (("a", "dev"), ("b", "test")):
         run = changed(simulate("m", n=5, task=task), model_digest=folder)
@@ -312,7 +346,7 @@ def test_equal_runs_raise_no_misgivings() -> None:
         ({"dtype": "float32"}, "differ in dtype: bfloat16 (system2); float32 (m)"),
         ({"grader": "exact 2"}, "differ in grader: exact 1 (system2); exact 2 (m)"),
         ({"template": "mine"}, "differ in chat template"),
-        ({"sampling": Sampling(temperature=0.6)}, "differ in sampling: greedy, 1 answer"),
+        ({"sampling": Sampling(temperature=0.6)}, "differ in sampling: greedy (system2)"),
         ({"backend": "vllm"}, "differ in engine"),
         ({"tasks": (TaskRecord("lab", "lab", "f" * 16, 20, 2048),)}, "differ in problems"),
         (

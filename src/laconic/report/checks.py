@@ -52,7 +52,9 @@ def conditions(
         for record in run.experiment.tasks:
             if (name, record.name) in parts:
                 budget, asked = f"{record.max_tokens:,} tokens", f"{record.problems:,} problems"
+                repeats = record.repeats or run.experiment.sampling.repeats
                 facts = (
+                    ("answers", f"{repeats:,} a problem", ""),
                     (
                         "budget",
                         budget,
@@ -108,8 +110,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
         drawn = "greedy"
     if not sampling.recorded:
         drawn = UNKNOWN
-    repeats = "1 answer" if sampling.repeats == 1 else f"{sampling.repeats} answers"
-    yield "sampling", f"{drawn}, {repeats} a problem", "Part of each difference may be its doing."
+    yield "sampling", drawn, "Part of each difference may be its doing."
     yield "seed", str(sampling.seed) if sampling.recorded else UNKNOWN, ""
     yield "chat template", made.template, "The models were not asked in the same words."
     yield "grader", made.grader, "Graders differ by as much as models: grade again with one."
@@ -166,7 +167,7 @@ def _unrecorded(rows: Sequence[Row], facts: Sequence[Condition]) -> Iterator[str
         lost = [
             fact.what
             for fact in facts
-            if fact.matters and all(value.startswith(UNKNOWN) for value, _ in fact.values)
+            if fact.matters and all(value == UNKNOWN for value, _ in fact.values)
         ]
         if lost:
             yield (
@@ -179,8 +180,7 @@ def _unfinished(rows: Sequence[Row], named: Mapping[str, Run]) -> Iterator[str]:
     for name, run in named.items():
         if not run.complete:
             there = sum(row.summary.n for row in rows if row.name == name)
-            problems = sum(task.problems for task in run.experiment.tasks)
-            asked = problems * run.experiment.sampling.repeats
+            asked = sum(map(run.experiment.answers, run.experiment.tasks))
             yield (
                 f"{name} is unfinished: {there:,} of {asked:,} answers so far. Its numbers will "
                 "change; run the same laconic eval again to finish it."

@@ -180,8 +180,8 @@ def compare(
 
     Args:
         runs: Runs by name, or runs that carry different names.
-        baseline: The run to compare with; by default the one called ``system2``, else the one
-            with the longest answers.
+        baseline: The run to compare with; by default the one called ``system2``, else, of those
+            with the most tasks, the one with the longest answers.
         margin: The loss of accuracy that counts as none, as a fraction: 0.02 is two points.
 
     Raises:
@@ -279,7 +279,7 @@ def _rows(named: Mapping[str, Run], parts: Mapping[tuple[str, str], Responses]) 
                 task=task,
                 role=role_of(name),
                 complete=named[name].complete,
-                asked=record.problems * named[name].experiment.sampling.repeats,
+                asked=named[name].experiment.answers(record),
                 max_tokens=record.max_tokens,
                 summary=summarise(runs[name]),
                 details=details[name],
@@ -328,7 +328,9 @@ def _baseline(rows: Sequence[Row], named: Mapping[str, Run], wanted: str | None)
     def breadth_and_length(name: str) -> tuple[int, float]:
         return len(lengths[name]), sum(lengths[name]) / len(lengths[name])
 
-    return max(measured, key=breadth_and_length), "its answers are the longest"
+    best = max(measured, key=breadth_and_length)
+    widest = len({len(lengths[name]) for name in measured}) > 1
+    return best, "it has the most tasks" if widest else "its answers are the longest"
 
 
 def _pairs(

@@ -13,7 +13,7 @@ from laconic.errors import RunError
 from laconic.run import is_run, read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from laconic.run import Run
 
@@ -34,16 +34,20 @@ def load(paths: Iterable[str | Path]) -> list[Run]:
         RunError: For a path that is no folder, a damaged run, or where no run is found.
     """
     folders = _folders(paths)
-    groups: dict[str, list[tuple[Path, Run]]] = defaultdict(list)
-    for resolved, folder in folders.items():
-        groups[resolved.name].append((resolved, read_run(folder)))
+    runs = {resolved: read_run(folder) for resolved, folder in folders.items()}
+    homes = _homes(runs)
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for folder in runs:
+        groups[homes[folder].name].append(folder)
     found: dict[Path, Run] = {}
+    place: dict[Path, Path] = {}
     for group in groups.values():
-        runs = [run for _, run in group]
-        found |= {group[0][0]: _joined(runs)} if _joinable(runs) else dict(group)
-    ordered = [folder for folder in folders if folder in found]
+        for home, members in _together(group, runs, homes):
+            found[home] = _joined([runs[folder] for folder in members])
+            place |= dict.fromkeys(members, home)
+    ordered = list(dict.fromkeys(place[folder] for folder in runs))
     names = short_names(ordered)
-    return [found[folder].renamed(name) for folder, name in zip(ordered, names, strict=True)]
+    return [found[home].renamed(name) for home, name in zip(ordered, names, strict=True)]
 
 
 def find(paths: Iterable[str | Path]) -> list[Run]:
@@ -114,22 +118,84 @@ def _folders(paths: Iterable[str | Path]) -> dict[Path, Path]:
     return folders
 
 
+def _homes(runs: Mapping[Path, Run]) -> dict[Path, Path]:
+    """The folder whose name is a run's: its own, or its parent.
+
+    The parent where the folder is called like its only task, and either that task has other such
+    folders or the parent other such tasks.
+    """
+    tasks = {
+        folder
+        for folder, run in runs.items()
+        if [t.name for t in run.experiment.tasks] == [folder.name]
+    }
+    names, parents = Counter(f.name for f in tasks), Counter(f.parent for f in tasks)
+    return {
+        folder: folder.parent
+        if folder in tasks and (names[folder.name] > 1 or parents[folder.parent] > 1)
+        else folder
+        for folder in runs
+    }
+
+
+def _together(
+    group: Sequence[Path], runs: Mapping[Path, Run], homes: Mapping[Path, Path]
+) -> Iterator[tuple[Path, list[Path]]]:
+    """Which folders of one name make one run, and the folder that names it."""
+    if _joinable([runs[folder] for folder in group]):
+        yield homes[group[0]], list(group)
+        return
+    by_home: dict[Path, list[Path]] = defaultdict(list)
+    for folder in group:
+        by_home[homes[folder]].append(folder)
+    for home, members in by_home.items():
+        if _joinable([runs[folder] for folder in members]):
+            yield home, members
+        else:
+            yield from ((folder, [folder]) for folder in members)
+
+
 def _joinable(runs: Sequence[Run]) -> bool:
     """Whether runs are of one model, measured alike, on different tasks."""
     tasks = [task.name for run in runs for task in run.experiment.tasks]
-    alike = {replace(run.experiment, model="", tasks=()) for run in runs}
+    alike = {
+        replace(
+            run.experiment,
+            model="",
+            tasks=(),
+            sampling=replace(run.experiment.sampling, max_tokens=None, repeats=1),
+        )
+        for run in runs
+    }
     return len(alike) == 1 and len(set(tasks)) == len(tasks)
 
 
 def _joined(runs: Sequence[Run]) -> Run:
+    """One run of several; each task keeps its budget and its repeats."""
     first = runs[0]
-    tasks = tuple(task for run in runs for task in run.experiment.tasks)
+    if len(runs) == 1:
+        return first
+    tasks = tuple(
+        replace(task, repeats=task.repeats or run.experiment.sampling.repeats)
+        for run in runs
+        for task in run.experiment.tasks
+    )
     return replace(
         first,
         experiment=replace(first.experiment, tasks=tasks),
         results=tuple(result for run in runs for result in run.results),
         complete=all(run.complete for run in runs),
+        provenance=first.provenance | {"notes": _notes(runs)},
     )
+
+
+def _notes(runs: Sequence[Run]) -> list[str]:
+    """What any of several runs has to say of itself, once."""
+    notes: dict[str, None] = {}
+    for run in runs:
+        said = run.provenance.get("notes")
+        notes |= dict.fromkeys(map(str, said if isinstance(said, list) else ()))
+    return list(notes)
 
 
 def _search(folder: Path) -> Iterator[Path]:
