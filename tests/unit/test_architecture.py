@@ -15,7 +15,7 @@ PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
     ("errors", "progress", "version", "threads"),
-    ("registry", "jsonfile", "kernels", "hub"),
+    ("registry", "jsonfile", "kernels", "hub", "sandbox"),
     ("varying", "mergekit"),
     ("recipe", "tokens", "header", "experiment", "dataset"),
     ("run", "checkpoint", "derived"),
