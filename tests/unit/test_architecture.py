@@ -17,7 +17,7 @@ ROWS = (
     ("errors", "progress", "version", "threads"),
     ("registry", "jsonfile", "kernels", "hub", "sandbox"),
     ("varying", "mergekit"),
-    ("recipe", "tokens", "header", "experiment", "dataset"),
+    ("recipe", "tokens", "header", "experiment", "dataset", "exam"),
     ("run", "checkpoint", "derived"),
     ("stats", "writer", "siblings", "card", "budget", "stage", "vocabulary", "adapter"),
     ("companions",),
