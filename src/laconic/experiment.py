@@ -57,6 +57,7 @@ class TaskRecord:
         digest: Of every problem and gold asked, so that two runs can tell they are the same.
         problems: How many problems were asked.
         max_tokens: The budget of one completion.
+        repeats: Completions per problem; None as the sampling says.
     """
 
     name: str
@@ -64,6 +65,7 @@ class TaskRecord:
     digest: str
     problems: int
     max_tokens: int
+    repeats: int | None = None
 
 
 @dataclass(frozen=True)

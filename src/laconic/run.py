@@ -47,6 +47,8 @@ class Sample:
         repeat: Which of the completions of this problem it is, from 0.
         prefill: How the model's turn begins; it goes on from there.
         kind: What the gold is: an answer, or the exam of a program (`laconic.exam`).
+        raw: Whether `problem` goes to the model as it stands, without a chat template.
+        stop: Texts that end the completion, themselves left out.
     """
 
     task: str
@@ -57,6 +59,8 @@ class Sample:
     repeat: int = 0
     prefill: str = ""
     kind: Kind = "answer"
+    raw: bool = False
+    stop: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:

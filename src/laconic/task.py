@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from laconic.dataset import SUFFIXES, Dataset, read_rows
 from laconic.errors import RecipeError, TaskError
 from laconic.experiment import TaskRecord
+from laconic.prompts import find_prompt, put
 from laconic.registry import Registry, parse_spec
 from laconic.run import Sample
 
@@ -52,22 +53,28 @@ class Task:
         source: What the user wrote for it; for a set of problems, also where they came from.
         samples: The problems, repeat 0 of each.
         max_tokens: The budget of one completion where the user gives none.
+        repeats: Completions per problem; None as the sampling says.
     """
 
     name: str
     source: str
     samples: tuple[Sample, ...]
     max_tokens: int = MAX_TOKENS
+    repeats: int | None = None
 
     def record(self, max_tokens: int | None) -> TaskRecord:
         """What a run remembers of this task, asked with a budget (None: its own)."""
-        asked = [(s.id, s.problem, s.prefill, s.gold) for s in self.samples]
+        asked = [
+            (s.id, s.problem, s.prefill, s.gold, *([list(s.stop)] if s.raw else []))
+            for s in self.samples
+        ]
         return TaskRecord(
             name=self.name,
             source=self.source,
             digest=hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16],
             problems=len(self.samples),
             max_tokens=max_tokens or self.max_tokens,
+            repeats=self.repeats,
         )
 
 
@@ -84,15 +91,15 @@ def load_task(
         spec: ``NAME``, ``NAME:key=value,...``, or the path of a file (JSONL, JSON, CSV, Parquet)
             whose rows hold ``problem`` and ``answer``, and may hold ``id`` and ``level``.
         limit: Only the first so many problems.
-        prompt: The user's turn, with ``{problem}`` where the problem goes.
+        prompt: A prompt's name (`laconic.prompts`), or the user's turn with ``{problem}`` where the
+            problem goes.
         data: The problems of a named task: a file, or a folder that holds ``NAME.jsonl``; by
             default the Hub's. ``NAME:data=FILE`` says the same.
 
     Raises:
         TaskError: For an unknown name, or a file without the needed fields, named by line.
     """
-    if "{problem}" not in prompt:
-        raise TaskError(f"The prompt {prompt!r} has no '{{problem}}' to put the problem in.")
+    words = find_prompt(prompt)
     if limit is not None and limit < 1:
         raise TaskError(f"limit must be at least 1, got {limit}.")
     name, values = parse_spec(spec)
@@ -109,8 +116,7 @@ def load_task(
     samples = _distinct(islice(rows, limit), source)
     if not samples:
         raise TaskError(f"{source} has no problems.")
-    worded = tuple(replace(s, problem=prompt.replace("{problem}", s.problem)) for s in samples)
-    return Task(samples[0].task, source, worded, budget)
+    return Task(samples[0].task, source, tuple(put(words, s) for s in samples), budget)
 
 
 def read_problems(path: Path) -> Iterator[Sample]:

@@ -50,7 +50,9 @@ def conditions(
         for record in run.experiment.tasks:
             if (name, record.name) in parts:
                 budget, asked = f"{record.max_tokens:,} tokens", f"{record.problems:,} problems"
+                repeats = record.repeats or run.experiment.sampling.repeats
                 facts = (
+                    ("answers a problem", str(repeats), "Repeats narrow the intervals."),
                     ("budget", budget, "Accuracies and lengths are not comparable."),
                     (
                         "problems",
@@ -138,8 +140,8 @@ def _unfinished(rows: Sequence[Row], named: Mapping[str, Run]) -> Iterator[str]:
     for name, run in named.items():
         if not run.complete:
             there = sum(row.summary.n for row in rows if row.name == name)
-            problems = sum(task.problems for task in run.experiment.tasks)
-            asked = problems * run.experiment.sampling.repeats
+            usual = run.experiment.sampling.repeats
+            asked = sum(t.problems * (t.repeats or usual) for t in run.experiment.tasks)
             yield (
                 f"{name} is unfinished: {there:,} of {asked:,} answers so far. Its numbers will "
                 "change; run the same laconic eval again to finish it."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from laconic.errors import RunError, did_you_mean
 from laconic.report.checks import Condition, conditions, misgivings
+from laconic.report.published import Published, cautions, published
 from laconic.stats import LEVEL, Overall, Pair, Summary, overall, pair, pareto, summarise
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Comparison:
         margin: The loss of accuracy that counts as none, as a fraction.
         level: Confidence of every interval.
         intervals: The name of each kind of interval.
+        published: Figures of the papers whose protocols runs followed.
     """
 
     runs: tuple[Row, ...]
@@ -80,6 +82,7 @@ class Comparison:
     margin: float
     level: float
     intervals: Mapping[str, str]
+    published: tuple[Published, ...] = ()
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -160,13 +163,14 @@ def compare(
         pairs=pairs,
         overall=_overall(pairs, rows),
         pareto={task: pareto(points) for task, points in fronts.items()},
-        warnings=tuple(misgivings(rows, pairs, named, facts, chosen)),
+        warnings=(*misgivings(rows, pairs, named, facts, chosen), *cautions(named)),
         conditions=facts,
         baseline=chosen,
         why=why,
         margin=margin,
         level=LEVEL,
         intervals=INTERVALS,
+        published=published(named),
     )
 
 
@@ -214,7 +218,7 @@ def _rows(
             task=record.name,
             role=role_of(name),
             complete=run.complete,
-            asked=record.problems * run.experiment.sampling.repeats,
+            asked=record.problems * (record.repeats or run.experiment.sampling.repeats),
             max_tokens=record.max_tokens,
             summary=summarise(parts[name, record.name]),
         )

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from laconic.report.picture import GRID, INK, LOOKS, MUTED, PAPER, to_svg
+from laconic.report.published import published_table
 from laconic.report.tables import (
     Cell,
     Table,
@@ -160,6 +161,7 @@ def _task(c: Comparison, task: str, index: int) -> str:
         pair_table(c, task),
         outcome_table(c, task),
         level_table(c, task),
+        published_table(c, task),
     )
     return _section(task, figure, *(_table(table) for table in tables))
 

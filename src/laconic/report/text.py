@@ -9,6 +9,7 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from laconic.report.published import published_table
 from laconic.report.tables import (
     Table,
     condition_table,
@@ -48,6 +49,7 @@ def to_json(c: Comparison) -> str:
         "pareto": c.pareto,
         "conditions": [asdict(condition) for condition in c.conditions],
         "intervals": c.intervals,
+        "published": [asdict(figure) for figure in c.published],
     }
     return json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -64,6 +66,7 @@ def to_markdown(c: Comparison) -> str:
             pair_table(c, task),
             outcome_table(c, task),
             level_table(c, task),
+            published_table(c, task),
         ):
             blocks += [_markdown(table)] if table else []
         blocks += [f"Front (none is better in both): {_escaped(', '.join(c.pareto[task]))}"]
@@ -88,7 +91,12 @@ def _lines(c: Comparison) -> Iterator[str | Table]:
     """A comparison as lines and tables."""
     yield from headlines(c)
     for task in c.tasks:
-        for table in (run_table(c, task), pair_table(c, task), outcome_table(c, task)):
+        for table in (
+            run_table(c, task),
+            pair_table(c, task),
+            outcome_table(c, task),
+            published_table(c, task),
+        ):
             if table:
                 yield table
         yield f"Front (none is better in both): {', '.join(c.pareto[task])}"

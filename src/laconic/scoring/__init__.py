@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from laconic.progress import silent
 from laconic.run import Result
 from laconic.scoring.answers import boxed_answer, count_reflections, is_escaped, tail
-from laconic.scoring.grader import GRADER, Grader
+from laconic.scoring.grader import GRADER, NOT_ALLOWED, Grader
 from laconic.scoring.programs import find_program, read_exam
 from laconic.scoring.worker import Verdict
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from laconic.progress import Progress
     from laconic.run import Found, Generation, Outcome, Sample
 
-__all__ = ["GRADER", "Grader", "Verdict", "score", "score_all"]
+__all__ = ["GRADER", "NOT_ALLOWED", "Grader", "Verdict", "score", "score_all"]
 
 
 def score(sample: Sample, generation: Generation, grader: Grader) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from laconic.scoring.worker import Question, Verdict, Worker
 if TYPE_CHECKING:
     from laconic.exam import Exam
 
+logger = logging.getLogger(__name__)
 #: Part of a run's experiment: runs with other graders are not one experiment.
 GRADER: Final = f"laconic/2 math-verify/{version('math-verify')}"
 DEADLINE: Final = 3.0
@@ -111,6 +113,22 @@ class Grader:
                 with self._lock:
                     self._sandboxes.append(box)
         return verdict
+
+    def isolation(self) -> tuple[str, ...]:
+        """What the sandbox has in force here, as `laconic.sandbox` names it.
+
+        Raises:
+            SandboxError: Where programs cannot be run here.
+        """
+        box = Sandbox()
+        self._sandboxes.append(box)
+        if missing := sorted({"processes", "network", "files"} - set(box.isolation)):
+            logger.warning(
+                "The sandbox cannot shut off %s here: programs that the model writes run with your "
+                "rights. A container or a virtual machine would hold them.",
+                ", ".join(missing),
+            )
+        return box.isolation
 
     def close(self) -> None:
         """End the workers and the sandboxes that are not in use."""
