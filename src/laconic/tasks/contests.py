@@ -90,7 +90,7 @@ def amc23(rows: Iterator[Row]) -> Iterator[Sample]:
     ),
 )
 def olympiadbench(rows: Iterator[Row]) -> Iterator[Sample]:
-    """Olympiad problems in English, text only, with answers: 675, of which the Hub holds 674.
+    """Olympiad problems in English, text only, with answers: 675 in the copy that papers use.
 
     Several answers may stand in any order. The tolerances that a few problems state are not used.
 
