@@ -104,6 +104,13 @@ class Dataset:
     revision: str = "main"
     example: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def origin(self) -> str:
+        """Where the problems come from, in words."""
+        if not self.repo:
+            return "a local file (--data)"
+        return f"{self.repo} on the Hub, {self.file} at {self.revision}; or --data"
+
     def find(self, task: str, data: Path | None) -> Path:
         """The file of a task's problems.
 

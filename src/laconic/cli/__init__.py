@@ -215,6 +215,8 @@ def show(
         return
     out.print(f"[bold]{plugin.name}[/] ({plugin.family})\n")
     out.print(re.sub(r"(?<=\S)\n(?=\S)", " ", plugin.help), markup=False)
+    if dataset := plugin.traits.get("dataset"):
+        out.print(f"\nProblems: {dataset.origin}", markup=False)
     if plugin.parameters:
         out.print()
         table = Table("parameter", "is", "default", box=None, pad_edge=False)
@@ -268,6 +270,7 @@ def _described(plugin: Plugin[Any]) -> dict[str, Any]:
         "summary": plugin.summary,
         "help": plugin.help,
         "parameters": [vars(p) for p in plugin.parameters],
+        **({"problems": dataset.origin} if (dataset := plugin.traits.get("dataset")) else {}),
     }
 
 

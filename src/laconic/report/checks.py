@@ -50,9 +50,7 @@ def conditions(
         for record in run.experiment.tasks:
             if (name, record.name) in parts:
                 budget, asked = f"{record.max_tokens:,} tokens", f"{record.problems:,} problems"
-                repeats = record.repeats or run.experiment.sampling.repeats
-                facts = (
-                    ("answers a problem", str(repeats), "Repeats narrow the intervals."),
+                facts = [
                     ("budget", budget, "Accuracies and lengths are not comparable."),
                     (
                         "problems",
@@ -60,7 +58,9 @@ def conditions(
                         "The problems or their wording are not the same; pairs rest on those "
                         "with the same id and answer.",
                     ),
-                )
+                ]
+                if record.repeats:
+                    facts.append(("answers a problem", str(record.repeats), ""))
                 for what, value, matters in facts:
                     found[record.name, what].setdefault(value, []).append(name)
                     why[what] = matters
@@ -102,8 +102,10 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
         drawn = "greedy"
     if not sampling.recorded:
         drawn = "not recorded"
-    repeats = "1 answer" if sampling.repeats == 1 else f"{sampling.repeats} answers"
-    yield "sampling", f"{drawn}, {repeats} a problem", "Part of each difference may be its doing."
+    if not any(task.repeats for task in made.tasks):
+        repeats = "1 answer" if sampling.repeats == 1 else f"{sampling.repeats} answers"
+        drawn += f", {repeats} a problem"
+    yield "sampling", drawn, "Part of each difference may be its doing."
     yield "seed", str(sampling.seed) if sampling.recorded else "not recorded", ""
     yield "chat template", made.template, "The models were not asked in the same words."
     yield "grader", made.grader, "Graders differ by as much as models: grade again with one."
