@@ -111,6 +111,11 @@ def test_there_is_no_network(box: Sandbox) -> None:
     assert "Network is unreachable" in ending.errors
 
 
+def test_services_of_the_system_are_out_of_reach(box: Sandbox) -> None:
+    isolated(box, "files")
+    assert box.run("import os; print(os.listdir('/run'))").output == "[]\n"
+
+
 def test_files_are_out_of_reach_and_the_folder_is_small(box: Sandbox, tmp_path: Path) -> None:
     isolated(box, "files")
     victim = tmp_path / "victim"

@@ -5,17 +5,18 @@ What is in force is decided once, when a sandbox opens, and told by `Sandbox.iso
 - always (Linux, macOS): limits of processor time, memory, file size and open files; caps on the
   clock and on output; an empty environment; an empty folder that is removed afterwards;
 - ``processes``, ``network``, ``files`` (Linux, where this user may make namespaces): every process
-  that a program leaves behind is killed, whatever it did to escape; there is no network; the whole
-  file system is read-only but for the folder, which holds 64 MiB;
+  that a program leaves behind is killed, whatever it did to escape; there is no network, and no
+  service's socket in ``/run``; the whole file system is read-only but for the folder, of 64 MiB;
 - ``user``: started by root, a program runs as a user that owns nothing; it may read what root may
   where the interpreter lies in folders of root's.
 
-What it does not cover: faults of the kernel; what the user may read (a program sees the files and
-could print secrets, the end of which is kept with the results); memory of several processes
-together (the limit is each one's); time stolen from other processes; a program that looks through
-its own interpreter for the check that follows it, to fake a pass. Where namespaces are forbidden (a
-container's default, macOS), a program can also reach the network, change the user's files, kill the
-user's processes, and leave one behind on macOS: evaluate in a container or a virtual machine.
+What it does not cover: faults of the kernel; what the user may read (a program sees the files, and
+the last line of its error is kept with the results); memory of several processes together (each one
+has the limit); time stolen from other processes; services that listen in the file system outside of
+``/run``; a program that looks through its own interpreter for the check that follows it, to fake a
+pass. Where namespaces are forbidden (a container's default, macOS), a program can also reach the
+network, change the user's files, kill the user's processes, and leave one behind on macOS: evaluate
+in a container or a virtual machine.
 """
 
 from __future__ import annotations

@@ -82,6 +82,8 @@ def _isolate(settings: Settings) -> list[str]:
     )
     if closed and _mount_folder(settings):
         held.append("files")
+    if not settings["place"].startswith("/run/"):
+        libc.mount(b"tmpfs", b"/run", b"tmpfs", MS_NOSUID | MS_NODEV, b"size=4k,mode=0555")
     return held
 
 

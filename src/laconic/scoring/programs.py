@@ -19,6 +19,8 @@ _BLOCK = re.compile(
     r"^```[ \t]*(?:python3?|py)?[ \t]*\n(?P<code>.*?)(?P<end>^```|\Z)", re.DOTALL | re.MULTILINE
 )
 _FUTURE = re.compile(r"^from __future__ import .*\n?", re.MULTILINE)
+#: A longer text without a block is taken for no program.
+LONGEST: Final = 50_000
 OVER: Final = {
     "time": "it passed the limit of processor time",
     "output": "it wrote more than the limit of output",
@@ -43,7 +45,8 @@ def find_program(text: str, entry: str, *, truncated: bool) -> tuple[str, bool] 
         if blocks:
             fitting = [block for block in blocks if _defines(block, entry)]
             return (fitting or blocks)[-1], True
-    return (after, False) if not truncated and _is_program(after) else None
+    bare = not truncated and len(after) <= LONGEST and _is_program(after)
+    return (after, False) if bare else None
 
 
 def judge(exam: Exam, program: str, box: Sandbox) -> Verdict:
@@ -113,7 +116,8 @@ def _assembled(exam: Exam, program: str) -> str:
 def _defines(program: str, entry: str) -> bool:
     return (
         not entry
-        or re.search(rf"^\s*(?:async\s+)?def\s+{entry}\b", program, re.MULTILINE) is not None
+        or re.search(rf"^\s*(?:async\s+)?def\s+{re.escape(entry)}\b", program, re.MULTILINE)
+        is not None
     )
 
 
