@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -18,9 +20,7 @@ from laconic.run import Run, Sample, read_run
 from laconic.scoring.answers import boxed_answer
 from laconic.task import TASKS, load_task
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
 #: Table 1's averages and changes of length, as the paper prints them where they recompute.
 PRINTED = {
     "DPO (trained on s1K)": (56.7, -15.0),
@@ -194,3 +194,29 @@ def test_programs_are_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
     run = evaluate("m", ["humaneval"], allow_code=True, **options)
     assert [r.outcome for r in run.results] == ["correct"]
     assert isinstance(run.provenance["sandbox"], list)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared logs are not here")
+def test_the_papers_own_responses_give_its_figures(tmp_path: Path) -> None:
+    lines = []
+    for task in ("gsm8k", "math500"):
+        with gzip.open(DATA / "logs" / f"r1-7b-tldr__{task}.jsonl.gz", "rt") as stream:
+            rows = list(map(json.loads, stream))
+        lines += [
+            {"task": task, "id": r["problem_id"], "text": r["response"], "length": r["tokens_qwen"]}
+            for r in rows
+        ]
+    (tmp_path / "made.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    run = evaluate(
+        "tldr",
+        ["gsm8k", "math500"],
+        preset="tldr-7b",
+        data=DATA / "problems",
+        backend=f"replay:path={tmp_path / 'made.jsonl'}",
+    )
+    for row in compare([run]).runs:
+        accuracy, length = read_preset("tldr-7b").figures["TL;DR (ckpt 256)"][row.task]
+        assert round(row.summary.length.value) == length
+        # MATH500 was graded 1 to 3 points too low
+        assert -0.1 < 100 * row.summary.accuracy.value - accuracy < 3

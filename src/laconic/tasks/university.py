@@ -41,7 +41,7 @@ def minerva_math(rows: Iterator[Row]) -> Iterator[Sample]:
 def college_math(rows: Iterator[Row]) -> Iterator[Sample]:
     """Exercises of nine college textbooks: 2,818.
 
-    One gold in ten is prose, which only its own words match: ``laconic grade --check-golds``.
+    One gold in five is matched by its own words only: ``laconic grade --check-golds`` lists them.
 
     Source: Tang et al. 2024, arXiv 2403.02884.
     """
