@@ -18,7 +18,7 @@ from laconic.presets import find_preset
 from laconic.progress import silent
 from laconic.registry import parse_spec
 from laconic.run import Run, RunWriter, is_run, read_run
-from laconic.scoring import GRADER, NOT_ALLOWED, Grader, score_all
+from laconic.scoring import GRADER, NOT_ALLOWED, Grader, score, score_all
 from laconic.task import Task, load_task
 from laconic.version import versions
 
@@ -210,6 +210,12 @@ def _load_tasks(
 ) -> list[Task]:
     if not specs:
         raise TaskError("There is no task to evaluate. Name one, such as lab, or a JSONL file.")
+    if data is not None and len(specs) > 1 and Path(data).is_file():
+        first = parse_spec(specs[0])[0]
+        raise TaskError(
+            f"--data {data} is one file, and there are {len(specs)} tasks. Give a folder with "
+            f"{first}.jsonl and so on, or --task {first}:data=FILE."
+        )
     tasks: dict[str, Task] = {}
     for spec in specs:
         task = load_task(spec, limit=limit, prompt=prompt, data=data)
@@ -322,7 +328,10 @@ def _batches(
         missing = [sample for sample in job.samples if sample.key not in held]
         asked = replace(sampling, max_tokens=job.max_tokens)
         for batch in engine.generate(missing, asked) if missing else ():
-            yield score_all(batch, grader)
+            if job.samples[0].kind == "program":
+                yield score_all(batch, grader)
+            else:
+                yield [score(sample, generation, grader) for sample, generation in batch]
 
 
 @dataclass

@@ -107,15 +107,9 @@ def problems(tmp_path: Path) -> Path:
 
 
 def follow(problems: Path, output: Path | None = None, **options: Any) -> Run:
-    made = problems.parent / "made.jsonl"
-    return evaluate(
-        "m",
-        preset="tldr-7b",
-        data=problems,
-        backend=f"replay:path={made}",
-        output=output,
-        **options,
-    )
+    made = f"replay:path={problems.parent / 'made.jsonl'}"
+    told: dict[str, Any] = {"preset": "tldr-7b", "data": problems, "output": output, **options}
+    return evaluate("m", backend=made, **told)
 
 
 def test_a_preset_says_tasks_words_repeats_and_budget(problems: Path, tmp_path: Path) -> None:
@@ -167,6 +161,8 @@ def test_departures_from_a_protocol_are_told(problems: Path) -> None:
     assert "Not asked every task of the protocol tldr-7b: few." in warnings
     with pytest.raises(TaskError, match="has no such task"):
         follow(problems, tasks=["lab"])
+    with pytest.raises(TaskError, match="is one file, and there are 4 tasks"):
+        follow(problems, data=problems / "gsm8k.jsonl")
 
 
 def test_runs_of_no_protocol_have_no_published_figures(problems: Path) -> None:
