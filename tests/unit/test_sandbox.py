@@ -157,12 +157,17 @@ def test_a_sandbox_that_died_says_so_and_leaves_no_folder() -> None:
     assert not Path(place).exists()
 
 
-def test_a_sandbox_ends_with_its_parent() -> None:
+def test_a_sandbox_ends_with_its_parent(tmp_path: Path) -> None:
     code = (
         "import os\nfrom laconic.sandbox import *\nbox = Sandbox(Limits(seconds=60, clock=60))\n"
         "print(box._process.pid, flush=True)\nbox.run('import time; time.sleep(60)')"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # a killed parent leaves its folder
+    )
     assert parent.stdout
     sandbox = int(parent.stdout.readline())
     time.sleep(0.3)
