@@ -1,4 +1,4 @@
-"""Writes the tables of docs/methods.md from the plug-ins themselves: python docs/generate.py."""
+"""Writes docs/methods.md and tasks.md from the plug-ins themselves: python docs/generate.py."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
+from laconic.presets import preset_names, read_preset
+from laconic.prompts import PROMPTS
+from laconic.task import TASKS
 
 if TYPE_CHECKING:
     from laconic.registry import Plugin, Registry
 
 PAGE = Path(__file__).with_name("methods.md")
+TASKS_PAGE = Path(__file__).with_name("tasks.md")
 HEAD = """# Methods, transforms and adjustments
 
 Transforms change the task vectors before the method, adjustments change its result; any of them
 combine. `laconic show NAME` prints the whole text. `python docs/generate.py` writes this page.
+"""
+TASKS_HEAD = """# Tasks, prompts and presets
+
+[Evaluation](evaluation.md) says how they are used. `python docs/generate.py` writes this page.
 """
 
 
@@ -35,6 +43,44 @@ def section(title: str, plugins: tuple[Plugin[Any], ...]) -> str:
     return head + "\n".join(rows) + "\n"
 
 
+def tasks_page() -> str:
+    """The page of tasks, prompts and presets."""
+    tasks = [
+        f"| `{p.name}` | {p.summary} | {knobs(p)} | {p.traits['max_tokens']:,} | {origin(p)} |"
+        for p in TASKS.all()
+    ]
+    prompts = [f"| `{name}` | {prompt.help} |" for name, prompt in PROMPTS.items()]
+    presets = []
+    for preset in map(read_preset, preset_names()):
+        asked = ", ".join(t + (f" x {n}" if n > 1 else "") for t, n in preset.tasks.items())
+        roles = "<br>".join(
+            f"{role}: `{rule.prompt}`, {rule.max_tokens:,} tokens"
+            for role, rule in preset.roles.items()
+        )
+        drawn = f"temperature {preset.temperature:g}" if preset.temperature else "greedy"
+        presets.append(f"| `{preset.name}` | {asked} | {roles} | {drawn} | {preset.source} |")
+    tables = (
+        ("Tasks", "| name | what | parameters | budget | problems |", tasks),
+        ("Prompts", "| name | what |", prompts),
+        ("Presets", "| name | tasks (x answers a problem) | asked | drawn | source |", presets),
+    )
+    sections = [
+        "\n".join([f"## {title}\n", head, "|---" * (head.count("|") - 1) + "|", *rows, ""])
+        for title, head, rows in tables
+    ]
+    return "\n".join([TASKS_HEAD, *sections])
+
+
+def origin(plugin: Plugin[Any]) -> str:
+    """Where a task's problems come from."""
+    dataset = plugin.traits["dataset"]
+    if dataset is None:
+        return "made on the spot"
+    if not dataset.repo:
+        return "a local file"
+    return f"`{dataset.repo}`, `{dataset.file}` at `{dataset.revision[:12]}`"
+
+
 def knobs(plugin: Plugin[Any]) -> str:
     """The parameters with range and default."""
     return (
@@ -47,3 +93,4 @@ def knobs(plugin: Plugin[Any]) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    TASKS_PAGE.write_text(tasks_page(), encoding="utf-8")

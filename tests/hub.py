@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(hub.stall)
         path = unquote(urlsplit(self.path).path)
         info = re.fullmatch(r"/api/models/([\w.-]+/[\w.-]+)(?:/revision/(.+))?", path)
-        file = re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+)", path)
+        file = re.fullmatch(r"/(?:datasets/)?([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+)", path)
         found = info or file
         if hub.status:
             return self._refuse(hub.status, "")

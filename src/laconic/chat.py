@@ -38,7 +38,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
 
 
 def render(tokenizer: Any, sample: Sample, name: str) -> str:
-    """The exact text that a sample's model is given: plain where there is no chat template.
+    """The exact text that a sample's model is given: as it stands where no chat template applies.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -48,7 +48,7 @@ def render(tokenizer: Any, sample: Sample, name: str) -> str:
     Raises:
         BackendError: For a template that cannot write a user's turn.
     """
-    if not tokenizer.chat_template:
+    if sample.raw or not tokenizer.chat_template:
         return sample.problem + sample.prefill
     from jinja2 import TemplateError
 
@@ -62,9 +62,10 @@ def render(tokenizer: Any, sample: Sample, name: str) -> str:
     return text + sample.prefill
 
 
-def encode_prompt(tokenizer: Any, text: str) -> list[int]:
-    """The tokens of a rendered text; a template has written the special ones already."""
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=not tokenizer.chat_template)
+def encode_prompt(tokenizer: Any, text: str, *, raw: bool = False) -> list[int]:
+    """The tokens of a rendered text; a template, if it was used, has written the special ones."""
+    plain = raw or not tokenizer.chat_template
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=plain)
     return ids
 
 

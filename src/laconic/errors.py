@@ -37,6 +37,10 @@ class RunError(LaconicError):
     """A run folder that is missing, damaged, in use, or holds another experiment."""
 
 
+class SandboxError(LaconicError):
+    """Programs cannot be run here, or the sandbox that ran them broke."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A closing phrase that names the nearest known name, else all of them.
 

@@ -14,10 +14,11 @@ from laconic.backend import BACKENDS, Backend, Remote, refuse_overflow
 from laconic.checkpoint import Checkpoint
 from laconic.errors import BackendError, RecipeError, TaskError
 from laconic.experiment import Experiment, Sampling, difference
+from laconic.presets import find_preset
 from laconic.progress import silent
 from laconic.registry import parse_spec
 from laconic.run import Run, RunWriter, is_run, read_run
-from laconic.scoring import GRADER, Grader, score
+from laconic.scoring import GRADER, NOT_ALLOWED, Grader, score, score_all
 from laconic.task import Task, load_task
 from laconic.version import versions
 
@@ -28,16 +29,20 @@ if TYPE_CHECKING:
     from laconic.run import Key, Result, Sample
 
 GREEDY: Final = Sampling()
+PLAIN: Final = "{problem}"
 
 
 def evaluate(
     model: str | Path | Checkpoint,
-    tasks: Sequence[str],
+    tasks: Sequence[str] = (),
     *,
     sampling: Sampling = GREEDY,
     backend: str = "transformers",
     limit: int | None = None,
-    prompt: str = "{problem}",
+    prompt: str = PLAIN,
+    data: str | Path | None = None,
+    preset: str | None = None,
+    allow_code: bool = False,
     output: str | Path | None = None,
     name: str | None = None,
     progress: Progress = silent,
@@ -49,11 +54,16 @@ def evaluate(
 
     Args:
         model: A checkpoint folder, a Hub id, a ``lab:`` name, or an open checkpoint.
-        tasks: ``NAME``, ``NAME:key=value,...`` or JSONL files; no two of one name.
-        sampling: How completions are drawn.
+        tasks: ``NAME``, ``NAME:key=value,...`` or JSONL files; no two of one name. With a preset,
+            those of its tasks that are wanted; none are all.
+        sampling: How completions are drawn; a preset takes its `max_tokens` and `seed` only.
         backend: The engine, ``NAME`` or ``NAME:key=value,...``.
         limit: Only the first so many problems of each task.
-        prompt: The user's turn, with ``{problem}`` where the problem goes.
+        prompt: A prompt's name, or the user's turn with ``{problem}`` where the problem goes.
+        data: The problems of named tasks: a file, or a folder of files called like the tasks; by
+            default the Hub's.
+        preset: A paper's protocol, ``NAME`` or ``NAME:role=system1``.
+        allow_code: Whether programs that the model writes may be run, in a sandbox.
         output: The run folder; None keeps the run in memory only.
         name: How reports call the run; the folder's or the model's name by default.
         progress: Told after each batch, with the accuracy and mean length so far.
@@ -62,12 +72,15 @@ def evaluate(
         The complete run, its results in the order of the tasks, problems and repeats.
 
     Raises:
-        TaskError: For a task that cannot be read, before the model is loaded.
+        TaskError: For a task that cannot be read, or whose programs may not be run, before the
+            model is loaded.
         CheckpointError: For a model that is no whole checkpoint.
         BackendError: For an engine that cannot load it, or a budget its window cannot hold.
         RunError: For a folder that holds something else or is in use.
     """
-    loaded = _load_tasks(tasks, limit, prompt)
+    asked = _ask(tasks, sampling, limit, prompt, data, preset)
+    loaded, sampling = asked.tasks, asked.sampling
+    _refuse_programs(loaded, allow_code=allow_code)
     jobs = [_Job.of(task, sampling) for task in loaded]
     folder = None if output is None else Path(output)
     with closing(_open_engine(model, backend)) as engine:
@@ -75,7 +88,7 @@ def evaluate(
             refuse_overflow(engine, task.samples, job.max_tokens)
         experiment = _experiment(model, loaded, sampling, backend, engine)
         run = (folder and _complete_run(folder, experiment)) or _measure(
-            engine, jobs, experiment, folder, progress
+            engine, jobs, experiment, folder, progress, asked.facts, allow_code=allow_code
         )
     named = name or (folder.resolve().name if folder else Path(experiment.model).name)
     results = {result.key: result for result in run.results}
@@ -85,12 +98,14 @@ def evaluate(
 
 def preview(
     model: str | Path | Checkpoint,
-    tasks: Sequence[str],
+    tasks: Sequence[str] = (),
     *,
     sampling: Sampling = GREEDY,
     backend: str = "transformers",
     limit: int | None = None,
-    prompt: str = "{problem}",
+    prompt: str = PLAIN,
+    data: str | Path | None = None,
+    preset: str | None = None,
 ) -> dict[str, Any]:
     """What an evaluation would ask and could cost: everything is loaded, nothing is generated.
 
@@ -98,27 +113,31 @@ def preview(
 
     Returns:
         The first prompt as the model would see it, problems and completions by number, the
-        longest prompt, the window, the most tokens that could be generated, and, for a model
-        behind a server, the first request.
+        prompts' tokens and the longest of them, the window, the most tokens that could be
+        generated, and, for a model behind a server, the first request.
     """
-    loaded = _load_tasks(tasks, limit, prompt)
+    asked = _ask(tasks, sampling, limit, prompt, data, preset)
+    loaded, sampling = asked.tasks, asked.sampling
     jobs = [_Job.of(task, sampling) for task in loaded]
     with closing(_open_engine(model, backend)) as engine:
         for task, job in zip(loaded, jobs, strict=True):
             refuse_overflow(engine, task.samples, job.max_tokens)
         first = jobs[0].samples[0]
-        asked = replace(sampling, max_tokens=jobs[0].max_tokens)
-        remote = {"request": engine.request(first, asked)} if isinstance(engine, Remote) else {}
+        drawn = replace(sampling, max_tokens=jobs[0].max_tokens)
+        remote = {"request": engine.request(first, drawn)} if isinstance(engine, Remote) else {}
+        prompts = [engine.prompt_length(sample) for job in jobs for sample in job.samples]
         return {
             "prompt": engine.render(first),
             "problems": sum(len(task.samples) for task in loaded),
             "completions": sum(len(job.samples) for job in jobs),
-            "longest_prompt": max(engine.prompt_length(s) for task in loaded for s in task.samples),
+            "prompt_tokens": sum(prompts),
+            "longest_prompt": max(prompts),
             "window": engine.window,
             "max_tokens": {job.name: job.max_tokens for job in jobs},
             "most_tokens": sum(len(job.samples) * job.max_tokens for job in jobs),
             "device": engine.device,
             "dtype": engine.dtype,
+            **asked.facts,
             **remote,
         }
 
@@ -133,16 +152,73 @@ class _Job:
 
     @classmethod
     def of(cls, task: Task, sampling: Sampling) -> _Job:
-        repeated = (replace(s, repeat=r) for s in task.samples for r in range(sampling.repeats))
+        repeats = task.repeats or sampling.repeats
+        repeated = (replace(s, repeat=r) for s in task.samples for r in range(repeats))
         return cls(task.name, tuple(repeated), sampling.max_tokens or task.max_tokens)
 
 
-def _load_tasks(specs: Sequence[str], limit: int | None, prompt: str) -> list[Task]:
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked, a preset applied.
+
+    Attributes:
+        tasks: The problems, worded.
+        sampling: How completions are drawn.
+        facts: What a run keeps of the preset.
+    """
+
+    tasks: list[Task]
+    sampling: Sampling
+    facts: dict[str, Any]
+
+
+def _ask(
+    tasks: Sequence[str],
+    sampling: Sampling,
+    limit: int | None,
+    prompt: str,
+    data: str | Path | None,
+    preset: str | None,
+) -> _Asked:
+    if preset is None:
+        return _Asked(_load_tasks(tasks, limit, prompt, data), sampling, {})
+    chosen, role = find_preset(preset)
+    rule = chosen.roles[role]
+    names = chosen.choose(tasks)
+    loaded = [
+        replace(task, repeats=chosen.tasks[task.name])
+        for task in _load_tasks(names, limit, rule.prompt, data)
+    ]
+    drawn = Sampling(
+        max_tokens=sampling.max_tokens or rule.max_tokens,
+        temperature=chosen.temperature,
+        top_p=chosen.top_p,
+        seed=sampling.seed,
+    )
+    return _Asked(loaded, drawn, {"preset": {"name": chosen.name, "role": role}})
+
+
+def _refuse_programs(tasks: Sequence[Task], *, allow_code: bool) -> None:
+    """Refuse to run what a model writes, unless that was allowed."""
+    for task in tasks:
+        if not allow_code and any(sample.kind == "program" for sample in task.samples):
+            raise TaskError(f"{task.name}: {NOT_ALLOWED[0].lower()}{NOT_ALLOWED[1:]}")
+
+
+def _load_tasks(
+    specs: Sequence[str], limit: int | None, prompt: str, data: str | Path | None
+) -> list[Task]:
     if not specs:
         raise TaskError("There is no task to evaluate. Name one, such as lab, or a JSONL file.")
+    if data is not None and len(specs) > 1 and Path(data).is_file():
+        first = parse_spec(specs[0])[0]
+        raise TaskError(
+            f"--data {data} is one file, and there are {len(specs)} tasks. Give a folder with "
+            f"{first}.jsonl and so on, or --task {first}:data=FILE."
+        )
     tasks: dict[str, Task] = {}
     for spec in specs:
-        task = load_task(spec, limit=limit, prompt=prompt)
+        task = load_task(spec, limit=limit, prompt=prompt, data=data)
         if task.name in tasks:
             raise TaskError(
                 f"{tasks[task.name].source} and {spec} are both called '{task.name}'; results "
@@ -200,6 +276,9 @@ def _measure(
     experiment: Experiment,
     folder: Path | None,
     progress: Progress,
+    facts: dict[str, Any],
+    *,
+    allow_code: bool,
 ) -> Run:
     """Complete and score what the folder does not hold yet, keeping each batch as it comes."""
     provenance: dict[str, Any] = {
@@ -207,10 +286,13 @@ def _measure(
         "versions": versions("math-verify") | engine.versions,
         "device": engine.device,
         "started": _now(),
+        **facts,
         **_engine_facts(engine),
     }
     with ExitStack() as stack:
-        grader = stack.enter_context(Grader())
+        grader = stack.enter_context(Grader(allow_code=allow_code))
+        if any(sample.kind == "program" for job in jobs for sample in job.samples):
+            provenance["sandbox"] = list(grader.isolation())
         writer = stack.enter_context(RunWriter(folder, experiment, provenance)) if folder else None
         held = list(writer.results.values()) if writer else []
         tally = _Tally(sum(len(job.samples) for job in jobs), progress)
@@ -246,7 +328,10 @@ def _batches(
         missing = [sample for sample in job.samples if sample.key not in held]
         asked = replace(sampling, max_tokens=job.max_tokens)
         for batch in engine.generate(missing, asked) if missing else ():
-            yield [score(sample, generation, grader) for sample, generation in batch]
+            if job.samples[0].kind == "program":
+                yield score_all(batch, grader)
+            else:
+                yield [score(sample, generation, grader) for sample, generation in batch]
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Checkpoints on the Hub: what a repository holds, looked at before anything heavy is fetched."""
+"""The Hub: what a checkpoint's repository holds before anything heavy is fetched; data files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.errors import CheckpointError
+from laconic.errors import CheckpointError, TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -174,6 +174,43 @@ def look_up(name: str) -> Snapshot:
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(lambda file: _download(repo, file, commit, quiet=True), light))
     return snapshot
+
+
+def fetch_dataset_file(repo: str, file: str, revision: str) -> Path:
+    """Fetch one file of a data set; gives its place in the Hub's cache.
+
+    Args:
+        repo: The data set, ``org/name``.
+        file: Its path in the repository.
+        revision: A branch, a tag or a commit.
+
+    Raises:
+        TaskError: Where it cannot be had.
+    """
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import GatedRepoError
+
+    try:
+        return Path(
+            hf_hub_download(
+                repo, file, repo_type="dataset", revision=revision, tqdm_class=_silent_bar()
+            )
+        )
+    except _failures() as error:
+        answers = (getattr(found, "response", None) for found in (error, error.__cause__))
+        answer = next((answer for answer in answers if answer is not None), None)
+        if isinstance(error, GatedRepoError):
+            reason = "it is gated: accept its terms there, then log in with 'hf auth login'"
+        elif answer is not None:
+            reason = f"the Hub answered {answer.status_code}"
+        elif constants.HF_HUB_OFFLINE:
+            reason = "HF_HUB_OFFLINE forbids to fetch it, and the cache does not hold it"
+        else:
+            reason = f"the Hub ({constants.ENDPOINT}) cannot be reached"
+        raise TaskError(
+            f"{file} of the data set {repo} cannot be had: {reason}. Give the problems yourself: "
+            "--data FILE_OR_FOLDER."
+        ) from error
 
 
 def _cached(repo: str, revision: str) -> Snapshot | None:

@@ -135,6 +135,7 @@ def _sample(result: Result) -> Sample:
         level=result.level,
         repeat=result.repeat,
         prefill=result.prefill,
+        kind=result.kind,
     )
 
 

@@ -29,6 +29,8 @@ Outcome = Literal[
 ]
 #: Where an answer was found: in a box, in a box escaped for JSON, or near the end without a box.
 Found = Literal["", "box", "escaped", "tail"]
+#: What a gold is: an answer to compare with, or the exam that a program must pass.
+Kind = Literal["answer", "program"]
 Key = tuple[str, str, int]
 
 
@@ -44,6 +46,9 @@ class Sample:
         level: The task's own difficulty, 1 for the easiest; None where it has none.
         repeat: Which of the completions of this problem it is, from 0.
         prefill: How the model's turn begins; it goes on from there.
+        kind: What the gold is: an answer, or the exam of a program (`laconic.exam`).
+        raw: Whether `problem` goes to the model as it stands, without a chat template.
+        stop: Texts that end the completion, themselves left out.
     """
 
     task: str
@@ -53,6 +58,9 @@ class Sample:
     level: int | None = None
     repeat: int = 0
     prefill: str = ""
+    kind: Kind = "answer"
+    raw: bool = False
+    stop: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -102,8 +110,9 @@ class Result:
         reflections: How many reflection keywords the completion holds.
         prefill: What the completion goes on from; no part of it.
         found: Where the answer was looked for; empty where a cut completion has no box.
-        reason: Why the grader gave up; empty where it did not.
+        reason: Why the grader gave up, or a program failed; else empty.
         earlier: How an earlier grading ended, where it said otherwise.
+        kind: What the gold is: an answer, or the exam of a program.
     """
 
     task: str
@@ -125,6 +134,7 @@ class Result:
     found: Found = ""
     reason: str = ""
     earlier: Outcome | None = None
+    kind: Kind = "answer"
 
     @property
     def key(self) -> Key:

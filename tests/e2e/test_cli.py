@@ -224,3 +224,25 @@ def test_a_run_folder_holds_one_experiment(tmp_path: Path) -> None:
     told = laconic(*command, "--limit", 6, cwd=tmp_path, code=2)
     assert "another tasks" in told.stderr
     assert len(read_run(tmp_path / "run").results) == 5
+
+
+def test_named_tasks_presets_and_programs(tmp_path: Path) -> None:
+    jsonl(tmp_path / "gsm8k.jsonl", {"question": "2 + 3?", "answer": "It is 5.\n#### 5"})
+    checked = laconic("grade", "--check-golds", "gsm8k", "--data", ".", cwd=tmp_path)
+    assert "gsm8k: 0 of 1 golds only match verbatim" in checked.stdout
+    jsonl(tmp_path / "made.jsonl", {"id": "gsm8k/0", "text": "5", "length": 1})
+    asked = ("eval", "m", "--preset", "l2s-7b", "--task", "gsm8k", "--data", ".")
+    recorded = ("--backend", "replay:path=made.jsonl", "--max-tokens", 64, "-o", "x")
+    shown = laconic(*asked, *recorded, "--dry-run", cwd=tmp_path).stdout
+    assert "tokens: 64 at most to generate" in shown
+    assert "which opens no thought" in shown
+    assert shown.rstrip().endswith("<|im_start|>assistant")
+    told = laconic(*asked, "--temperature", 1, "-o", "x", cwd=tmp_path, code=2).stderr
+    assert "says itself what --temperature is" in " ".join(told.split())
+    code = ("eval", "lab:system2", "--task", "humaneval", "--data", ".", "-o", "x")
+    assert "no humaneval.jsonl" in laconic(*code, cwd=tmp_path, code=2).stderr.replace("\n", " ")
+    assert not (tmp_path / "x").exists()
+    presets = json.loads(laconic("list", "presets", "--json", cwd=tmp_path).stdout)
+    asked = [p["name"] for p in presets if p.get("tasks", {}).get("amc23")]
+    assert asked == ["tldr-14b", "tldr-7b"]
+    assert "openai/gsm8k on the Hub" in laconic("show", "gsm8k", cwd=tmp_path).stdout

@@ -87,9 +87,10 @@ def test_the_example_method_keeps_the_contract(tmp_path: Path) -> None:
     assert re.search(r"\b[1-9]\d* passed", told)
 
 
-def test_the_methods_page_is_current() -> None:
-    written = runpy.run_path(str(ROOT / "docs" / "generate.py"))["page"]()
-    assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == written
+@pytest.mark.parametrize(("page", "writer"), [("methods", "page"), ("tasks", "tasks_page")])
+def test_a_generated_page_is_current(page: str, writer: str) -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "generate.py"))[writer]()
+    assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == written
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])

@@ -559,3 +559,18 @@ def test_a_turn_begun_for_the_model_goes_through_its_template_to_completions(
     assert engine.render(begun).endswith("I say")
     assert chat.bodies[-1]["prompt"][-1:] != []
     assert len(chat.bodies[-1]["prompt"]) == engine.prompt_length(begun)
+
+
+def test_raw_words_go_to_completions_with_what_stops_them(
+    serving: Callable[..., Chat],
+) -> None:
+    few = Sample("t", "7", "Question: say 7\nAnswer:", "7", raw=True, stop=("\n\nQuestion:",))
+    chat = serving(answer=lambda _: Answer("7"))
+    with pytest.raises(BackendError, match="asked without a chat template, which the chat"):
+        complete(chat, [few], endpoint="chat")
+    complete(chat, [few])
+    assert (chat.bodies[-1]["prompt"], chat.bodies[-1]["stop"]) == (few.problem, list(few.stop))
+    complete(chat, [few], tokenizer="lab:system2")
+    engine = openai("m", url=chat.url, tokenizer="lab:system2")
+    assert engine.render(few) == few.problem
+    assert len(chat.bodies[-1]["prompt"]) == engine.prompt_length(few)

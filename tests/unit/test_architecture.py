@@ -15,12 +15,13 @@ PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
     ("errors", "progress", "version", "threads"),
-    ("registry", "jsonfile", "kernels", "hub", "reflection"),
+    ("registry", "jsonfile", "kernels", "hub", "reflection", "sandbox"),
     ("varying", "mergekit"),
-    ("recipe", "tokens", "header", "experiment"),
+    ("recipe", "tokens", "header", "experiment", "dataset", "exam"),
     ("run", "checkpoint", "derived"),
     (
         "stats",
+        "prompts",
         "writer",
         "siblings",
         "card",
@@ -33,7 +34,7 @@ ROWS = (
     ),
     ("companions",),
     ("donors",),
-    ("method", "task", "backend"),
+    ("method", "task", "backend", "presets"),
     ("effects", "thresholds", "decoding", "chat", "served"),
     ("methods", "tasks", "backends"),
     ("plan", "scoring", "merge_presets"),

@@ -11,7 +11,7 @@ from laconic.run import Sample
 from laconic.scoring import Grader
 from laconic.scoring.check import check_golds
 from laconic.scoring.golds import is_number, readings
-from laconic.task import read_jsonl
+from laconic.task import load_task
 
 PROBLEMS = Path(__file__).parents[2].parent / "shared" / "data" / "problems"
 needs_data = pytest.mark.skipif(not PROBLEMS.is_dir(), reason="the shared problems are not here")
@@ -98,6 +98,5 @@ def test_the_check_names_golds_that_only_their_own_words_match(grader: Grader) -
 @needs_data
 def test_every_gold_of_the_usual_sets_can_be_compared(grader: Grader) -> None:
     for name in ("gsm8k", "aime24", "aime83_23", "amc23", "amc22_23"):
-        assert {c.means for c in check_golds(read_jsonl(PROBLEMS / f"{name}.jsonl"), grader)} == {
-            "number"
-        }
+        samples = load_task(str(PROBLEMS / f"{name}.jsonl")).samples
+        assert {check.means for check in check_golds(samples, grader)} == {"number"}

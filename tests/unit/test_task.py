@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from laconic.errors import TaskError
-from laconic.task import MAX_TOKENS, load_task, read_jsonl
+from laconic.task import MAX_TOKENS, load_task, read_problems
 
 PROBLEMS = Path(__file__).parents[2].parent / "shared" / "data" / "problems"
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_loaded_is_named(spec: str, message: str) -> None:
 def test_a_broken_line_is_named(tmp_path: Path, row: object, message: str) -> None:
     path = write(tmp_path / "t.jsonl", {"problem": "1?", "answer": 1}, row)
     with pytest.raises(TaskError, match=message):
-        read_jsonl(path)
+        list(read_problems(path))
 
 
 def test_limits_prompts_and_files_without_problems_are_refused(tmp_path: Path) -> None:

@@ -155,6 +155,36 @@ def test_greedy_batches_give_the_tokens_of_plain_generation(folder: Path, budget
         assert len(lengths) > 3, "the random model ends everything at one length: no test"
 
 
+def test_raw_words_reach_the_model_as_they_stand(folder: Path) -> None:
+    engine = load(folder)
+    usual = complete(engine, Sampling(40))
+    raw = [replace(s, problem=engine.render(s), raw=True) for s in SAMPLES]
+    assert all(engine.render(sample) == sample.problem for sample in raw)
+    assert complete(engine, Sampling(40), raw) == usual
+
+
+def test_a_stop_text_ends_a_completion_behind_its_last_token(folder: Path) -> None:
+    engine = load(folder, batch=5)
+    usual = complete(engine, Sampling(100))
+    texts = [made.text for made in usual.values() if len(made.text) > CHUNK + 6]
+    stop = (texts[0][CHUNK + 1 : CHUNK + 4], "never there")
+    found = complete(engine, Sampling(100), [replace(s, stop=stop) for s in SAMPLES])
+    stopped = []
+    for key, made in found.items():
+        before, hit, _ = usual[key].text.partition(stop[0])
+        assert made.text == before
+        if hit:
+            stopped.append(key)
+            assert made.finish == "stop"
+            assert made.length <= usual[key].length
+        else:
+            assert made == usual[key]
+    sample = next(sample for sample in SAMPLES if sample.key == stopped[0])
+    tokens = plainly(folder, sample, 100)[: found[sample.key].length]
+    shown = "".join(WORDS[t] for t in tokens if t not in HIDDEN)
+    assert shown == found[sample.key].text + stop[0]
+
+
 HIDDEN = {*ENDS, *(VOCABULARY[word] for word in SPECIAL)}
 
 

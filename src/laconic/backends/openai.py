@@ -114,7 +114,7 @@ class _Words:
 
     def prompt(self, sample: Sample) -> list[int]:
         """The tokens that the model is given."""
-        return encode_prompt(self._tokenizer, self.render(sample))
+        return encode_prompt(self._tokenizer, self.render(sample), raw=sample.raw)
 
     def count(self, text: str) -> int:
         """The tokens of a part of a completion."""
@@ -194,22 +194,23 @@ class _Engine:
         """The path and the body of a sample's request."""
         endpoint = self._options.endpoint
         if endpoint == "auto":
-            endpoint = "completions" if sample.prefill else "chat"
+            endpoint = "completions" if sample.prefill or sample.raw else "chat"
         shared = {"model": self._model, **settings(sample, sampling, stream=self._options.stream)}
         shared |= self._options.extra
         if endpoint == "completions":
             if self._words:
                 return "/completions", {**shared, "prompt": self._words.prompt(sample)}
-            if self._options.endpoint == "auto":
+            if self._options.endpoint == "auto" and not sample.raw:
                 raise BackendError(
                     f"{sample.task}, problem '{sample.id}' begins the model's turn, which takes "
                     "the model's chat template. Give --backend openai:...,tokenizer=FOLDER."
                 )
             return "/completions", {**shared, "prompt": sample.problem + sample.prefill}
-        if sample.prefill:
+        if sample.prefill or sample.raw:
+            what = "is asked without a chat template" if sample.raw else "begins the model's turn"
             raise BackendError(
-                f"{sample.task}, problem '{sample.id}' begins the model's turn, which the chat "
-                "endpoint cannot. Give endpoint=completions, or leave it out."
+                f"{sample.task}, problem '{sample.id}' {what}, which the chat endpoint cannot. "
+                "Give endpoint=completions, or leave it out."
             )
         turn = [{"role": "user", "content": sample.problem}]
         return "/chat/completions", {**shared, "messages": turn}

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Tokens after which finished rows leave a batch.
 CHUNK: Final = 16
+#: No stop text has more tokens than this.
+STOP_TOKENS: Final = 16
 #: A model with fewer parameters than this gains nothing from a second thread.
 SMALL: Final = 50_000_000
 Finished = list[tuple[Sample, Generation]]
@@ -75,11 +77,13 @@ class _Row:
         sample: What is completed.
         draws: Where its random numbers come from; None where it is greedy.
         made: The tokens so far.
+        stopped: Whether one of the sample's stop texts ended it.
     """
 
     sample: Sample
     draws: np.random.Generator | None
     made: list[int] = field(default_factory=list)
+    stopped: bool = False
 
 
 class _Engine:
@@ -96,7 +100,7 @@ class _Engine:
         self._model = _load_model(checkpoint, dtype, device)
         self._ends = _end_tokens(self._model, self._tokenizer)
         self._pad = _pad_token(self._tokenizer, self._ends)
-        self._prompts: dict[tuple[str, str], tuple[str, list[int]]] = {}
+        self._prompts: dict[tuple[str, str, bool], tuple[str, list[int]]] = {}
         self._quiet_generation()
         self._close = self._tokenizer.get_vocab().get("</think>")
         self._open = self._tokenizer.get_vocab().get("<think>")
@@ -180,10 +184,10 @@ class _Engine:
 
     def _prompt(self, sample: Sample) -> tuple[str, list[int]]:
         """What the model is given for a sample: its text and its tokens, kept for its repeats."""
-        asked = sample.problem, sample.prefill
+        asked = sample.problem, sample.prefill, sample.raw
         if asked not in self._prompts:
             text = self.render(sample)
-            ids = encode_prompt(self._tokenizer, text)
+            ids = encode_prompt(self._tokenizer, text, raw=sample.raw)
             self._prompts[asked] = text, ids
         return self._prompts[asked]
 
@@ -211,7 +215,8 @@ class _Engine:
             new = held[:, ids.shape[1] :]
             for row, tokens in zip(rows, new.tolist(), strict=True):
                 row.made += self._cut(tokens)
-            keep = [i for i, r in enumerate(rows) if made < budget and r.made[-1] not in self._ends]
+                self._stop(row, step)
+            keep = [i for i, row in enumerate(rows) if made < budget and not self._ended(row)]
             going = set(keep)
             if over := [row for i, row in enumerate(rows) if i not in going]:
                 yield [(row.sample, self._generation(row)) for row in over]
@@ -242,6 +247,24 @@ class _Engine:
                 return tokens[: place + 1]
         return tokens
 
+    def _stop(self, row: _Row, new: int) -> None:
+        """Cut a row behind the token that completes one of its stop texts, if one of `new` did."""
+        if not row.sample.stop:
+            return
+
+        start = max(0, len(row.made) - new - STOP_TOKENS)
+
+        def stops_at(end: int) -> bool:
+            text = self._tokenizer.decode(row.made[start:end], skip_special_tokens=False)
+            return any(stop in text for stop in row.sample.stop)
+
+        if stops_at(len(row.made)):
+            end = next(n for n in range(start + 1, len(row.made) + 1) if stops_at(n))
+            row.made, row.stopped = row.made[:end], True
+
+    def _ended(self, row: _Row) -> bool:
+        return row.stopped or row.made[-1] in self._ends
+
     def _generation(self, row: _Row) -> Generation:
         made = row.made
         text = self._tokenizer.decode(
@@ -249,6 +272,8 @@ class _Engine:
             skip_special_tokens=False,
             clean_up_tokenization_spaces=False,
         )
+        for stop in row.sample.stop:
+            text = text.partition(stop)[0]
         thought = self._thought(made, text)
         prefill = row.sample.prefill
         opened = (
@@ -261,7 +286,7 @@ class _Engine:
             length=len(made),
             thinking_length=thought or (len(made) if opened else 0),
             thinks=thought > 0,
-            finish="stop" if made[-1] in self._ends else "length",
+            finish="stop" if self._ended(row) else "length",
         )
 
     def _thought(self, made: list[int], text: str) -> int:

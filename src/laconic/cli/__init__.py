@@ -14,10 +14,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from laconic.cli import grade, importing
+from laconic.cli import evaluating, grade, importing
 from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
-from laconic.cli.presets import list_presets, preset_values, show_preset
+from laconic.cli.presets import merge_presets, preset_values, print_presets, show_preset
 from laconic.cli.terminal import Json, Margin, Output, err, out, progress_bar, say
 from laconic.errors import LaconicError, RecipeError, did_you_mean
 from laconic.registry import Plugin, Registry, parse_spec, parse_value
@@ -34,6 +34,7 @@ app = typer.Typer(
     "accuracy and length, and prove the result.",
 )
 app.command(epilog=EXAMPLES)(inspect)
+evaluating.register(app)
 grade.register(app)
 importing.register(app)
 app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")
@@ -155,71 +156,6 @@ def merge(
 
 
 @app.command(
-    name="eval",
-    epilog="Examples:\n\n"
-    "laconic eval lab:system2 --task lab --limit 100 -o runs/system2\n\n"
-    "laconic eval merged --task problems.jsonl --max-tokens 8192 --temperature 0.6 --repeats 4 "
-    "-o runs/merged\n\n"
-    "laconic eval merged --task lab:split=dev --backend transformers:batch=64 -o runs/dev",
-)
-def eval_(
-    model: Annotated[str, typer.Argument(help="A checkpoint folder, a Hub id or lab:NAME.")],
-    task: Annotated[
-        list[str], typer.Option(help="A task, NAME[:key=value,...], or FILE.jsonl. Repeatable.")
-    ],
-    output: Output,
-    limit: Annotated[int | None, typer.Option(help="Only the first N problems.")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="The budget of a completion; default: the task's own.")
-    ] = None,
-    repeats: Annotated[int, typer.Option(help="Completions per problem.")] = 1,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="The probability mass kept, in (0, 1].")] = 1.0,
-    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
-    prompt: Annotated[
-        str, typer.Option(help="The user's turn, with {problem} where the problem goes.")
-    ] = "{problem}",
-    backend: Annotated[
-        str, typer.Option(help="NAME[:key=value,...]; see: laconic list backends.")
-    ] = "transformers",
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show the first prompt and the cost; generate nothing."),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Measure a model's accuracy and length on tasks.
-
-    Results are kept as they come: after an interruption the same command
-    goes on where it stopped.
-    """
-    from laconic.evaluate import evaluate, preview
-    from laconic.experiment import Sampling
-    from laconic.report import compare
-
-    sampling = Sampling(max_tokens, temperature, top_p, repeats, seed)
-    if dry_run:
-        shown = preview(model, task, sampling=sampling, backend=backend, limit=limit, prompt=prompt)
-        say(shown, "\n".join(f"{key}: {value}" for key, value in shown.items()), as_json=as_json)
-        return
-    with progress_bar("Evaluating") as progress:
-        run = evaluate(
-            model,
-            task,
-            sampling=sampling,
-            backend=backend,
-            limit=limit,
-            prompt=prompt,
-            output=output,
-            progress=progress,
-        )
-    comparison = compare([run], baseline=run.name)
-    out.print(
-        comparison.to_json() if as_json else comparison.to_text(), markup=False, soft_wrap=True
-    )
-
-
-@app.command(
     epilog="Examples:\n\n"
     "laconic report runs --baseline system2\n\n"
     "laconic report runs/system2 runs/merged --margin 0.01 -o report.html\n\n"
@@ -259,23 +195,30 @@ def report(
 @app.command(name="list")
 def list_(
     kind: Annotated[
-        Literal["methods", "tasks", "backends", "presets"], typer.Argument(help="What to list.")
+        Literal["methods", "tasks", "backends", "presets", "prompts"],
+        typer.Argument(help="What to list."),
     ],
     as_json: Json = False,
 ) -> None:
-    """List methods with transforms and adjustments, tasks, backends, or presets of merges."""
+    """List what there is: methods with transforms and adjustments, tasks, backends and so on."""
     if kind == "presets":
-        list_presets(as_json=as_json)
-        return
-    plugins = [p for registry in _registries()[kind] for p in registry.all()]
+        listed = evaluating.presets()
+    elif kind == "prompts":
+        listed = evaluating.prompts()
+    else:
+        listed = [_described(p) for registry in _registries()[kind] for p in registry.all()]
     if as_json:
-        out.print_json(json.dumps([_described(p) for p in plugins]))
+        out.print_json(json.dumps([*listed, *(merge_presets() if kind == "presets" else [])]))
         return
-    table = Table("name", "is a", "summary", "source", box=None, pad_edge=False)
-    for plugin in plugins:
-        source = plugin.source.split("; ")[0].rstrip(".")
-        table.add_row(plugin.name, plugin.family, escape(plugin.summary), escape(source))
+    columns = ("name", "is a", "summary", *(["source"] if kind == "methods" else []))
+    table = Table(*columns, box=None, pad_edge=False)
+    for one in listed:
+        source = str(one.get("source", "")).split("; ")[0].rstrip(".")
+        cells = (one["name"], one["family"], one["summary"], source)
+        table.add_row(*map(escape, cells[: len(columns)]))
     out.print(table)
+    if kind == "presets":
+        print_presets()
 
 
 @app.command()
@@ -302,6 +245,8 @@ def show(
     out.print(f"[bold]{plugin.name}[/] ({plugin.family})\n")
     text = re.sub(r"\nArgs:\n(?:(?: {4}.*)?\n)+", "\n", plugin.help)
     out.print(re.sub(r"(?<=\S)\n(?=\S)", " ", text), markup=False)
+    if dataset := plugin.traits.get("dataset"):
+        out.print(f"\nProblems: {dataset.origin}", markup=False)
     if told := _needs(plugin):
         out.print("\n" + " ".join(told), markup=False)
     if plugin.parameters:
@@ -360,6 +305,7 @@ def _described(plugin: Plugin[Any]) -> dict[str, Any]:
         "source": plugin.source,
         "needs": _needs(plugin),
         "parameters": [vars(p) for p in plugin.parameters],
+        **({"problems": dataset.origin} if (dataset := plugin.traits.get("dataset")) else {}),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "Examples:\n\nlaconic grade runs\n\nlaconic grade runs/merged --audit --dry-run\n\n"
-    "laconic grade runs --against exact --json\n\nlaconic grade --check-golds problems.jsonl"
+    "laconic grade runs --against exact --json\n\nlaconic grade --check-golds problems.jsonl\n\n"
+    "laconic grade --check-golds gsm8k humaneval --data problems --allow-code"
 )
 
 
@@ -38,6 +40,13 @@ def grade(
             "--check-golds", help="Take tasks or JSONL files; list golds no grader reads."
         ),
     ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="For --check-golds: the problems of named tasks, a file or folder."),
+    ] = None,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Run programs that models wrote, in a sandbox.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Grade the stored answers of runs again, without generating.
@@ -46,7 +55,7 @@ def grade(
     otherwise, its verdict is kept beside the new one for the audit.
     """
     if check_golds:
-        _check_golds(paths, as_json=as_json)
+        _check_golds(paths, data, allow_code=allow_code, as_json=as_json)
         return
     from laconic.regrade import keep, regrade
     from laconic.report.runs import find
@@ -54,7 +63,7 @@ def grade(
 
     runs = find(paths)
     told: list[dict[str, Any]] = []
-    with Grader() as grader:
+    with Grader(allow_code=allow_code) as grader:
         for run in runs:
             with progress_bar(f"Grading {run.name}") as progress:
                 graded = regrade(run, grader, against=against, progress=progress)
@@ -106,20 +115,23 @@ def _record(graded: Regrading, *, audit: bool) -> dict[str, Any]:
     return record
 
 
-def _check_golds(paths: list[str], *, as_json: bool) -> None:
+def _check_golds(paths: list[str], data: Path | None, *, allow_code: bool, as_json: bool) -> None:
     from laconic.scoring import Grader
     from laconic.scoring.check import check_golds
     from laconic.task import load_task
 
     told: list[dict[str, Any]] = []
-    with Grader() as grader:
-        for task in [load_task(path) for path in paths]:
+    with Grader(allow_code=allow_code) as grader:
+        for task in [load_task(path, data=data) for path in paths]:
             with progress_bar(f"Checking {task.name}") as progress:
                 checks = check_golds(task.samples, grader, progress)
             poor = [check for check in checks if check.means in {"words", "none"}]
             told.append({"task": task.name, "n": len(checks), "poor": list(map(asdict, poor))})
             if not as_json:
-                lines = [f"{task.name}: {len(poor):,} of {len(checks):,} golds only match verbatim"]
+                what = "golds only match verbatim"
+                if any(sample.kind == "program" for sample in task.samples):
+                    what = "exams are failed by the set's own programs"
+                lines = [f"{task.name}: {len(poor):,} of {len(checks):,} {what}"]
                 lines += [f"  {check.id}: {check.gold!r} {check.reason}".rstrip() for check in poor]
                 out.print("\n".join(lines), markup=False, soft_wrap=True)
     if as_json:

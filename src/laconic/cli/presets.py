@@ -17,18 +17,22 @@ if TYPE_CHECKING:
     from laconic.merge_presets import Preset
 
 
-def list_presets(*, as_json: bool) -> None:
-    """Print every preset: name, method and values, the paper's figures, what it lacks."""
+def merge_presets() -> list[dict[str, Any]]:
+    """The merge presets with the paper's figures, as a list of them says it."""
     from laconic.merge_presets import presets
 
-    found = presets().values()
-    if as_json:
-        out.print_json(json.dumps([_plain(preset) for preset in found]))
-        return
+    return [_plain(preset) for preset in presets().values()]
+
+
+def print_presets() -> None:
+    """Print every merge preset: name, method and values, the paper's figures, what it lacks."""
+    from laconic.merge_presets import presets
+
     table = Table("name", "merge", "in the paper", "runs here", box=None, pad_edge=False)
-    for preset in found:
+    for preset in presets().values():
         lacks = f"no: needs {', '.join(preset.missing)}" if preset.missing else "yes"
         table.add_row(preset.name, *map(escape, (preset.summary, preset.told, lacks)))
+    out.print()
     out.print(table)
     out.print(
         "\nAccuracies in %, lengths against System 2. laconic show NAME has the figures by data "
@@ -104,4 +108,5 @@ def _figures(preset: Preset) -> Table:
 
 
 def _plain(preset: Preset) -> dict[str, Any]:
-    return {**asdict(preset), "missing": list(preset.missing)}
+    missing = list(preset.missing)
+    return {"family": "merge preset", **asdict(preset), "missing": missing}

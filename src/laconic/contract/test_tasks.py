@@ -1,22 +1,46 @@
-"""The contract of tasks, with default parameters."""
+"""The contract of tasks, with default parameters; one that reads rows is given its example."""
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from laconic.dataset import read_rows
 from laconic.task import TASKS, load_task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from laconic.registry import Plugin
 
 
+@pytest.fixture
+def problems(plugin: Plugin[Any], tmp_path: Path) -> Path | None:
+    """A file of the example row of a task that reads rows; None for one that makes its own."""
+    dataset = plugin.traits["dataset"]
+    if dataset is None:
+        return None
+    path = tmp_path / f"{plugin.name}.jsonl"
+    path.write_text(json.dumps(dict(dataset.example)) + "\n", encoding="utf-8")
+    return path
+
+
 @pytest.mark.parametrize("plugin", TASKS.all(), ids=lambda p: p.name)
-def test_a_task_yields_the_same_answerable_samples_every_time(plugin: Plugin[Any]) -> None:
+def test_a_task_yields_the_same_answerable_samples_every_time(
+    plugin: Plugin[Any], problems: Path | None
+) -> None:
     parameters = plugin.bind({}, where="contract")
-    first, second = (list(islice(plugin.function(**parameters), 50)) for _ in range(2))
+    first, second = (
+        list(
+            islice(
+                plugin.function(*map(read_rows, [problems] if problems else []), **parameters), 50
+            )
+        )
+        for _ in range(2)
+    )
     assert first == second
     assert first
     assert len({sample.key for sample in first}) == len(first)
@@ -25,8 +49,8 @@ def test_a_task_yields_the_same_answerable_samples_every_time(plugin: Plugin[Any
 
 
 @pytest.mark.parametrize("plugin", TASKS.all(), ids=lambda p: p.name)
-def test_a_limit_takes_the_first_samples(plugin: Plugin[Any]) -> None:
-    whole, part = load_task(plugin.name, limit=20), load_task(plugin.name, limit=5)
+def test_a_limit_takes_the_first_samples(plugin: Plugin[Any], problems: Path | None) -> None:
+    whole, part = (load_task(plugin.name, limit=n, data=problems) for n in (20, 5))
     assert part.samples == whole.samples[:5]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from laconic.errors import RunError, did_you_mean
 from laconic.report.checks import Condition, conditions, misgivings, unequal
+from laconic.report.published import Published, cautions, published
 from laconic.stats import (
     LEVEL,
     Budget,
@@ -118,6 +119,7 @@ class Comparison:
         margin: The loss of accuracy that counts as none, as a fraction.
         level: Confidence of every interval.
         intervals: The name of each kind of interval.
+        published: Figures of the papers whose protocols runs followed.
     """
 
     runs: tuple[Row, ...]
@@ -132,6 +134,7 @@ class Comparison:
     margin: float
     level: float
     intervals: Mapping[str, str]
+    published: tuple[Published, ...] = ()
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -212,7 +215,7 @@ def compare(
         pairs=pairs,
         overall=_overall(pairs, rows),
         pareto={task: pareto(points) for task, points in fronts.items()},
-        warnings=tuple(misgivings(rows, pairs, named, facts, chosen)),
+        warnings=(*misgivings(rows, pairs, named, facts, chosen), *cautions(named)),
         unequal=unequal(rows, facts),
         conditions=facts,
         baseline=chosen,
@@ -220,6 +223,7 @@ def compare(
         margin=margin,
         level=LEVEL,
         intervals=INTERVALS,
+        published=published(named),
     )
 
 

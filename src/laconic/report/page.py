@@ -9,6 +9,7 @@ from laconic.report.curves import to_curves
 from laconic.report.details import detail_tables
 from laconic.report.drawing import GRID, INK, LOOKS, MUTED, PAPER
 from laconic.report.picture import to_svg
+from laconic.report.published import published_table
 from laconic.report.tables import Cell, Table, condition_table, main_table, overall_table
 from laconic.report.words import MINUS, front, headlines, interval_names, percent, plain, points
 
@@ -148,7 +149,8 @@ def _task(c: Comparison, task: str, index: int) -> str:
         f"Picture of {task}",
         f"{front(c, task)}. Up and to the left is better.",
     )
-    return _section(task, picture, _table(main_table(c, task)))
+    tables = (main_table(c, task), published_table(c, task))
+    return _section(task, picture, *map(_table, tables))
 
 
 def _details(c: Comparison, task: str, index: int) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from laconic.report.details import detail_tables
+from laconic.report.published import published_table
 from laconic.report.tables import (
     Table,
     condition_table,
@@ -55,6 +56,7 @@ def to_json(c: Comparison) -> str:
         "pareto": c.pareto,
         "conditions": [asdict(condition) for condition in c.conditions],
         "intervals": c.intervals,
+        "published": [asdict(figure) for figure in c.published],
     }
     return json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -66,6 +68,8 @@ def to_markdown(c: Comparison) -> str:
         blocks += ["## Before you believe it", _bullets(c.warnings)]
     for task in c.tasks:
         blocks += [f"## {_escaped(task)}", _markdown(main_table(c, task)), _escaped(front(c, task))]
+        beside = published_table(c, task)
+        blocks += [_markdown(beside)] if beside else []
     whole = overall_table(c)
     blocks += ["## All tasks", _markdown(whole)] if whole else []
     for task in c.tasks:
@@ -95,6 +99,9 @@ def _lines(c: Comparison, *, details: bool) -> Iterator[str | Table]:
         yield from (table for table in tables if table)
         yield from detail_tables(c, task) if details else (outcome_table(c, task),)
         yield front(c, task)
+        beside = published_table(c, task)
+        if beside:
+            yield beside
     whole = overall_table(c)
     if whole:
         yield whole

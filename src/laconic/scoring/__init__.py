@@ -1,9 +1,10 @@
 r"""Scoring: from a completion to a result, by extraction, comparison and counting.
 
 What it does not cover: whether the reasoning is right, whether a right answer was guessed,
-answers that are proofs, programs or free text, units that contradict the gold's, and the form an
+answers that are proofs or free text, units that contradict the gold's, and the form an
 answer was asked in (a fraction where a decimal was wanted). A completion without a box is searched
-for its last expression, which a stray number can satisfy.
+for its last expression, which a stray number can satisfy. A program is right if it passes its
+tests, whatever else it does: `laconic.sandbox` says what running it does not cover.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from laconic.progress import silent
 from laconic.reflection import count_reflections
 from laconic.run import Result
 from laconic.scoring.answers import boxed_answer, is_escaped, tail
-from laconic.scoring.grader import GRADER, Grader
+from laconic.scoring.grader import GRADER, NOT_ALLOWED, Grader
+from laconic.scoring.programs import find_program, read_exam
 from laconic.scoring.worker import Verdict
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from laconic.progress import Progress
     from laconic.run import Found, Generation, Outcome, Sample
 
-__all__ = ["GRADER", "Grader", "Verdict", "score", "score_all"]
+__all__ = ["GRADER", "NOT_ALLOWED", "Grader", "Verdict", "score", "score_all"]
 
 
 def score(sample: Sample, generation: Generation, grader: Grader) -> Result:
@@ -38,6 +40,8 @@ def score(sample: Sample, generation: Generation, grader: Grader) -> Result:
         generation: The completion.
         grader: Compares; its failures are outcomes of their own and count as not right.
     """
+    if sample.kind == "program":
+        return _score_program(sample, generation, grader)
     truncated = generation.finish == "length"
     answer = boxed_answer(generation.text)
     found: Found = "escaped" if is_escaped(generation.text) else "box"
@@ -49,6 +53,33 @@ def score(sample: Sample, generation: Generation, grader: Grader) -> Result:
     else:
         verdict = grader.search(sample.gold, tail(generation.text))
         answer, outcome, found = verdict.answer, _outcome(verdict, truncated=False), "tail"
+    return _result(sample, generation, answer, outcome, found, verdict.reason)
+
+
+def _score_program(sample: Sample, generation: Generation, grader: Grader) -> Result:
+    """Score a completion that should hold a program."""
+    truncated = generation.finish == "length"
+    exam = read_exam(sample.gold)
+    if isinstance(exam, Verdict):
+        return _result(sample, generation, None, "grader_error", "", exam.reason)
+    held = find_program(generation.text, exam.entry, truncated=truncated)
+    if held is None:
+        outcome: Outcome = "truncated_no_answer" if truncated else "no_answer"
+        return _result(sample, generation, None, outcome, "", "")
+    program, boxed = held
+    verdict = grader.judge(exam, program)
+    outcome = _outcome(verdict, truncated=truncated)
+    return _result(sample, generation, program, outcome, "box" if boxed else "tail", verdict.reason)
+
+
+def _result(
+    sample: Sample,
+    generation: Generation,
+    answer: str | None,
+    outcome: Outcome,
+    found: Found,
+    reason: str,
+) -> Result:
     return Result(
         task=sample.task,
         id=sample.id,
@@ -61,13 +92,14 @@ def score(sample: Sample, generation: Generation, grader: Grader) -> Result:
         length=generation.length,
         thinking_length=generation.thinking_length,
         thinks=generation.thinks,
-        truncated=truncated,
+        truncated=generation.finish == "length",
         answer=answer,
         outcome=outcome,
         correct=outcome == "correct",
         reflections=count_reflections(generation.text),
         found=found,
-        reason=verdict.reason,
+        reason=reason,
+        kind=sample.kind,
     )
 
 

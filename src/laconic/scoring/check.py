@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from laconic.exam import Exam
 from laconic.progress import silent
 from laconic.scoring.golds import is_number, is_prose, readings
-from laconic.scoring.worker import AS_WORDS
+from laconic.scoring.worker import AS_WORDS, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from laconic.run import Sample
     from laconic.scoring.grader import Grader
 
-Means = Literal["number", "algebra", "words", "none"]
+Means = Literal["number", "algebra", "program", "words", "none"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class GoldCheck:
     Attributes:
         id: The problem's name.
         gold: The gold as the task writes it.
-        means: ``number`` and ``algebra`` see through other spellings; with ``words`` only the
-            gold's own words are right; with ``none`` the grader gave up on it.
+        means: ``number`` and ``algebra`` see through other spellings; a ``program`` is run; with
+            ``words`` only the gold's own words are right; with ``none`` the grader gave up, or the
+            set's own program fails.
         reason: Why it gave up; empty otherwise.
     """
 
@@ -58,6 +60,11 @@ def check_golds(
 
 
 def _check(sample: Sample, grader: Grader) -> GoldCheck:
+    if sample.kind == "program":
+        exam = Exam.of_gold(sample.gold)
+        verdict = grader.judge(exam, exam.solution) if exam.solution else Verdict("equal")
+        means: Means = "program" if verdict.state == "equal" else "none"
+        return GoldCheck(sample.id, exam.entry or sample.problem[:60], means, verdict.reason)
     if is_number(sample.gold):
         return GoldCheck(sample.id, sample.gold, "number")
     if is_prose(sample.gold):

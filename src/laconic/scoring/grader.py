@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from importlib.metadata import version
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
+from laconic.errors import SandboxError, TaskError
+from laconic.sandbox import Sandbox
 from laconic.scoring.answers import compare_plain, tidy, too_large
 from laconic.scoring.golds import readings
+from laconic.scoring.programs import judge
 from laconic.scoring.worker import Question, Verdict, Worker
 
+if TYPE_CHECKING:
+    from laconic.exam import Exam
+
+logger = logging.getLogger(__name__)
 #: Part of a run's experiment: runs with other graders are not one experiment.
 GRADER: Final = f"laconic/2 math-verify/{version('math-verify')}"
 DEADLINE: Final = 3.0
 MEMORY: Final = 2**29
 MOST_WORKERS: Final = 16
+NOT_ALLOWED: Final = (
+    "Grading programs means running what a model wrote. Read what the sandbox does not cover "
+    "(docs/evaluation.md), then give --allow-code."
+)
 
 
 class Grader:
@@ -31,10 +43,16 @@ class Grader:
             change a verdict; by the clock, four times as many.
         memory: Bytes of address space that one worker may take.
         workers: The most workers at once; by default one a processor.
+        allow_code: Whether programs that models wrote may be run, in sandboxes.
     """
 
     def __init__(
-        self, *, deadline: float = DEADLINE, memory: int = MEMORY, workers: int | None = None
+        self,
+        *,
+        deadline: float = DEADLINE,
+        memory: int = MEMORY,
+        workers: int | None = None,
+        allow_code: bool = False,
     ) -> None:
         self.workers = workers or processors()
         self._deadline = deadline
@@ -42,6 +60,8 @@ class Grader:
         self._places = threading.Semaphore(self.workers)
         self._lock = threading.Lock()
         self._idle: list[Worker] = []
+        self._allow_code = allow_code
+        self._sandboxes: list[Sandbox] = []
         self._known: dict[Question, Verdict] = {}
 
     def compare(self, gold: str, answer: str) -> Verdict:
@@ -71,12 +91,54 @@ class Grader:
                 break
         return verdict
 
+    def judge(self, exam: Exam, program: str) -> Verdict:
+        """Whether a program passes its exam.
+
+        Raises:
+            TaskError: Where programs may not be run.
+        """
+        if not self._allow_code:
+            raise TaskError(NOT_ALLOWED)
+        with self._places:
+            try:
+                with self._lock:
+                    box = self._sandboxes.pop() if self._sandboxes else None
+                box = box or Sandbox()
+            except SandboxError as error:
+                return Verdict("error", reason=str(error))
+            verdict = judge(exam, program, box)
+            if verdict.state == "error":
+                box.close()
+            else:
+                with self._lock:
+                    self._sandboxes.append(box)
+        return verdict
+
+    def isolation(self) -> tuple[str, ...]:
+        """What the sandbox has in force here, as `laconic.sandbox` names it.
+
+        Raises:
+            SandboxError: Where programs cannot be run here.
+        """
+        box = Sandbox()
+        self._sandboxes.append(box)
+        if missing := sorted({"processes", "network", "files"} - set(box.isolation)):
+            logger.warning(
+                "The sandbox cannot shut off %s here: programs that the model writes run with your "
+                "rights. A container or a virtual machine would hold them.",
+                ", ".join(missing),
+            )
+        return box.isolation
+
     def close(self) -> None:
-        """End the workers that are not in use."""
+        """End the workers and the sandboxes that are not in use."""
         with self._lock:
             idle, self._idle = self._idle, []
+            boxes, self._sandboxes = self._sandboxes, []
         for worker in idle:
             worker.kill()
+        for box in boxes:
+            box.close()
 
     def __enter__(self) -> Self:
         return self

@@ -100,6 +100,8 @@ def settings(sample: Sample, sampling: Sampling, *, stream: bool) -> dict[str, A
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
     }
+    if sample.stop:
+        asked["stop"] = list(sample.stop)
     if sampling.temperature:
         asked["seed"] = seed_of(sample, sampling)
     if stream:
