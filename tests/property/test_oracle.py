@@ -336,8 +336,9 @@ def leading(work: Work, matrix: Array, rank: int) -> Array:
 def sce(work: Work, params: Params) -> Array:
     vectors = np.stack(work.vectors)
     if params["density"] < 1:
-        spread = vectors.var(0).ravel()
-        count = math.floor(int((spread != 0).sum()) * params["density"] + 1e-9)
+        differ = (vectors != vectors[0]).any(0).ravel()
+        spread = np.where(differ, vectors.var(0).ravel(), 0)
+        count = math.floor(int(differ.sum()) * params["density"] + 1e-9)
         order = np.argsort(-spread, kind="stable")
         mask = np.zeros(spread.size, bool)
         mask[order[:count]] = True

@@ -56,7 +56,8 @@ def sce(
     vectors = group.vectors
     if density < 1:
         variance = vectors.var(0, correction=0)
-        count = math.floor(int((variance != 0).sum()) * density + 1e-9)
+        differ = (vectors != vectors[0]).any(0)
+        count = math.floor(int(differ.sum()) * density + 1e-9)
         vectors = vectors * largest(variance, count)
     flat = vectors.reshape(len(vectors), group.base.numel())
     energy = flat.square().mean(1, dtype=torch.float64)
