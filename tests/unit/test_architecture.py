@@ -17,7 +17,7 @@ ROWS = (
     ("errors", "progress", "version", "threads"),
     ("registry", "jsonfile", "kernels", "hub"),
     ("varying", "mergekit"),
-    ("recipe", "tokens", "header", "experiment"),
+    ("recipe", "tokens", "header", "experiment", "packed"),
     ("run", "checkpoint", "derived"),
     ("stats", "writer", "siblings", "card", "budget", "stage", "vocabulary", "adapter"),
     ("companions",),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from laconic.cli.terminal import Json, out, progress_bar
+from laconic.cli.terminal import Cache, Json, out, progress_bar, verdicts
 
 if TYPE_CHECKING:
     from laconic.regrade import Regrading
@@ -38,6 +38,7 @@ def grade(
             "--check-golds", help="Take tasks or JSONL files; list golds no grader reads."
         ),
     ] = False,
+    cache: Cache = True,
     as_json: Json = False,
 ) -> None:
     """Grade the stored answers of runs again, without generating.
@@ -54,7 +55,7 @@ def grade(
 
     runs = find(paths)
     told: list[dict[str, Any]] = []
-    with Grader() as grader:
+    with Grader(grades=verdicts(use=cache)) as grader:
         for run in runs:
             with progress_bar(f"Grading {run.name}") as progress:
                 graded = regrade(run, grader, against=against, progress=progress)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import threading
 from importlib.metadata import version
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from laconic.scoring.answers import compare_plain, tidy, too_large
 from laconic.scoring.golds import readings
+from laconic.scoring.grades import Grades
 from laconic.scoring.worker import Question, Verdict, Worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Part of a run's experiment: runs with other graders are not one experiment.
 GRADER: Final = f"laconic/2 math-verify/{version('math-verify')}"
+#: What Math-Verify rests on: other versions may say otherwise.
+ALGEBRA: Final = ("sympy", "latex2sympy2_extended")
 DEADLINE: Final = 3.0
 MEMORY: Final = 2**29
 MOST_WORKERS: Final = 16
@@ -31,10 +37,16 @@ class Grader:
             change a verdict; by the clock, four times as many.
         memory: Bytes of address space that one worker may take.
         workers: The most workers at once; by default one a processor.
+        grades: A file of verdicts to use and to add to; None keeps them in memory only.
     """
 
     def __init__(
-        self, *, deadline: float = DEADLINE, memory: int = MEMORY, workers: int | None = None
+        self,
+        *,
+        deadline: float = DEADLINE,
+        memory: int = MEMORY,
+        workers: int | None = None,
+        grades: Path | None = None,
     ) -> None:
         self.workers = workers or processors()
         self._deadline = deadline
@@ -43,6 +55,8 @@ class Grader:
         self._lock = threading.Lock()
         self._idle: list[Worker] = []
         self._known: dict[Question, Verdict] = {}
+        algebra = (f"{package}/{version(package)}" for package in ALGEBRA)
+        self._grades = Grades(grades, " ".join([GRADER, *algebra])) if grades else None
 
     def compare(self, gold: str, answer: str) -> Verdict:
         """Whether an extracted answer equals the gold, or one of its alternatives."""
@@ -72,11 +86,13 @@ class Grader:
         return verdict
 
     def close(self) -> None:
-        """End the workers that are not in use."""
+        """End the workers that are not in use, and write the verdicts to their file."""
         with self._lock:
             idle, self._idle = self._idle, []
         for worker in idle:
             worker.kill()
+        if self._grades:
+            self._grades.close()
 
     def __enter__(self) -> Self:
         return self
@@ -90,10 +106,15 @@ class Grader:
         for name, part in (("gold", question.gold), ("answer", question.text)):
             if reason := too_large(part):
                 return Verdict("error", reason=f"the {name} is not parsed: {reason}")
+        if self._grades and (kept := self._grades.get(question)):
+            self._known[question] = kept
+            return kept
         with self._places:
             verdict = self._exchange(question)
         if verdict.state != "error":
             self._known[question] = verdict
+        if self._grades:
+            self._grades.put(question, verdict)
         return verdict
 
     def _exchange(self, question: Question) -> Verdict:
