@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from contextlib import ExitStack, closing
@@ -39,6 +40,7 @@ def evaluate(
     limit: int | None = None,
     prompt: str = "{problem}",
     output: str | Path | None = None,
+    compress: bool = False,
     name: str | None = None,
     progress: Progress = silent,
 ) -> Run:
@@ -55,6 +57,7 @@ def evaluate(
         limit: Only the first so many problems of each task.
         prompt: The user's turn, with ``{problem}`` where the problem goes.
         output: The run folder; None keeps the run in memory only.
+        compress: Keep the results gzipped.
         name: How reports call the run; the folder's or the model's name by default.
         progress: Told after each batch, with the accuracy and mean length so far.
 
@@ -75,7 +78,7 @@ def evaluate(
             refuse_overflow(engine, task.samples, job.max_tokens)
         experiment = _experiment(model, loaded, sampling, backend, engine)
         run = (folder and _complete_run(folder, experiment)) or _measure(
-            engine, jobs, experiment, folder, progress
+            engine, jobs, experiment, folder, progress, compress=compress
         )
     named = name or (folder.resolve().name if folder else Path(experiment.model).name)
     results = {result.key: result for result in run.results}
@@ -200,18 +203,25 @@ def _measure(
     experiment: Experiment,
     folder: Path | None,
     progress: Progress,
+    *,
+    compress: bool,
 ) -> Run:
     """Complete and score what the folder does not hold yet, keeping each batch as it comes."""
     provenance: dict[str, Any] = {
         "command": list(sys.argv),
         "versions": versions("math-verify") | engine.versions,
         "device": engine.device,
+        "window": engine.window,
+        "prompts": {job.name: _prompts(engine, job.samples) for job in jobs},
         "started": _now(),
         **_engine_facts(engine),
     }
     with ExitStack() as stack:
         grader = stack.enter_context(Grader())
-        writer = stack.enter_context(RunWriter(folder, experiment, provenance)) if folder else None
+        writer = None
+        if folder:
+            writer = RunWriter(folder, experiment, provenance, compress=compress)
+            stack.enter_context(writer)
         held = list(writer.results.values()) if writer else []
         tally = _Tally(sum(len(job.samples) for job in jobs), progress)
         tally.add(held)
@@ -227,6 +237,13 @@ def _measure(
             writer.provenance = provenance
             writer.finish()
     return Run("", experiment, tuple(held), True, folder, provenance)
+
+
+def _prompts(engine: Backend, samples: Sequence[Sample]) -> dict[str, str]:
+    """The first prompt exactly as the model sees it, and a digest of all of them in order."""
+    prompts = [engine.render(sample) for sample in samples if sample.repeat == 0]
+    digest = hashlib.sha256("\0".join(prompts).encode("utf-8", "replace")).hexdigest()
+    return {"first": prompts[0], "sha256": digest}
 
 
 def _engine_facts(engine: Backend) -> dict[str, Any]:

@@ -23,7 +23,7 @@ ROWS = (
     ("companions",),
     ("donors",),
     ("method", "task", "backend", "effects"),
-    ("thresholds", "decoding", "chat", "served"),
+    ("thresholds", "decoding", "chat", "served", "transcript"),
     ("methods", "tasks", "backends"),
     ("plan", "scoring"),
     ("engine",),

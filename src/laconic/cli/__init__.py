@@ -17,7 +17,7 @@ from rich.table import Table
 from laconic.cli import grade, importing
 from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
-from laconic.cli.terminal import Json, Margin, Output, err, out, progress_bar, say
+from laconic.cli.terminal import Compress, Json, Margin, Output, err, out, progress_bar, say
 from laconic.errors import LaconicError, RecipeError, did_you_mean
 from laconic.registry import Plugin, Registry, parse_spec, parse_value
 
@@ -174,6 +174,7 @@ def eval_(
     backend: Annotated[
         str, typer.Option(help="NAME[:key=value,...]; see: laconic list backends.")
     ] = "transformers",
+    compress: Compress = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show the first prompt and the cost; generate nothing."),
@@ -203,6 +204,7 @@ def eval_(
             limit=limit,
             prompt=prompt,
             output=output,
+            compress=compress,
             progress=progress,
         )
     comparison = compare([run], baseline=run.name)
