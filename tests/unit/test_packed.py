@@ -54,7 +54,7 @@ def test_wherever_a_crash_cuts_the_file_whole_pieces_are_kept(tmp_path: Path) ->
     for name in "abc":
         ends.append(ends[-1] + len(pack(_line(name), path)))
     assert ends[-1] == len(whole)
-    for cut in range(len(whole)):
+    for cut in {*range(0, len(whole), 11), *ends[:-1], *(end - 1 for end in ends[1:])}:
         path.write_bytes(whole[:cut])
         kept = sum(end <= cut for end in ends[1:])
         assert sound_bytes(path) == ends[kept]
