@@ -19,7 +19,7 @@ MAGIC: Final = b"PK\x03\x04"
 #: The number of zstandard among a zip archive's methods, which zipfile does not know.
 ZSTANDARD: Final = 93
 #: A member may unpack to so many bytes.
-MOST_MEMBER: Final = 2**28
+MOST_MEMBER: Final = 2**27
 #: Bytes that its packer may look back over.
 WINDOW: Final = 2**27
 #: The fixed part of a member's own header, and where in it the lengths of name and extra stand.

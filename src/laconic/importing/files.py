@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: A log is read up to so many bytes of text, a line or a member of an archive up to so many.
+#: A log is read up to so many bytes of text and so many lines, a line up to so many bytes.
 MOST_BYTES: Final = 2**32
-MOST_LINE: Final = 2**27
+MOST_LINES: Final = 2_000_000
+MOST_LINE: Final = 2**26
 #: So many bytes of a file that is one JSON value, which must be held whole.
-MOST_JSON: Final = 2**30
+MOST_JSON: Final = 2**29
 GZIP: Final = b"\x1f\x8b"
 
 
@@ -46,7 +47,7 @@ def rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         number = 0
         while line := stream.readline(MOST_LINE + 1):
             number, total = number + 1, total + len(line)
-            if len(line) > MOST_LINE or total > MOST_BYTES:
+            if len(line) > MOST_LINE or total > MOST_BYTES or number > MOST_LINES:
                 raise too_much(path, f"line {number}")
             if line.strip():
                 yield number, _object(line, f"{path}, line {number}")
@@ -88,7 +89,8 @@ def too_much(path: Path, where: str) -> RunError:
     """What is said of a log that is too large, or unpacks to too much."""
     return RunError(
         f"{path}: {where} unpacks to more text than a log may hold ({MOST_BYTES / 2**30:.0f} GiB, "
-        f"{MOST_JSON / 2**30:.0f} GiB as one JSON value, {MOST_LINE / 2**20:.0f} MiB a line). "
+        f"{MOST_LINES:,} lines of {MOST_LINE / 2**20:.0f} MiB, one JSON value of "
+        f"{MOST_JSON / 2**20:.0f} MiB). "
         "Split the log."
     )
 
