@@ -260,6 +260,11 @@ def test_a_gzipped_log_is_known_by_its_content(tmp_path: Path) -> None:
         (b'{"eval": {}, "samples": 5}', "no list of samples"),
         (b'{"eval": {}, "samples": [5]}', "is no sample of inspect"),
         (b'{"eval": {}, "samples": [{"epoch": 1}]}', "has no completion"),
+        (
+            b'{"eval": 1, "samples": [{"epoch": 1, "output": {"choices": [{"stop_reason": []}]}}]}',
+            "has no completion",
+        ),
+        (b'{"a\\nb": 1}', r"there are 'a\\nb'"),
         (b'{"eval": {}, "samples": []}', "holds no completions"),
         (b'{"p": {"responses": {}}, "q": 5}', "problem 'q' has no responses"),
         (b'{"p": {"responses": [5]}}', "problem 'p' has no content"),

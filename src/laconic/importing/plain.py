@@ -61,7 +61,7 @@ def _columns(row: Mapping[str, Any], mapped: Mapping[str, str], path: Path) -> d
         if field not in columns:
             raise RunError(
                 f"{path}: no column is known to be the {field}. Name it: --map {field}=COLUMN; "
-                f"there are {', '.join(row)}."
+                f"there are {', '.join(f'{name!r:.40}' for name in list(row)[:40])}."
             )
     return columns
 

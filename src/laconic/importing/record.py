@@ -140,9 +140,9 @@ def answer(value: Any) -> str | None:
 
 def is_cut(finish: Any) -> bool | None:
     """Whether a completion was cut, by what its log calls its end; None where that is unknown."""
-    if finish in CUT:
-        return True
-    return False if finish in ENDED else None
+    if not isinstance(finish, str):
+        return None
+    return True if finish in CUT else False if finish in ENDED else None
 
 
 def sampling(settings: Any) -> dict[str, float]:
