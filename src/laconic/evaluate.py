@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from contextlib import ExitStack, closing
@@ -44,6 +45,7 @@ def evaluate(
     preset: str | None = None,
     allow_code: bool = False,
     output: str | Path | None = None,
+    compress: bool = False,
     name: str | None = None,
     progress: Progress = silent,
 ) -> Run:
@@ -65,6 +67,7 @@ def evaluate(
         preset: A paper's protocol, ``NAME`` or ``NAME:role=system1``.
         allow_code: Whether programs that the model writes may be run, in a sandbox.
         output: The run folder; None keeps the run in memory only.
+        compress: Keep the results gzipped.
         name: How reports call the run; the folder's or the model's name by default.
         progress: Told after each batch, with the accuracy and mean length so far.
 
@@ -88,7 +91,14 @@ def evaluate(
             refuse_overflow(engine, task.samples, job.max_tokens)
         experiment = _experiment(model, loaded, sampling, backend, engine)
         run = (folder and _complete_run(folder, experiment)) or _measure(
-            engine, jobs, experiment, folder, progress, asked.facts, allow_code=allow_code
+            engine,
+            jobs,
+            experiment,
+            folder,
+            progress,
+            asked.facts,
+            allow_code=allow_code,
+            compress=compress,
         )
     named = name or (folder.resolve().name if folder else Path(experiment.model).name)
     results = {result.key: result for result in run.results}
@@ -279,12 +289,15 @@ def _measure(
     facts: dict[str, Any],
     *,
     allow_code: bool,
+    compress: bool,
 ) -> Run:
     """Complete and score what the folder does not hold yet, keeping each batch as it comes."""
     provenance: dict[str, Any] = {
         "command": list(sys.argv),
         "versions": versions("math-verify") | engine.versions,
         "device": engine.device,
+        "window": engine.window,
+        "prompts": {job.name: _prompts(engine, job.samples) for job in jobs},
         "started": _now(),
         **facts,
         **_engine_facts(engine),
@@ -293,7 +306,10 @@ def _measure(
         grader = stack.enter_context(Grader(allow_code=allow_code))
         if any(sample.kind == "program" for job in jobs for sample in job.samples):
             provenance["sandbox"] = list(grader.isolation())
-        writer = stack.enter_context(RunWriter(folder, experiment, provenance)) if folder else None
+        writer = None
+        if folder:
+            writer = RunWriter(folder, experiment, provenance, compress=compress)
+            stack.enter_context(writer)
         held = list(writer.results.values()) if writer else []
         tally = _Tally(sum(len(job.samples) for job in jobs), progress)
         tally.add(held)
@@ -309,6 +325,13 @@ def _measure(
             writer.provenance = provenance
             writer.finish()
     return Run("", experiment, tuple(held), True, folder, provenance)
+
+
+def _prompts(engine: Backend, samples: Sequence[Sample]) -> dict[str, str]:
+    """The first prompt exactly as the model sees it, and a digest of all of them in order."""
+    prompts = [engine.render(sample) for sample in samples if sample.repeat == 0]
+    digest = hashlib.sha256("\0".join(prompts).encode("utf-8", "replace")).hexdigest()
+    return {"first": prompts[0], "sha256": digest}
 
 
 def _engine_facts(engine: Backend) -> dict[str, Any]:

@@ -12,11 +12,14 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Self
 from laconic.errors import RunError
 from laconic.experiment import Experiment, difference
 from laconic.jsonfile import read_json, write_json
+from laconic.packed import pack, read_lines, sound_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SCHEMA = 1
+RESULTS = "results.jsonl"
+PACKED = "results.jsonl.gz"
 Finish = Literal["stop", "length"]
 Outcome = Literal[
     "correct",
@@ -178,12 +181,20 @@ class RunWriter:
         folder: The run folder; created if missing.
         experiment: What is measured; must equal that of a run already there.
         provenance: What run.json says beside the experiment.
+        compress: Whether a new folder keeps its results gzipped; an old one stays as it is.
 
     Raises:
         RunError: Where the folder holds something else, another experiment, or is in use.
     """
 
-    def __init__(self, folder: Path, experiment: Experiment, provenance: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        experiment: Experiment,
+        provenance: dict[str, Any],
+        *,
+        compress: bool = False,
+    ) -> None:
         self.folder = folder
         self.experiment = experiment
         self.provenance = provenance
@@ -192,7 +203,8 @@ class RunWriter:
             raise RunError(f"{folder} exists and is no run folder. Choose another output folder.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._stream: IO[str] = (folder / "results.jsonl").open("a+", encoding="utf-8")
+            self._path = results_file(folder) or folder / (PACKED if compress else RESULTS)
+            self._stream: IO[bytes] = self._path.open("ab")
         except OSError as error:
             raise RunError(f"{folder} cannot be written: {error.strerror}.") from error
         try:
@@ -226,7 +238,7 @@ class RunWriter:
         for result in results:
             self.results[result.key] = result
             lines.append(_line(result))
-        self._stream.writelines(lines)
+        self._stream.write(pack("".join(lines), self._path))
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
@@ -241,11 +253,9 @@ class RunWriter:
         self._stream.close()
 
     def _cut_broken_tail(self) -> None:
-        path = self.folder / "results.jsonl"
-        content = path.read_bytes()
-        end = content.rfind(b"\n") + 1
-        if end != len(content):
-            os.truncate(path, end)
+        end = sound_bytes(self._path)
+        if end != self._path.stat().st_size:
+            os.truncate(self._path, end)
 
     def _write_head(self, *, complete: bool) -> None:
         _write_head(self.folder, self.experiment, self.provenance, complete=complete)
@@ -262,13 +272,13 @@ def rewrite(run: Run) -> None:
     """
     if run.folder is None:
         raise RunError(f"The run '{run.name}' is kept in no folder: nothing to write to.")
-    path = run.folder / "results.jsonl"
-    beside = path.with_name("results.jsonl.partial")
+    path = results_file(run.folder) or run.folder / RESULTS
+    beside = path.with_name(f".partial-{path.name}")
     try:
         with path.open("a") as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with beside.open("w", encoding="utf-8") as stream:
-                stream.writelines(map(_line, run.results))
+            with beside.open("wb") as stream:
+                stream.write(pack("".join(map(_line, run.results)), path))
                 stream.flush()
                 os.fsync(stream.fileno())
             between = replace(run.experiment, grader=f"{run.experiment.grader} (unfinished)")
@@ -317,6 +327,18 @@ def read_head(folder: Path) -> dict[str, Any]:
     return read_json(folder / "run.json", RunError)
 
 
+def results_file(folder: Path) -> Path | None:
+    """The file of a run folder's results, plain or gzipped; None where there is none yet.
+
+    Raises:
+        RunError: Where there are both.
+    """
+    there = [path for path in (folder / RESULTS, folder / PACKED) if path.exists()]
+    if len(there) > 1:
+        raise RunError(f"{folder} holds {RESULTS} and {PACKED}. Delete the one that is not it.")
+    return there[0] if there else None
+
+
 def read_run(folder: Path, name: str | None = None) -> Run:
     """Read a run folder, complete or not.
 
@@ -344,7 +366,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
     return Run(
         name=name or folder.resolve().name,
         experiment=experiment,
-        results=_read_results(folder / "results.jsonl"),
+        results=_read_results(results_file(folder) or folder / RESULTS),
         complete=bool(complete),
         folder=folder,
         provenance=head,
@@ -356,11 +378,11 @@ def _read_results(path: Path) -> tuple[Result, ...]:
 
     adapter = TypeAdapter(Result)
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_lines(path)
     except FileNotFoundError:
         raise RunError(f"{path} is missing.") from None
     results: dict[Key, Result] = {}
-    for number, line in enumerate(lines[:-1], start=1):
+    for number, line in enumerate(lines, start=1):
         try:
             result = adapter.validate_json(line)
         except ValidationError as error:

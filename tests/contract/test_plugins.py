@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.contract.test_backends import *  # noqa: F403
-from laconic.contract.test_backends import MODEL
+from laconic.contract.test_backends import MODEL, _has_vllm
 from laconic.contract.test_methods import *  # noqa: F403
 from laconic.contract.test_tasks import *  # noqa: F403
 from laconic.experiment import Sampling
@@ -32,6 +32,8 @@ def options(plugin: Plugin[Any]) -> Iterator[dict[str, Any]]:
             serve(Chat(answer=lambda body: answer(engine, body), models={MODEL: {}})) as chat,
         ):
             yield {"url": chat.url, "tokenizer": MODEL}
+    elif plugin.name == "vllm" and not _has_vllm():
+        pytest.skip("vllm needs its library and a GPU")
     elif any(parameter.required for parameter in plugin.parameters):
         pytest.skip(f"{plugin.name} has tests of its own")
     else:

@@ -243,6 +243,6 @@ def test_named_tasks_presets_and_programs(tmp_path: Path) -> None:
     assert "no humaneval.jsonl" in laconic(*code, cwd=tmp_path, code=2).stderr.replace("\n", " ")
     assert not (tmp_path / "x").exists()
     presets = json.loads(laconic("list", "presets", "--json", cwd=tmp_path).stdout)
-    asked = [p["name"] for p in presets if p.get("tasks", {}).get("amc23")]
-    assert asked == ["tldr-14b", "tldr-7b"]
+    named = [p["name"] for p in presets if p.get("tasks", {}).get("amc23")]
+    assert named == ["tldr-14b", "tldr-7b"]
     assert "openai/gsm8k on the Hub" in laconic("show", "gsm8k", cwd=tmp_path).stdout

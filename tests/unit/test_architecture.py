@@ -17,7 +17,7 @@ ROWS = (
     ("errors", "progress", "version", "threads"),
     ("registry", "jsonfile", "kernels", "hub", "reflection", "sandbox"),
     ("varying", "mergekit"),
-    ("recipe", "tokens", "header", "experiment", "dataset", "exam"),
+    ("recipe", "tokens", "header", "experiment", "dataset", "exam", "packed"),
     ("run", "checkpoint", "derived"),
     (
         "stats",
@@ -35,7 +35,7 @@ ROWS = (
     ("companions",),
     ("donors",),
     ("method", "task", "backend", "presets"),
-    ("effects", "thresholds", "decoding", "chat", "served"),
+    ("effects", "thresholds", "decoding", "chat", "served", "transcript"),
     ("methods", "tasks", "backends"),
     ("plan", "scoring", "merge_presets"),
     ("engine",),

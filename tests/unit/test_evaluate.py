@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -14,6 +15,7 @@ from laconic.backend import BACKENDS
 from laconic.errors import BackendError, LaconicError, RunError, TaskError
 from laconic.evaluate import evaluate, preview
 from laconic.experiment import Sampling
+from laconic.packed import pack
 from laconic.run import Generation, Sample, read_run
 from laconic.scoring import GRADER
 
@@ -120,9 +122,27 @@ def test_a_run_remembers_how_it_was_made(parrots: list[Parrot], sums: Callable[.
     kept = run.provenance
     assert kept["command"] == sys.argv
     assert {"laconic", "python", "math-verify", "parrot"} <= set(kept["versions"])
-    assert kept["device"] == "cpu"
+    assert (kept["device"], kept["window"]) == ("cpu", 10_000)
+    assert kept["prompts"]["sums"]["first"] == "<user>1?"
+    every = "\0".join(f"<user>{i}?" for i in range(1, 6))
+    assert kept["prompts"]["sums"]["sha256"] == hashlib.sha256(every.encode()).hexdigest()
     assert kept["started"] <= kept["finished"]
     assert kept["tokens_per_second"] > 0
+
+
+def test_a_gzipped_run_goes_on_where_it_stopped(
+    parrots: list[Parrot], sums: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("m", [sums()], backend="parrot:fail_after=2", output=folder, compress=True)
+    packed = folder / "results.jsonl.gz"
+    packed.write_bytes(packed.read_bytes() + pack("half a piece\n", packed)[:-9])
+    run = evaluate("m", [sums()], backend="parrot", output=folder, compress=True)
+    assert len(parrots[1].asked) == 3
+    assert read_run(folder).complete
+    assert {r.key for r in read_run(folder).results} == {r.key for r in run.results}
+    assert sorted(p.name for p in folder.iterdir()) == ["results.jsonl.gz", "run.json"]
 
 
 def test_a_task_brings_its_own_budget_limit_and_wording(parrots: list[Parrot]) -> None:

@@ -97,9 +97,9 @@ def test_samples_are_numbered_where_the_log_does_not(tmp_path: Path) -> None:
 def test_a_gzipped_log_is_read(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps(row(0)).encode()))
-    records, columns = read_plain(path, {"length": "tokens"})
-    assert (records[0].id, records[0].length) == ("p0", 40)
-    assert columns == {"id": "id", "response": "response", "length": "tokens"}
+    log = read_plain(path, {"length": "tokens"})
+    assert (log.records[0].id, log.records[0].length) == ("p0", 40)
+    assert log.columns == {"id": "id", "response": "response", "length": "tokens"}
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,9 @@ def test_a_gzipped_log_is_read(tmp_path: Path) -> None:
         ([row(0)], {"mapped": {"size": "tokens"}}, "there is no such field"),
         ([row(0)], {"mapped": {"length": "tokns"}}, "Did you mean 'tokens'"),
         ([row(0, 2)], {}, "counts words, not tokens"),
-        ([row(0), {**row(1), "tokens": None}], {}, "line 2 has no tokens"),
+        ([row(0), {**row(1), "tokens": None}], {}, "line 2 has no length (column tokens)"),
         ([row(0), {**row(1), "tokens": "9"}], {}, "line 2: tokens cannot be the length, got '9'"),
+        ([row(0), {**row(1), "tokens": -9}], {}, "line 2: tokens cannot be the length, got -9"),
         ([row(7)], {}, "'p7' is no problem of"),
         ([row(0, sample=1), row(0, sample=1)], {}, "line 2: sample 1 of 'p0' stands in line 1"),
         ([row(0, cap=10), row(1, cap=20)], {}, "different budgets (10, 20 tokens)"),
@@ -134,7 +135,9 @@ def test_broken_lines_are_named(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"id": 1, "response": "x"}\n{"id"\n')
     with pytest.raises(RunError, match=r"log\.jsonl, line 2 is not JSON"):
         read_plain(tmp_path / "log.jsonl", {})
-    (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(b'{"id": 1}\n' * 99)[:-9])
+    (tmp_path / "log.jsonl.gz").write_bytes(
+        gzip.compress(b'{"id": 1, "response": "x"}\n' * 99)[:-9]
+    )
     with pytest.raises(RunError, match="cannot be read"):
         read_plain(tmp_path / "log.jsonl.gz", {})
 

@@ -332,7 +332,7 @@ def test_a_thought_that_the_task_began_counts_as_open_and_is_gone_on_with(folder
 
 def test_a_vocabulary_without_the_token_counts_the_encoded_text(folder: Path) -> None:
     engine = load(folder)
-    engine._close = engine._open = None
+    engine._transcript._close = engine._transcript._open = None
     made = tokens("1+1</think>2")
     assert engine._generation(_Row(SAMPLES[0], None, made)).thinking_length == 4
     assert not engine._generation(_Row(SAMPLES[0], None, tokens("1+1"))).thinks

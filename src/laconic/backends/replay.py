@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from laconic.backend import Backend, backend
 from laconic.errors import BackendError
-from laconic.run import Generation, Sample
+from laconic.packed import is_packed, read_lines
+from laconic.run import RESULTS, Generation, Sample, results_file
 
 if TYPE_CHECKING:
     from laconic.experiment import Sampling
@@ -28,13 +29,13 @@ def replay(model: str, *, path: str) -> Backend:
     ``</think>``) and ``truncated`` (false). A line without ``task`` serves every task.
 
     Args:
-        path: A run folder, its results.jsonl, or any JSONL file of that form.
+        path: A run folder, its results.jsonl, or any JSONL file of that form, gzipped or not.
 
     Raises:
         BackendError: Where the file cannot be read, named by line, or lacks a sample asked for.
     """
     place = Path(path).expanduser()
-    return _Recording(model, place / "results.jsonl" if place.is_dir() else place)
+    return _Recording(model, results_file(place) or place / RESULTS if place.is_dir() else place)
 
 
 class _Recording:
@@ -44,7 +45,7 @@ class _Recording:
         from pydantic import TypeAdapter, ValidationError
 
         try:
-            content = path.read_bytes()
+            content = b"\n".join(read_lines(path)) if is_packed(path) else path.read_bytes()
             lines = content.decode("utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -14,6 +14,7 @@ from laconic.chat import encode_prompt, explained, load_tokenizer, render, templ
 from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError
 from laconic.run import Generation, Sample
+from laconic.transcript import Transcript, end_tokens
 from laconic.version import versions
 
 if TYPE_CHECKING:
@@ -98,14 +99,11 @@ class _Engine:
         self._batch = batch
         self._tokenizer = load_tokenizer(checkpoint)
         self._model = _load_model(checkpoint, dtype, device)
-        self._ends = _end_tokens(self._model, self._tokenizer)
+        self._ends = end_tokens(self._model.generation_config, self._tokenizer)
         self._pad = _pad_token(self._tokenizer, self._ends)
         self._prompts: dict[tuple[str, str, bool], tuple[str, list[int]]] = {}
         self._quiet_generation()
-        self._close = self._tokenizer.get_vocab().get("</think>")
-        self._open = self._tokenizer.get_vocab().get("<think>")
-        special = {*self._tokenizer.all_special_ids, *self._ends}
-        self._hidden = special - {self._open, self._close}
+        self._transcript = Transcript(self._tokenizer, self._ends)
         small = self._model.num_parameters() < SMALL
         self._threads = threads or (1 if small else torch.get_num_threads())
         self.fingerprint = checkpoint.fingerprint
@@ -266,35 +264,13 @@ class _Engine:
         return row.stopped or row.made[-1] in self._ends
 
     def _generation(self, row: _Row) -> Generation:
-        made = row.made
-        text = self._tokenizer.decode(
-            [token for token in made if token not in self._hidden],
-            skip_special_tokens=False,
-            clean_up_tokenization_spaces=False,
-        )
-        for stop in row.sample.stop:
-            text = text.partition(stop)[0]
-        thought = self._thought(made, text)
-        prefill = row.sample.prefill
-        opened = (
-            self._prompt(row.sample)[0].rstrip().endswith("<think>")
-            or prefill.rfind("<think>") > prefill.rfind("</think>")
-            or (self._open in made if self._open is not None else "<think>" in text)
-        )
-        return Generation(
-            text=text,
-            length=len(made),
-            thinking_length=thought or (len(made) if opened else 0),
-            thinks=thought > 0,
+        return self._transcript.read(
+            row.made,
+            prompt=self._prompt(row.sample)[0],
+            prefill=row.sample.prefill,
+            stops=row.sample.stop,
             finish="stop" if self._ended(row) else "length",
         )
-
-    def _thought(self, made: list[int], text: str) -> int:
-        """The tokens up to and including the last ``</think>``, 0 where there is none."""
-        if self._close is not None:
-            return len(made) - made[::-1].index(self._close) if self._close in made else 0
-        before, tag, _ = text.rpartition("</think>")
-        return len(self._tokenizer.encode(before + tag, add_special_tokens=False)) if tag else 0
 
 
 def _processors(rows: Sequence[_Row], sampling: Sampling, start: int, step: int) -> list[Draw]:
@@ -335,13 +311,6 @@ def _load_model(checkpoint: Checkpoint, dtype: str, device: str) -> Any:
                 f"'{min(names)}' first. Its weights and its config are of different models."
             )
     return model
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    """The tokens that end a turn: the generation config's and the tokenizer's."""
-    named = model.generation_config.eos_token_id
-    ends = set(named if isinstance(named, list) else [named]) | {tokenizer.eos_token_id}
-    return {int(token) for token in ends if token is not None}
 
 
 def _pad_token(tokenizer: Any, ends: set[int]) -> int:

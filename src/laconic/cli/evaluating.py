@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from laconic.cli.terminal import Json, Output, out, progress_bar
+from laconic.cli.terminal import Compress, Json, Output, out, progress_bar
 from laconic.errors import LaconicError
 
 EPILOG = (
@@ -61,6 +61,7 @@ def evaluate(
     backend: Annotated[
         str, typer.Option(help="NAME[:key=value,...]; see: laconic list backends.")
     ] = "transformers",
+    compress: Compress = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show the first prompt and the cost; generate nothing."),
@@ -107,7 +108,13 @@ def evaluate(
         return
     with progress_bar("Evaluating") as progress:
         run = run_evaluation(
-            model, task or (), **asked, allow_code=allow_code, output=output, progress=progress
+            model,
+            task or (),
+            **asked,
+            allow_code=allow_code,
+            output=output,
+            compress=compress,
+            progress=progress,
         )
     comparison = compare([run], baseline=run.name)
     out.print(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from laconic.cli.terminal import Json, out, progress_bar
+from laconic.cli.terminal import Cache, Json, out, progress_bar, verdicts
 
 if TYPE_CHECKING:
     from laconic.regrade import Regrading
@@ -47,6 +47,7 @@ def grade(
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Run programs that models wrote, in a sandbox.")
     ] = False,
+    cache: Cache = True,
     as_json: Json = False,
 ) -> None:
     """Grade the stored answers of runs again, without generating.
@@ -63,7 +64,7 @@ def grade(
 
     runs = find(paths)
     told: list[dict[str, Any]] = []
-    with Grader(allow_code=allow_code) as grader:
+    with Grader(allow_code=allow_code, grades=verdicts(use=cache)) as grader:
         for run in runs:
             with progress_bar(f"Grading {run.name}") as progress:
                 graded = regrade(run, grader, against=against, progress=progress)

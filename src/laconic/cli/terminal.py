@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to 
 Margin = Annotated[
     float, typer.Option(min=0, max=1, help="The loss of accuracy that counts as none, a fraction.")
 ]
+Compress = Annotated[
+    bool, typer.Option("--gzip", help="Keep the results gzipped: results.jsonl.gz.")
+]
+Cache = Annotated[
+    bool,
+    typer.Option(
+        "--cache/--no-cache",
+        help="Use and keep verdicts in the user's cache folder: the same answer to the same gold "
+        "is compared once.",
+    ),
+]
+
+
+def verdicts(*, use: bool) -> Path | None:
+    """The file of the grader's verdicts in the user's cache folder; None where it is not used."""
+    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(folder) / "laconic" / "verdicts.sqlite" if use else None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,17 @@ MODEL = "lab:system1"
 @pytest.fixture
 def options(plugin: Plugin[Any]) -> dict[str, Any]:
     """What a backend's parameters are given; override it for one that has required parameters."""
+    if plugin.name == "vllm" and not _has_vllm():
+        pytest.skip("vllm needs its library and a GPU")
     if any(parameter.required for parameter in plugin.parameters):
         pytest.skip(f"{plugin.name} has required parameters: override the fixture 'options'")
     return {}
+
+
+def _has_vllm() -> bool:
+    import torch
+
+    return importlib.util.find_spec("vllm") is not None and torch.cuda.is_available()
 
 
 def complete(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laconic.errors import RunError
-from laconic.run import is_run, read_run
+from laconic.run import PACKED, RESULTS, is_run, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -210,7 +210,7 @@ def _search(folder: Path) -> Iterator[Path]:
 
 def _broken(folder: Path, files: Sequence[str]) -> bool:
     """Whether a run.json that cannot be read stands beside results: a run nobody should lose."""
-    if "run.json" not in files or "results.jsonl" not in files:
+    if "run.json" not in files or not {RESULTS, PACKED} & set(files):
         return False
     try:
         json.loads((folder / "run.json").read_text(encoding="utf-8"))

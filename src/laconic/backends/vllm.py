@@ -1,0 +1,231 @@
+"""vLLM as the engine: one model in this process's GPUs, or spread over several machines' by Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
+
+from annotated_types import Ge, Gt, Le
+
+from laconic.backend import Backend, backend, refuse_overflow
+from laconic.chat import encode_prompt, explained, load_tokenizer, render, template_digest
+from laconic.checkpoint import open_checkpoint
+from laconic.errors import BackendError
+from laconic.run import Finish, Generation, Sample
+from laconic.served.protocol import seed_of
+from laconic.transcript import Transcript, end_tokens
+from laconic.version import versions
+
+if TYPE_CHECKING:
+    from laconic.checkpoint import Checkpoint
+    from laconic.experiment import Sampling
+
+#: Finished completions that are handed over together.
+BATCH: Final = 16
+#: What laconic sets itself; `extra` must leave these alone.
+OWN: Final = frozenset(
+    {"model", "tokenizer", "dtype", "seed", "max_model_len", "trust_remote_code", "load_format"}
+)
+Finished = list[tuple[Sample, Generation]]
+
+
+@backend
+def vllm(
+    model: str,
+    *,
+    tensor: Annotated[int, Ge(1)] = 1,
+    pipeline: Annotated[int, Ge(1)] = 1,
+    data: Annotated[int, Ge(1)] = 1,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    window: Annotated[int, Ge(0)] = 0,
+    memory: Annotated[float, Gt(0), Le(1)] = 0.9,
+    extra: dict[str, Any] | None = None,
+) -> Backend:
+    """The vLLM library in this process: ``pip install 'laconic[vllm]'``, and a GPU.
+
+    It is given every sample at once and hands completions over as they finish. Prompts are the
+    tokens that the checkpoint's own template and tokenizer make, lengths are those of the token ids
+    that come back, each completion has a seed of its own. Only safetensors are read, no code of a
+    checkpoint is run. Sampled completions do not repeat from one batching, GPU or version to
+    another: vLLM promises no more.
+
+    Args:
+        tensor: GPUs that each layer is divided over.
+        pipeline: Groups of GPUs that the layers are divided over; several machines take
+            extra={"distributed_executor_backend": "ray"}.
+        data: Copies of the model. Where vLLM refuses them in one process, serve it and give the
+            backend openai several URLs.
+        dtype: auto is the checkpoint's own type.
+        window: Tokens of prompt and completion to make room for; 0 is the model's whole window.
+        memory: The fraction of each GPU's memory that vLLM may take.
+        extra: More of vLLM's engine arguments, as a JSON object.
+
+    Raises:
+        BackendError: Where vLLM is not installed, or cannot load the model.
+    """
+    if taken := sorted(OWN & (extra or {}).keys()):
+        raise BackendError(f"vllm: extra must not hold '{taken[0]}': laconic sets it.")
+    options = {
+        "tensor_parallel_size": tensor,
+        "pipeline_parallel_size": pipeline,
+        "gpu_memory_utilization": memory,
+        "dtype": dtype,
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+        "seed": 0,
+        **({"data_parallel_size": data} if data > 1 else {}),
+        **({"max_model_len": window} if window else {}),
+        **(extra or {}),
+    }
+    library = _library()
+    checkpoint = open_checkpoint(model)
+    checkpoint.fetch()
+    return _Engine(library, checkpoint, options)
+
+
+class _Engine:
+    """A loaded model; owns its GPUs' memory.
+
+    Args:
+        library: The module ``vllm``.
+        checkpoint: The model.
+        options: vLLM's engine arguments.
+    """
+
+    def __init__(self, library: Any, checkpoint: Checkpoint, options: dict[str, Any]) -> None:
+        from transformers import GenerationConfig
+
+        self._library = library
+        self._name = checkpoint.name
+        self._tokenizer = load_tokenizer(checkpoint)
+        folder = checkpoint.folder
+        there = (folder / "generation_config.json").exists()
+        with explained(checkpoint, "generation config"):
+            config: Any = GenerationConfig.from_pretrained(folder) if there else None
+        self._ends = end_tokens(config, self._tokenizer)
+        self._transcript = Transcript(self._tokenizer, self._ends)
+        self._prompts: dict[tuple[str, str, bool], tuple[str, list[int]]] = {}
+        self._numbers = count()
+        try:
+            self._engine: Any = library.LLM(model=str(folder), **options).llm_engine
+        except Exception as error:  # vLLM, its workers and CUDA raise anything at all
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise BackendError(f"{checkpoint.name}: vLLM cannot load it ({reason}).") from error
+        told = self._engine.model_config
+        self.fingerprint = checkpoint.fingerprint
+        self.dtype = str(told.dtype).removeprefix("torch.")
+        self.device = _device(options)
+        self.template = template_digest(self._tokenizer)
+        self.window: int | None = told.max_model_len
+        self.versions = versions("vllm", "torch", "transformers")
+
+    def render(self, sample: Sample) -> str:
+        return self._prompt(sample)[0]
+
+    def prompt_length(self, sample: Sample) -> int:
+        return len(self._prompt(sample)[1])
+
+    def generate(self, samples: Sequence[Sample], sampling: Sampling) -> Iterator[Finished]:
+        refuse_overflow(self, samples, sampling.max_tokens or 0)
+        waiting: dict[str, Sample] = {}
+        for sample in samples:
+            name = str(next(self._numbers))
+            waiting[name] = sample
+            prompt = {"prompt_token_ids": self._prompt(sample)[1]}
+            asked = sampling_options(sample, sampling, self._ends)
+            params = self._library.SamplingParams(**asked)
+            params.output_kind = type(params.output_kind).FINAL_ONLY
+            self._engine.add_request(name, prompt, params)
+        finished: Finished = []
+        while waiting:
+            for output in self._engine.step():
+                if output.finished and output.request_id in waiting:
+                    sample = waiting.pop(output.request_id)
+                    finished.append((sample, self._generation(sample, output.outputs[0])))
+            if len(finished) >= BATCH or (finished and not waiting):
+                yield finished
+                finished = []
+
+    def close(self) -> None:
+        import gc
+
+        self._engine = None
+        self._prompts.clear()
+        gc.collect()  # vLLM ends its workers when its engine is forgotten
+
+    def _prompt(self, sample: Sample) -> tuple[str, list[int]]:
+        """What the model is given for a sample: its text and its tokens, kept for its repeats."""
+        asked = sample.problem, sample.prefill, sample.raw
+        if asked not in self._prompts:
+            text = render(self._tokenizer, sample, self._name)
+            self._prompts[asked] = text, encode_prompt(self._tokenizer, text, raw=sample.raw)
+        return self._prompts[asked]
+
+    def _generation(self, sample: Sample, made: Any) -> Generation:
+        if made.finish_reason not in {"stop", "length"}:
+            raise BackendError(
+                f"vllm: {sample.task}, problem '{sample.id}' ended with '{made.finish_reason}', "
+                "which is no end of a completion. The same command goes on from there."
+            )
+        return self._transcript.read(
+            list(made.token_ids),
+            prompt=self._prompt(sample)[0],
+            prefill=sample.prefill,
+            stops=sample.stop,
+            finish=cast("Finish", made.finish_reason),
+        )
+
+
+def sampling_options(sample: Sample, sampling: Sampling, ends: set[int]) -> dict[str, Any]:
+    """Sampling parameters of vLLM for one completion; the checkpoint's own do not apply.
+
+    Args:
+        sample: What is completed; its id and repeat pick the seed.
+        sampling: How; its `max_tokens` is a number.
+        ends: The token ids that end a turn.
+
+    Raises:
+        BackendError: For a budget that is no number.
+    """
+    if sampling.max_tokens is None:
+        raise BackendError("vllm: sampling.max_tokens must be a number here.")
+    options: dict[str, Any] = {
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "stop_token_ids": sorted(ends),
+        "detokenize": bool(sample.stop),
+        **({"stop": list(sample.stop)} if sample.stop else {}),
+    }
+    if sampling.temperature:
+        options["seed"] = seed_of(sample, sampling)
+    return options
+
+
+def _library() -> Any:
+    """The module ``vllm``.
+
+    Raises:
+        BackendError: Where it is not installed, or cannot be loaded here.
+    """
+    try:
+        import vllm as library
+    except ImportError as error:
+        raise BackendError(
+            f"vllm: it cannot be imported ({error}). Install it where there is a GPU: pip install "
+            "'laconic[vllm]'; or ask a running server: --backend openai:url=http://HOST:PORT/v1."
+        ) from None
+    return library
+
+
+def _device(options: dict[str, Any]) -> str:
+    """The GPUs, as a run remembers them."""
+    import torch
+
+    sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+    number = 1
+    for size in sizes:
+        number *= int(options.get(size, 1))
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "vLLM's device"
+    return name if number == 1 else f"{number} x {name}"

@@ -1,0 +1,88 @@
+"""lighteval's details: ``details_TASK_DATE.parquet``, a row a problem, as --save-details writes.
+
+Lengths are those of the token ids that it keeps. Its "truncated" counts prompts, so why a
+completion ended is not known.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from laconic.errors import RunError
+from laconic.importing.parquet import parquet_rows
+from laconic.importing.record import Log, Record, answer, count, dig, joined, sampling, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+NAME: Final = "lighteval"
+COLUMNS: Final = (
+    *("doc.id", "doc.query", "doc.choices", "doc.gold_index", "doc.generation_size"),
+    *("model_response.text", "model_response.reasonings", "model_response.output_tokens"),
+)
+
+
+def read_details(path: Path) -> Log:
+    """The completions of a details file.
+
+    Raises:
+        RunError: For a file that is damaged, too large, or of an older version.
+    """
+    settings, model = _results(path)
+    records = [
+        record
+        for number, row in parquet_rows(path, COLUMNS)
+        for record in _records(row, f"row {number}", settings, model, path)
+    ]
+    return Log(NAME, records, "output_tokens", exact=True, sampling=sampling(settings))
+
+
+def _records(
+    row: Any, where: str, settings: Mapping[str, Any], model: str | None, path: Path
+) -> Iterator[Record]:
+    """The completions of one problem."""
+    doc, response = dig(row, "doc"), dig(row, "model_response")
+    texts = dig(response, "text")
+    if not isinstance(texts, list) or not texts:
+        raise RunError(
+            f"{path}, {where} holds no completions (model_response.text). Details of tasks that "
+            "choose among answers, and of versions before 0.10, cannot be imported."
+        )
+    gold = dig(doc, "gold_index")
+    gold = dig(gold, 0) if isinstance(gold, list) else gold
+    size = count(settings.get("max_new_tokens"))
+    for sample, said in enumerate(texts):
+        tokens = dig(response, "output_tokens", sample)
+        yield Record(
+            response=joined(text(dig(response, "reasonings", sample)), text(said) or ""),
+            where=where,
+            id=text(dig(doc, "id")),
+            problem=text(dig(doc, "query")),
+            gold=answer(dig(doc, "choices", gold)) if isinstance(gold, int) else None,
+            sample=sample,
+            length=len(tokens) if isinstance(tokens, list) else None,
+            cap=count(dig(doc, "generation_size")) if size is None else size,
+            model=model,
+        )
+
+
+def _results(path: Path) -> tuple[Mapping[str, Any], str | None]:
+    """Generation settings and the model's name, from the results that lighteval writes nearby.
+
+    ``OUT/details/MODEL/DATE/details_TASK_DATE.parquet`` belongs to
+    ``OUT/results/MODEL/results_DATE.json``.
+    """
+    parts = list(path.parts)
+    if "details" not in parts:
+        return {}, None
+    place = len(parts) - 1 - parts[::-1].index("details")
+    folder = path.__class__(*parts[:place], "results", *parts[place + 1 : -2])
+    try:
+        said = json.loads((folder / f"results_{path.parent.name}.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}, None
+    settings = dig(said, "config_general", "model_config", "generation_parameters")
+    name = text(dig(said, "config_general", "model_name"))
+    return (settings if isinstance(settings, dict) else {}), name

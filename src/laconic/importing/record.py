@@ -1,0 +1,167 @@
+"""What every reader of a log makes of it: records, and what the log says of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from laconic.errors import RunError
+from laconic.scoring.answers import boxed_answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CLOSE: Final = "</think>"
+#: What tools call the end of a completion that its budget cut.
+CUT: Final = frozenset({"length", "max_tokens", "max_length", "model_length"})
+#: What they call any other end.
+ENDED: Final = frozenset({"stop", "eos", "end_turn", "stop_sequence", "eos_token"})
+
+
+@dataclass(frozen=True)
+class Record:
+    """One logged completion; None for what the log does not say.
+
+    Attributes:
+        response: The completion's text, its thought before ``</think>``.
+        where: Where in the log it stands, such as ``line 3``.
+        id: The problem's name; a number that only counts the log's problems is none where
+            `problem` is there.
+        problem: The problem, or the user's turn that holds it.
+        gold: The right answer.
+        sample: Which of the problem's completions it is.
+        length: Completion tokens.
+        thinking: Those of them that are thought.
+        cap: The most tokens it could have.
+        cut: Whether that budget cut it.
+        model: The model's name.
+    """
+
+    response: str
+    where: str
+    id: str | None = None
+    problem: str | None = None
+    gold: str | None = None
+    sample: int | None = None
+    length: int | None = None
+    thinking: int | None = None
+    cap: int | None = None
+    cut: bool | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log as its reader understood it.
+
+    Attributes:
+        format: The tool that wrote it.
+        records: Its completions.
+        length: Where their lengths came from, such as ``column tokens``; empty where the log has
+            none.
+        exact: Whether they are the engine's own counts: one that was cut has the whole budget.
+        sampling: ``temperature``, ``top_p`` and ``seed``, as far as the log says.
+        columns: The column of each field, of a plain log.
+        notes: What a reader of the report must know.
+    """
+
+    format: str
+    records: Sequence[Record]
+    length: str = ""
+    exact: bool = False
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """A tool's log, recognised by its content.
+
+    Attributes:
+        name: The tool.
+        matches: Whether this is the first row, or the whole object, of such a log.
+        read: Reads one.
+    """
+
+    name: str
+    matches: Callable[[Mapping[str, Any]], bool]
+    read: Callable[[Path], Log]
+
+
+def dig(value: Any, *keys: str | int) -> Any:
+    """What stands at a path of keys and indices; None where anything on the way is missing."""
+    for key in keys:
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(key, int) and -len(value) <= key < len(value):
+            value = value[key]
+        else:
+            return None
+    return value
+
+
+def text(value: Any) -> str | None:
+    """A text; None for anything else. Half a surrogate pair, which no file can hold, is marked."""
+    if not isinstance(value, str):
+        return None
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+
+
+def count(value: Any) -> int | None:
+    """A whole number from 0; None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def number(value: Any) -> float | None:
+    """A finite number; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < float("inf") else None
+
+
+def answer(value: Any) -> str | None:
+    """The gold in what a data set calls its answer: a number, a text, a solution, a list's first.
+
+    A solution's gold follows ``####`` (GSM8K) or stands in its last box.
+    """
+    if isinstance(value, list):
+        return answer(value[0]) if value else None
+    if number(value) is not None:
+        return str(value)
+    solution = text(value)
+    if solution is None:
+        return None
+    if "####" in solution:
+        return solution.rpartition("####")[2].strip() or None
+    return boxed_answer(solution) or solution.strip() or None
+
+
+def is_cut(finish: Any) -> bool | None:
+    """Whether a completion was cut, by what its log calls its end; None where that is unknown."""
+    if not isinstance(finish, str):
+        return None
+    return True if finish in CUT else False if finish in ENDED else None
+
+
+def sampling(settings: Any) -> dict[str, float]:
+    """The temperature, top-p and seed in a tool's settings, as far as they are there."""
+    found = {key: number(dig(settings, key)) for key in ("temperature", "top_p", "seed")}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def joined(thought: str | None, said: str) -> str:
+    """A completion whose thought the log keeps apart."""
+    return f"{thought}{CLOSE}{said}" if thought else said
+
+
+def needed(value: str | None, what: str, where: str, path: Path) -> str:
+    """A text that must be there.
+
+    Raises:
+        RunError: Where it is not, naming the place.
+    """
+    if value is None:
+        raise RunError(f"{path}, {where} has no {what}, or it is no text.")
+    return value

@@ -1,0 +1,206 @@
+"""The vLLM backend: what it asks of vLLM and makes of its answers; the library itself on a GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from laconic.backends.transformers import transformers
+from laconic.backends.vllm import _Engine, sampling_options, vllm
+from laconic.checkpoint import open_checkpoint
+from laconic.errors import BackendError
+from laconic.experiment import Sampling
+from laconic.task import load_task
+
+if TYPE_CHECKING:
+    from laconic.run import Generation, Key
+
+MODEL = "lab:system1"
+SAMPLES = load_task("lab", limit=40).samples
+INSTALLED = importlib.util.find_spec("vllm") is not None
+GPU = INSTALLED and torch.cuda.is_available()
+
+
+class Kind(Enum):
+    CUMULATIVE = 0
+    FINAL_ONLY = 2
+
+
+@dataclass
+class Params:
+    """The fields of vLLM's class that are used."""
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    stop_token_ids: list[int]
+    detokenize: bool
+    seed: int | None = None
+    output_kind: Kind = Kind.CUMULATIVE
+
+
+@dataclass
+class StandIn:
+    """An engine of vLLM's documented interface that answers from a list, the last request first."""
+
+    texts: list[tuple[list[int], str]]
+    asked: list[tuple[str, dict[str, list[int]], Params]] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    model_config: Any = field(
+        default_factory=lambda: SimpleNamespace(dtype="torch.bfloat16", max_model_len=1024)
+    )
+    SamplingParams = Params
+
+    def LLM(self, **options: Any) -> Any:  # vLLM's name
+        self.options = options
+        return SimpleNamespace(llm_engine=self)
+
+    def add_request(self, name: str, prompt: dict[str, list[int]], params: Params) -> None:
+        self.asked.append((name, prompt, params))
+        self.waiting.append(name)
+
+    def step(self) -> list[Any]:
+        name = self.waiting.pop()
+        ids, reason = self.texts.pop()
+        made = SimpleNamespace(token_ids=tuple(ids), finish_reason=reason)
+        other = SimpleNamespace(finished=True, request_id="of somebody else", outputs=[])
+        going = SimpleNamespace(finished=False, request_id=name, outputs=[])
+        return [other, going, SimpleNamespace(finished=True, request_id=name, outputs=[made])]
+
+
+def stand_in(*texts: tuple[str, str]) -> tuple[StandIn, _Engine]:
+    """A stand-in with its answers, and the backend on it."""
+    from transformers import AutoTokenizer
+
+    checkpoint = open_checkpoint(MODEL)
+    tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.folder)
+    answers = [(tokenizer.encode(text), reason) for text, reason in texts]
+    library = StandIn(answers)
+    return library, _Engine(library, checkpoint, {"tensor_parallel_size": 4})
+
+
+def test_each_completion_is_asked_with_its_own_seed_and_prompt() -> None:
+    library, engine = stand_in(*[("a=1", "stop")] * 3)
+    warm = Sampling(max_tokens=40, temperature=0.6, top_p=0.9, repeats=2, seed=7)
+    asked = [SAMPLES[0], replace(SAMPLES[0], repeat=1), SAMPLES[1]]
+    made = [pair for batch in engine.generate(asked, warm) for pair in batch]
+    assert {sample.key for sample, _ in made} == {sample.key for sample in asked}
+    names, prompts, params = zip(*library.asked, strict=True)
+    assert len(set(names)) == 3
+    assert prompts[0] == prompts[1] != prompts[2]
+    assert len({p.seed for p in params}) == 3
+    assert {(p.max_tokens, p.temperature, p.top_p) for p in params} == {(40, 0.6, 0.9)}
+    assert {p.output_kind for p in params} == {Kind.FINAL_ONLY}
+    with closing(transformers(MODEL)) as embedded:
+        assert engine.render(SAMPLES[0]) == embedded.render(SAMPLES[0])
+        assert engine.template == embedded.template
+        assert len(prompts[0]["prompt_token_ids"]) == embedded.prompt_length(SAMPLES[0])
+
+
+def test_lengths_and_thoughts_are_counted_from_the_token_ids() -> None:
+    _, engine = stand_in(
+        ("a=1<|im_end|>", "stop"), ("a=1</think>b=2<|im_end|>", "stop"), ("a=1", "length")
+    )
+    batches = list(engine.generate(SAMPLES[:3], Sampling(max_tokens=40)))
+    made: dict[Key, Generation] = {s.key: g for batch in batches for s, g in batch}
+    plain, thought, cut = (made[sample.key] for sample in SAMPLES[:3])
+    assert (plain.text, plain.length, plain.finish) == ("a=1", 4, "stop")
+    assert (thought.length, thought.thinking_length, thought.thinks) == (8, 4, True)
+    assert (cut.length, cut.finish) == (3, "length")
+
+
+def test_results_are_handed_over_as_they_finish() -> None:
+    _, engine = stand_in(*[("a=1", "stop")] * 40)
+    sizes = [len(batch) for batch in engine.generate(SAMPLES, Sampling(max_tokens=40))]
+    assert sizes == [16, 16, 8]
+
+
+def test_an_end_that_is_none_is_an_error() -> None:
+    _, engine = stand_in(("a=1", "abort"))
+    with pytest.raises(BackendError, match="ended with 'abort'"):
+        list(engine.generate(SAMPLES[:1], Sampling(max_tokens=40)))
+
+
+def test_a_budget_beyond_the_window_is_refused_before_anything_is_asked() -> None:
+    library, engine = stand_in()
+    with pytest.raises(BackendError, match="window holds 1024"):
+        list(engine.generate(SAMPLES[:1], Sampling(max_tokens=1024)))
+    assert library.asked == []
+
+
+def test_the_engine_is_told_the_folder_and_what_the_user_chose() -> None:
+    library, engine = stand_in()
+    assert library.options == {
+        "model": str(open_checkpoint(MODEL).folder),
+        "tensor_parallel_size": 4,
+    }
+    assert (engine.dtype, engine.window) == ("bfloat16", 1024)
+    assert engine.device.startswith("4 x ")
+
+
+def test_a_model_that_vllm_cannot_load_is_one_sentence() -> None:
+    library = StandIn([])
+    library.LLM = _out_of_memory  # type: ignore[method-assign]  # what vLLM does
+    with pytest.raises(BackendError, match=r"vLLM cannot load it \(No GPU. Really none\.\)"):
+        _Engine(library, open_checkpoint(MODEL), {})
+
+
+def _out_of_memory(**options: Any) -> Any:
+    raise RuntimeError("No GPU.\n  Really none.")
+
+
+def test_greedy_completions_have_no_seed() -> None:
+    asked = sampling_options(SAMPLES[0], Sampling(max_tokens=5), {2, 1})
+    assert asked == {
+        "max_tokens": 5,
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "stop_token_ids": [1, 2],
+        "detokenize": False,
+    }
+    with pytest.raises(BackendError, match="must be a number"):
+        sampling_options(SAMPLES[0], Sampling(), set())
+
+
+def test_what_laconic_sets_cannot_be_set_again() -> None:
+    with pytest.raises(BackendError, match="extra must not hold 'dtype'"):
+        vllm(MODEL, extra={"dtype": "float16"})
+
+
+@pytest.mark.skipif(INSTALLED, reason="vllm is installed")
+def test_without_the_library_it_is_said_what_to_install() -> None:
+    with pytest.raises(BackendError, match=r"pip install 'laconic\[vllm\]'; or ask a running"):
+        vllm(MODEL)
+
+
+@pytest.mark.skipif(not INSTALLED, reason="vllm is not installed")
+def test_vllm_knows_every_option_and_parameter() -> None:
+    from vllm import SamplingParams as Real
+    from vllm.engine.arg_utils import EngineArgs
+
+    asked = sampling_options(SAMPLES[0], Sampling(max_tokens=5, temperature=1.0), {1})
+    assert Real(**asked).max_tokens == 5
+    names = "tensor_parallel_size pipeline_parallel_size data_parallel_size dtype seed"
+    names += " gpu_memory_utilization trust_remote_code load_format max_model_len"
+    assert set(names.split()) <= set(EngineArgs.__dataclass_fields__)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="needs vllm and a CUDA device")
+def test_greedy_completions_are_those_of_transformers() -> None:
+    sampling = Sampling(max_tokens=200)
+    found = []
+    for load in (transformers, vllm):
+        with closing(load(MODEL, dtype="float32")) as engine:
+            pairs = [p for batch in engine.generate(SAMPLES[:20], sampling) for p in batch]
+            found.append({s.key: (g.text, g.length, g.finish) for s, g in pairs})
+    same = sum(found[0][key] == found[1][key] for key in found[0])
+    assert same >= 18  # ties of logits may fall otherwise in other kernels
