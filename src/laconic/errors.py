@@ -41,6 +41,10 @@ class SandboxError(LaconicError):
     """Programs cannot be run here, or the sandbox that ran them broke."""
 
 
+class TrainError(LaconicError):
+    """A mixture, a measurement or the state of a training that cannot be used."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A closing phrase that names the nearest known name, else all of them.
 

@@ -59,7 +59,8 @@ class Plugin(Generic[F]):
 
     Attributes:
         name: The name users write.
-        family: What it is: ``method``, ``transform``, ``adjustment``, ``task`` or ``backend``.
+        family: What it is: ``method``, ``transform``, ``adjustment``, ``task``, ``backend`` or
+            ``controller``.
         function: The function, callable as written.
         traits: What the decorator was told, by keyword.
     """
@@ -301,6 +302,7 @@ def _describe(hint: Any) -> str:
         return f"{_describe(next(a for a in get_args(hint) if a is not type(None)))} or null"
     words: dict[Any, str] = {float: "a number", int: "a whole number", bool: "true or false"}
     words |= {str: "text", dict[str, Any]: "an object"}
+    words |= {list[list[float]]: "a list of lists of numbers"}
     return words.get(hint, str(hint).replace("typing.", ""))
 
 

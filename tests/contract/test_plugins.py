@@ -10,6 +10,7 @@ import pytest
 
 from laconic.contract.test_backends import *  # noqa: F403
 from laconic.contract.test_backends import MODEL, _has_vllm
+from laconic.contract.test_controllers import *  # noqa: F403
 from laconic.contract.test_methods import *  # noqa: F403
 from laconic.contract.test_tasks import *  # noqa: F403
 from laconic.experiment import Sampling

@@ -104,7 +104,12 @@ def test_any_jsonl_is_a_task(tmp_path: Path) -> None:
 
 
 def test_listings_are_machine_readable(tmp_path: Path) -> None:
-    for kind, member in {"methods": "ties", "tasks": "lab", "backends": "replay"}.items():
+    for kind, member in {
+        "methods": "ties",
+        "tasks": "lab",
+        "backends": "replay",
+        "controllers": "tldr",
+    }.items():
         listed = json.loads(laconic("list", kind, "--json", cwd=tmp_path).stdout)
         assert member in [entry["name"] for entry in listed]
     shown = json.loads(laconic("show", "ties", "--json", cwd=tmp_path).stdout)

@@ -18,9 +18,10 @@ ROWS = (
     ("registry", "jsonfile", "kernels", "hub", "reflection", "sandbox"),
     ("varying", "mergekit"),
     ("recipe", "tokens", "header", "experiment", "dataset", "exam", "packed"),
-    ("run", "checkpoint", "derived"),
+    ("run", "checkpoint", "derived", "bounds", "mixture"),
     (
         "stats",
+        "sampler",
         "prompts",
         "writer",
         "siblings",
@@ -34,9 +35,9 @@ ROWS = (
     ),
     ("companions",),
     ("donors",),
-    ("method", "task", "backend", "presets"),
+    ("method", "task", "backend", "controller", "presets"),
     ("effects", "thresholds", "decoding", "chat", "served", "transcript"),
-    ("methods", "tasks", "backends"),
+    ("methods", "tasks", "backends", "controllers"),
     ("plan", "scoring", "merge_presets"),
     ("engine",),
     ("merge", "evaluate", "regrade", "importing"),
@@ -48,7 +49,7 @@ ROWS = (
     ("__main__",),
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
-FOLDERS = {"methods", "tasks", "backends"}
+FOLDERS = {"methods", "tasks", "backends", "controllers"}
 
 
 def modules() -> list[Path]:

@@ -195,7 +195,7 @@ def report(
 @app.command(name="list")
 def list_(
     kind: Annotated[
-        Literal["methods", "tasks", "backends", "presets", "prompts"],
+        Literal["methods", "tasks", "backends", "controllers", "presets", "prompts"],
         typer.Argument(help="What to list."),
     ],
     as_json: Json = False,
@@ -224,7 +224,10 @@ def list_(
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help="A method, transform, adjustment, task, backend or preset.")
+        str,
+        typer.Argument(
+            help="A method, transform, adjustment, task, backend, controller or preset."
+        ),
     ],
     as_json: Json = False,
 ) -> None:
@@ -285,6 +288,7 @@ def _step(text: str) -> Any:
 
 def _registries() -> dict[str, tuple[Registry[Any], ...]]:
     from laconic.backend import BACKENDS
+    from laconic.controller import CONTROLLERS
     from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
     from laconic.task import TASKS
 
@@ -292,6 +296,7 @@ def _registries() -> dict[str, tuple[Registry[Any], ...]]:
         "methods": (METHODS, TRANSFORMS, ADJUSTMENTS),
         "tasks": (TASKS,),
         "backends": (BACKENDS,),
+        "controllers": (CONTROLLERS,),
     }
 
 

@@ -1,0 +1,1 @@
+"""Mixture controllers: one idea, one file."""

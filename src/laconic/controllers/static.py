@@ -1,0 +1,21 @@
+"""Static: the mixture stays as it started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from laconic.controller import State, controller
+
+if TYPE_CHECKING:
+    from laconic.bounds import Measurement
+
+
+@controller()
+def static(state: State, measured: Measurement) -> State:
+    """Keep the first weights, whatever is measured.
+
+    ``w <- w``. The baseline that every moving mixture has to beat at equal tokens.
+
+    Source: the static mixtures of Li et al. 2025 (arXiv 2506.02678).
+    """
+    return state.moved(state.weights)
