@@ -1,10 +1,15 @@
-"""Writes docs/methods.md and tasks.md from the plug-ins themselves: python docs/generate.py."""
+"""Writes docs/methods.md, tasks.md and the table of training.md from the plug-ins themselves.
+
+Run it as ``python docs/generate.py``.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laconic.controller import CONTROLLERS
 from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
 from laconic.presets import preset_names, read_preset
 from laconic.prompts import PROMPTS
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).with_name("methods.md")
 TASKS_PAGE = Path(__file__).with_name("tasks.md")
+TRAINING = Path(__file__).with_name("training.md")
+TABLE = re.compile(r"(?<=<!-- controllers -->\n).*?(?=<!-- end -->)", re.DOTALL)
 HEAD = """# Methods, transforms and adjustments
 
 Transforms change the task vectors before the method, adjustments change its result; any of them
@@ -81,11 +88,27 @@ def origin(plugin: Plugin[Any]) -> str:
     return f"`{dataset.repo}`, `{dataset.file}` at `{dataset.revision[:12]}`"
 
 
+def training_page() -> str:
+    """The page on training with its table of controllers as they are now."""
+    return TABLE.sub(lambda _: controllers(), TRAINING.read_text(encoding="utf-8"))
+
+
+def controllers() -> str:
+    """The table of controllers: what each does to the weights w, its parameters, its source."""
+    rows = ["| name | update | parameters | source |", "|---|---|---|---|"]
+    for p in CONTROLLERS.all():
+        formulas = re.findall(r"``(\w+ <- [^`]+)``", " ".join(p.help.split()))
+        told = "<br>".join([p.summary, *(f"`{formula}`" for formula in formulas)])
+        rows.append(f"| `{p.name}` | {told} | {knobs(p)} | {p.source} |")
+    return "\n".join(rows) + "\n"
+
+
 def knobs(plugin: Plugin[Any]) -> str:
     """The parameters with range and default."""
     return (
         "<br>".join(
-            f"`{p.name}` = {p.default}: {p.kind.replace('|', 'or')}" for p in plugin.parameters
+            f"`{p.name}`{'' if p.required else f' = {p.default}'}: {p.kind.replace('|', 'or')}"
+            for p in plugin.parameters
         )
         or "none"
     )
@@ -94,3 +117,4 @@ def knobs(plugin: Plugin[Any]) -> str:
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     TASKS_PAGE.write_text(tasks_page(), encoding="utf-8")
+    TRAINING.write_text(training_page(), encoding="utf-8")

@@ -87,10 +87,19 @@ def test_the_example_method_keeps_the_contract(tmp_path: Path) -> None:
     assert re.search(r"\b[1-9]\d* passed", told)
 
 
-@pytest.mark.parametrize(("page", "writer"), [("methods", "page"), ("tasks", "tasks_page")])
+@pytest.mark.parametrize(
+    ("page", "writer"),
+    [("methods", "page"), ("tasks", "tasks_page"), ("training", "training_page")],
+)
 def test_a_generated_page_is_current(page: str, writer: str) -> None:
     written = runpy.run_path(str(ROOT / "docs" / "generate.py"))[writer]()
     assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == written
+
+
+def test_the_snippets_of_the_training_page_run(tmp_path: Path) -> None:
+    (tmp_path / "mixture.py").write_text("".join(blocks("docs/training.md", "python")))
+    told = run(sys.executable, "mixture.py", cwd=tmp_path)
+    assert told.splitlines() == blocks("docs/training.md", "text")[0].splitlines()
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
