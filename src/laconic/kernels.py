@@ -303,6 +303,21 @@ def step(
     return top
 
 
+@part
+def trimmed_step(
+    base: Array, values: Array, limit: np.float32, weight: np.float32, scale: np.float32, out: Array
+) -> np.uint32:
+    """The same for a task vector of which only the entries from the limit on are kept."""
+    top = u32(0)
+    for e in range(len(out)):
+        origin = number(base[e])
+        v = number(values[e]) - origin
+        v *= f32(abs(v) >= limit)
+        total = f32(0) + v * weight
+        top = max(top, place(origin + scale * total, out, e))
+    return top
+
+
 @compiled
 def merge(
     base: Array, models: Any, based: bool, first: int, chain: Any, mode: int, weights: Array,
@@ -328,8 +343,12 @@ def merge(
     steps, numbers, lasts, cuts, keys = chain
     totals = np.empty(TILE, np.float32)
     vectors, votes = np.empty((len(weights), TILE), np.float32), np.empty((2, TILE), np.float32)
-    if based and mode == SUM and len(steps) == 0 and len(weights) == 1 and len(factors) == 0:
-        return step(base, models[0], weights[0], shares[0], out)
+    if based and mode == SUM and len(weights) == 1 and len(factors) == 0:
+        if len(steps) == 0:
+            return step(base, models[0], weights[0], shares[0], out)
+        if len(steps) == 1 and steps[0] == TRIM:
+            limit = numbers[0, 0]
+            return trimmed_step(base, models[0], limit, weights[0], shares[0], out)
     top = u32(0)
     for start in range(0, len(out), TILE):
         stop = min(start + TILE, len(out))
@@ -373,14 +392,29 @@ def upper_bits(v: Array, places: Array) -> None:
 
 
 @part
+def place_of(v: np.float32, e: int, low: np.uint32, width: np.uint32) -> np.uint32:
+    """How far a magnitude is above the lowest one of `width`, or a place beside those."""
+    size = u32(f32(v).view(np.uint32) & u32(0x7FFFFFFF))
+    beside = u32(u32(e) % u32(SIDE)) + u32(size >= u32(low + width)) * u32(SIDE)
+    inside = u32(size - low)
+    return inside if inside < width else u32(width + beside)
+
+
+@part
 def lower_bits(v: Array, low: np.uint32, width: np.uint32, places: Array) -> None:
-    """How far a tile's magnitudes are above the lowest one of `width`, or a place beside those."""
-    bits = v.view(np.uint32)
-    for e in range(len(bits)):
-        size = u32(bits[e] & u32(0x7FFFFFFF))
-        beside = u32(u32(e) % u32(SIDE)) + u32(size >= u32(low + width)) * u32(SIDE)
-        inside = u32(size - low)
-        places[e] = inside if inside < width else u32(width + beside)
+    """The place of each magnitude of a tile."""
+    for e in range(len(v)):
+        places[e] = place_of(v[e], e, low, width)
+
+
+@part
+def loaded_bits(
+    base: Array, values: Array, based: bool, low: np.uint32, width: np.uint32, places: Array
+) -> None:
+    """The same for a task vector that no transform changes, straight from what is stored."""
+    for e in range(len(places)):
+        v = number(values[e]) - (number(base[e]) if based else f32(0))
+        places[e] = place_of(v, e, low, width)
 
 
 @compiled
@@ -405,13 +439,17 @@ def count(
         v, places, b = held[: stop - start], found[: stop - start], base[start:stop]
 
         for i in range(len(counts)):
-            load(b, models[i][start:stop], based, v)
-            transform(v, i, first + start, steps, numbers, lasts, cuts, keys)
             row = counts[i]
-            if len(lows) == 0:
-                upper_bits(v, places)
+            width = u32(len(row) - 2 * SIDE)
+            if len(lows) and len(steps) == 0:
+                loaded_bits(b, models[i][start:stop], based, lows[i], width, places)
             else:
-                lower_bits(v, lows[i], u32(len(row) - 2 * SIDE), places)
+                load(b, models[i][start:stop], based, v)
+                transform(v, i, first + start, steps, numbers, lasts, cuts, keys)
+                if len(lows):
+                    lower_bits(v, lows[i], width, places)
+                else:
+                    upper_bits(v, places)
             for e in range(len(places)):
                 row[np.int64(places[e])] += u32(1)
 
