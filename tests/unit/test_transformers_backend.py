@@ -476,6 +476,30 @@ def test_a_missing_gpu_is_said_before_anything_is_loaded(folder: Path) -> None:
         load(folder, device="cuda")
 
 
+def test_a_model_that_accelerate_places_gives_the_same_texts(folder: Path) -> None:
+    engine = load(folder, device="spread", dtype="float32")
+    assert engine.device == "cpu" or torch.cuda.is_available()
+    assert complete(engine, Sampling(40)) == complete(load(folder), Sampling(40))
+    engine.close()
+
+
+def test_a_missing_accelerate_is_said_before_anything_is_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("laconic.backends.transformers.find_spec", lambda name: None)
+    with pytest.raises(BackendError, match="pip install accelerate"):
+        load(folder, device="spread")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs here")
+def test_a_model_on_two_gpus_gives_the_texts_of_the_cpu(folder: Path) -> None:
+    engine = load(folder, device="spread", dtype="float32")
+    assert engine.device.startswith("2 x ")
+    assert complete(engine, Sampling(40)) == complete(load(folder), Sampling(40))
+    engine.close()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 def test_a_gpu_gives_the_texts_of_the_cpu(folder: Path) -> None:

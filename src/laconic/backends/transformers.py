@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -38,12 +39,12 @@ Finished = list[tuple[Sample, Generation]]
 def transformers(
     model: str,
     *,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Literal["auto", "cpu", "cuda", "spread"] = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     batch: Annotated[int, Ge(1)] = 128,
     threads: Annotated[int, Ge(0)] = 0,
 ) -> Backend:
-    """The transformers library in this process, on a CPU or one GPU.
+    """The transformers library in this process, on a CPU, one GPU or several.
 
     A completion's length counts every generated token, the one that ends the turn included, as
     vLLM's usage does. ``</think>`` is counted by its token id; where the vocabulary has no such
@@ -51,7 +52,8 @@ def transformers(
     tokenizer without one is given its plain text. Only safetensors are read, no code is run.
 
     Args:
-        device: auto takes a GPU where there is one.
+        device: auto takes a GPU where there is one; spread divides the layers over all GPUs, for a
+            model that is too large for one (by accelerate).
         dtype: auto is float32 on a CPU and the checkpoint's own type on a GPU.
         batch: Completions at a time; halved, and halved again, where a GPU's memory is too small.
         threads: CPU threads; 0 is one for a small model and torch's own number for a large one.
@@ -63,8 +65,11 @@ def transformers(
 
     if device == "cuda" and not torch.cuda.is_available():
         raise BackendError("transformers: there is no CUDA device here. Give device=cpu or auto.")
+    if device == "spread" and find_spec("accelerate") is None:
+        raise BackendError("transformers: device=spread needs accelerate: pip install accelerate.")
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    kind = "float32" if dtype == "auto" and place == "cpu" else dtype
+    on_cpu = place == "cpu" or not torch.cuda.is_available()
+    kind = "float32" if dtype == "auto" and on_cpu else dtype
     checkpoint = open_checkpoint(model)
     checkpoint.fetch()
     return _Engine(checkpoint, place, kind, batch, threads)
@@ -108,7 +113,7 @@ class _Engine:
         self._threads = threads or (1 if small else torch.get_num_threads())
         self.fingerprint = checkpoint.fingerprint
         self.dtype = str(self._model.dtype).removeprefix("torch.")
-        self.device = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+        self.device = _device(self._model)
         self.template = template_digest(self._tokenizer)
         self.window = _window(self._model.config)
         self.versions = versions("torch", "transformers")
@@ -300,9 +305,12 @@ def _load_model(checkpoint: Checkpoint, dtype: str, device: str) -> Any:
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, with the names
+            device_map="auto" if device == "spread" else None,
         )
         model, report = loaded
-        model.eval().to(device)
+        model.eval()
+        if device != "spread":
+            model.to(device)
     differing = [str(wrong[0]) for wrong in report["mismatched_keys"]]
     for what, names in {"lacks": report["missing_keys"], "has another shape of": differing}.items():
         if names:
@@ -311,6 +319,17 @@ def _load_model(checkpoint: Checkpoint, dtype: str, device: str) -> Any:
                 f"'{min(names)}' first. Its weights and its config are of different models."
             )
     return model
+
+
+def _device(model: Any) -> str:
+    """Where a model lies, as a run remembers it."""
+    import torch
+
+    places = {parameter.device for parameter in model.parameters()}
+    if all(place.type != "cuda" for place in places):
+        return "cpu"
+    name = torch.cuda.get_device_name()
+    return name if len(places) == 1 else f"{len(places)} x {name}"
 
 
 def _pad_token(tokenizer: Any, ends: set[int]) -> int:
