@@ -685,6 +685,11 @@ def rounded(values: Array, dtype: torch.dtype) -> Array:
     return made
 
 
+#: The most elements left out where it is not 1 %: rows that point nearly opposite ways have no
+#: circle between them that float32 could tell.
+LEFT_OUT = {"nuslerp": 0.05}
+
+
 @pytest.mark.parametrize("method", sorted(METHOD))
 def test_a_merge_is_what_its_formulas_say(method: str) -> None:
     """Every stored number lies where one rounding can put it.
@@ -699,7 +704,7 @@ def test_a_merge_is_what_its_formulas_say(method: str) -> None:
     """
     seen = {"all": 0, "unsure": 0}
 
-    @settings(max_examples=35)
+    @settings(max_examples=120)
     @given(cases(method))
     def check(case: Case) -> None:
         with np.errstate(over="ignore"):
@@ -723,7 +728,7 @@ def test_a_merge_is_what_its_formulas_say(method: str) -> None:
 
     check()
     assert seen["all"] > 500
-    assert seen["unsure"] <= 0.05 * seen["all"], seen
+    assert seen["unsure"] <= LEFT_OUT.get(method, 0.01) * seen["all"], seen
 
 
 def test_random_numbers_of_tensors_models_and_seeds_are_uniform_and_unrelated() -> None:
