@@ -45,6 +45,10 @@ class TrainError(LaconicError):
     """A mixture, a measurement or the state of a training that cannot be used."""
 
 
+class CalibrationError(LaconicError):
+    """Statistics, or the samples they are taken over, that are missing, damaged or do not fit."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A closing phrase that names the nearest known name, else all of them.
 

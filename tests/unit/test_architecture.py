@@ -19,6 +19,7 @@ ROWS = (
     ("varying", "mergekit"),
     ("recipe", "tokens", "header", "experiment", "dataset", "exam", "packed"),
     ("run", "checkpoint", "derived", "bounds", "mixture"),
+    ("calibration",),
     (
         "stats",
         "sampler",
