@@ -41,7 +41,7 @@ ROWS = (
     ("methods", "tasks", "backends", "controllers"),
     ("plan", "scoring", "merge_presets"),
     ("engine",),
-    ("merge", "evaluate", "regrade", "importing"),
+    ("merge", "evaluate", "regrade", "importing", "calibrate"),
     ("search",),
     ("report",),
     ("inspect",),

@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from laconic.cli import evaluating, grade, importing
+from laconic.cli import calibrate, evaluating, grade, importing
 from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
 from laconic.cli.presets import merge_presets, preset_values, print_presets, show_preset
@@ -34,6 +34,7 @@ app = typer.Typer(
     "accuracy and length, and prove the result.",
 )
 app.command(epilog=EXAMPLES)(inspect)
+calibrate.register(app)
 evaluating.register(app)
 grade.register(app)
 importing.register(app)

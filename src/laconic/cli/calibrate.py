@@ -1,0 +1,141 @@
+"""``laconic calibrate``: what merging methods need to know of a model, measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from laconic.cli.terminal import Json, progress_bar, say
+
+EPILOG = (
+    "Examples:\n\n"
+    "laconic calibrate lab:base --data prompts.jsonl --stats gram -o stats/base.safetensors\n\n"
+    "laconic calibrate lab:base --data runs/system1 --pick shortest-correct --limit 100 "
+    "--stats activations -o stats/base.safetensors\n\n"
+    "laconic calibrate lab:base --against merged --data prompts.jsonl --stats mutual_information "
+    "-o stats/merged.safetensors\n\n"
+    "laconic calibrate lab:base --data random --stats fisher --reduce tensor "
+    "-o stats/fisher.safetensors"
+)
+
+
+def calibrate(
+    model: Annotated[str, typer.Argument(help="The model to measure: a folder or Hub id.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A JSONL, CSV or Parquet file of questions and answers, a run's folder, or random."
+        ),
+    ],
+    stats: Annotated[
+        Literal["activations", "sensitivity", "gram", "fisher", "mutual_information"],
+        typer.Option(
+            help="activations for aim, sensitivity for sens, gram for regmean, fisher for "
+            "fisher and fisher_layer, mutual_information for acm."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+    against: Annotated[
+        str | None, typer.Option(help="For mutual_information: the model to compare with.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="The first so many rows; of a run so many problems, drawn by --seed (else 100)."
+        ),
+    ] = None,
+    pick: Annotated[
+        Literal["correct", "shortest-correct", "longest-correct"] | None,
+        typer.Option(
+            help="Which right answer to each of a run's problems; default: one by --seed."
+        ),
+    ] = None,
+    answers: Annotated[
+        bool | None,
+        typer.Option(
+            "--answers/--no-answers",
+            help="Whether answers follow the questions; default: yes, but for mutual_information.",
+        ),
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Join question and answer without the chat template.")
+    ] = False,
+    max_tokens: Annotated[
+        int, typer.Option(help="Longer samples are cut there, at their end.")
+    ] = 2048,
+    reduce: Annotated[
+        Literal["none", "tensor"],
+        typer.Option(help="For fisher: one figure for each tensor instead of each element."),
+    ] = "none",
+    labels: Annotated[
+        Literal["sampled", "data"],
+        typer.Option(help="For fisher: gradients of tokens the model samples, or of the data's."),
+    ] = "sampled",
+    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
+    device: Annotated[str, typer.Option(help="Where it computes: auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16 or float16; sums are always wider.")
+    ] = "auto",
+    batch_tokens: Annotated[
+        int, typer.Option(help="The most tokens of a batch: less memory, more time.")
+    ] = 4096,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 is torch's own number.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, and estimate memory, disk and time.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure what aim, sens, acm, regmean and fisher need to know of a model.
+
+    Activations, gram and mutual_information go layer by layer: memory holds
+    one layer at a time, whatever the size of the model. Sensitivity and fisher
+    need the whole model. A calibration that is stopped goes on where it was.
+    """
+    from laconic.calibrate import Means, prepare
+    from laconic.calibrate import calibrate as measure
+    from laconic.calibrate.samples import Choice
+
+    chosen = stats != "mutual_information" if answers is None else answers
+    choice = Choice(limit, pick, chosen, raw, max_tokens, seed)
+    means = Means(device, dtype, batch_tokens, threads)
+    measurement = prepare(
+        model,
+        data,
+        stats,
+        against=against,
+        choice=choice,
+        reduce=reduce,
+        labels=labels,
+        means=means,
+    )
+    if dry_run:
+        facts = measurement.describe()
+        say(facts, "\n".join(_lines(facts)), as_json=as_json)
+        return
+    with progress_bar("Calibrating") as progress:
+        made = measure(measurement, output, progress=progress)
+    facts = {"file": str(output), **made.facts(), "tensors": len(made.tensors)}
+    text = f"Measured {stats} over {made.samples} samples, {made.tokens:,} tokens, into {output}."
+    say(facts, text, as_json=as_json)
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    from laconic.budget import human
+
+    settings = ", ".join(f"{k} {v}" for k, v in facts["settings"].items() if v is not None)
+    return [
+        f"stats: {facts['stats']} of {' against '.join(facts['models'])}",
+        f"data: {facts['data']}, {facts['samples']} samples, {facts['tokens']:,} tokens",
+        f"settings: {settings}",
+        f"memory: about {human(facts['bytes_memory'])}",
+        f"disk: about {human(facts['bytes_disk'])}",
+        f"time: about {facts['seconds']:,.0f} s here",
+        *(f"note: {note}" for note in facts["notes"]),
+    ]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(name="calibrate", epilog=EPILOG)(calibrate)
