@@ -25,6 +25,7 @@ from laconic.checkpoint import natural
 from laconic.errors import CalibrationError, did_you_mean
 from laconic.progress import Progress, silent
 from laconic.threads import using_threads
+from laconic.version import versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -155,6 +156,8 @@ def prepare(
         "pick": choice.pick,
         "seed": choice.seed,
         "dtype": str(skeletons[0].dtype).removeprefix("torch."),
+        "device": device,
+        "versions": versions("torch", "transformers"),
     }
     if kind == "fisher":
         settings |= {"reduce": reduce, "labels": labels}
@@ -204,7 +207,7 @@ def calibrate(
         skeleton.checkpoint.fetch()
     with Work(target, measurement.digest) as work, _threads(measurement.means.threads):
         try:
-            tensors = _measure(measurement, work, progress)
+            tensors = _measured(measurement, work, progress)
             _value(measurement, tensors).write(target)
         except OSError as error:
             raise CalibrationError(
@@ -213,6 +216,22 @@ def calibrate(
             ) from error
         work.clear()
     return _value(measurement, tensors)
+
+
+def _measured(measurement: Measurement, work: Work, progress: Progress) -> dict[str, Tensor]:
+    """The statistics; where they cannot be had, nothing is kept."""
+    import torch
+
+    try:
+        return _measure(measurement, work, progress)
+    except torch.OutOfMemoryError:
+        raise CalibrationError(
+            "The device's memory is too small. Run the same command with a lower --batch-tokens or "
+            "--max-tokens, --dtype bfloat16, or --device cpu."
+        ) from None
+    except CalibrationError:
+        work.clear()
+        raise
 
 
 def _measure(measurement: Measurement, work: Work, progress: Progress) -> dict[str, Tensor]:
@@ -224,7 +243,7 @@ def _measure(measurement: Measurement, work: Work, progress: Progress) -> dict[s
 
     kind, items = measurement.kind, measurement.samples.items
     skeleton = measurement.skeletons[0]
-    if kind == "sensitivity" or kind == "fisher":  # narrows the type
+    if kind == "sensitivity" or kind == "fisher":
         tensors = run_gradients(
             skeleton,
             items,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from laconic.errors import CalibrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
     from torch import Tensor
@@ -52,10 +52,18 @@ class Batch:
 
         Args:
             values: ``[row, token, ...]`` or ``[row * token, ...]``.
+
+        Raises:
+            CalibrationError: For any other shape.
         """
         if values.shape[:2] == self.mask.shape:
             return values[self.mask]
-        return values[self.mask.flatten()]
+        if len(values) == self.mask.numel():
+            return values[self.mask.flatten()]
+        raise CalibrationError(
+            f"A part of the model reads {list(values.shape)} where {list(self.mask.shape)} tokens "
+            "went in: calibration does not know which token is where in this architecture."
+        )
 
 
 class Watch(Protocol):
@@ -115,13 +123,17 @@ def run_forward(
     for skeleton in skeletons:
         skeleton.check_steps()
     for stage in range(work.done, stages):
-        progress(stage, stages, skeletons[0].group(stage))
+        files = _files(stage, skeletons, batches, work)
         with ExitStack() as stack, torch.inference_mode():
             for side, skeleton in enumerate(skeletons):
                 stack.enter_context(skeleton.holding(skeleton.part(stage)))
                 skeleton.only(stage)
                 watch.attach(stack, side, skeleton, stage)
-            _run_stage(stage, skeletons, batches, watch, work)
+            for number, batch in enumerate(batches):
+                note = f"{skeletons[0].group(stage)}, batch {number + 1} of {len(batches)}"
+                progress(stage, stages, note)
+                watch.begin(batch)
+                watch.end(skeletons, stage, _through(stage, skeletons, batch, files))
             tensors, facts = watch.collect()
         work.save(f"stage-{stage}", tensors, **facts)
         for side in range(len(skeletons) if stage + 1 < stages else 0):
@@ -139,33 +151,41 @@ def run_forward(
     return merged, facts_of
 
 
-def _run_stage(
-    stage: int, skeletons: Sequence[Skeleton], batches: Sequence[Batch], watch: Watch, work: Work
-) -> None:
-    """All batches through one stage."""
+def _files(
+    stage: int, skeletons: Sequence[Skeleton], batches: Sequence[Batch], work: Work
+) -> list[dict[int, Tensor]]:
+    """The hidden states that a stage reads and writes, for each model by stage."""
     rows = batches[-1].start + batches[-1].tokens
-    files: list[dict[int, Tensor]] = [{}, {}]
-    for side, skeleton in enumerate(skeletons):
-        shape, last = (rows, skeleton.width), skeleton.layers + 1
-        for place in (stage, stage + 1):
-            if 0 < place <= last:
-                name = f"states-{place}-{side}"
-                files[side][place] = work.states(name, shape, skeleton.dtype)
-    for batch in batches:
-        watch.begin(batch)
-        span = slice(batch.start, batch.start + batch.tokens)
-        states = []
-        for side, skeleton in enumerate(skeletons):
-            values = batch.ids
-            if stage > 0:
-                held = files[side][stage][span].to(skeleton.device)
-                values = held.new_zeros(*batch.mask.shape, skeleton.width)
-                values[batch.mask] = held
-            states.append(skeleton.step(stage, values))
-            _check_finite(states[-1], batch, skeleton, stage)
-            if stage + 1 in files[side]:
-                files[side][stage + 1][span] = states[-1][batch.mask].to("cpu")
-        watch.end(skeletons, stage, states)
+    return [
+        {
+            place: work.states(f"states-{place}-{side}", (rows, skeleton.width), skeleton.dtype)
+            for place in (stage, stage + 1)
+            if 0 < place <= skeleton.layers + 1
+        }
+        for side, skeleton in enumerate(skeletons)
+    ]
+
+
+def _through(
+    stage: int,
+    skeletons: Sequence[Skeleton],
+    batch: Batch,
+    files: Sequence[Mapping[int, Tensor]],
+) -> list[Tensor]:
+    """What a stage of each model makes of a batch, kept for the next stage."""
+    span = slice(batch.start, batch.start + batch.tokens)
+    made = []
+    for skeleton, states in zip(skeletons, files, strict=True):
+        values = batch.ids
+        if stage > 0:
+            held = states[stage][span].to(skeleton.device)
+            values = held.new_zeros(*batch.mask.shape, skeleton.width)
+            values[batch.mask] = held
+        made.append(skeleton.step(stage, values))
+        _check_finite(made[-1], batch, skeleton, stage)
+        if stage + 1 in states:
+            states[stage + 1][span] = made[-1][batch.mask].to("cpu")
+    return made
 
 
 def _check_finite(states: Tensor, batch: Batch, skeleton: Skeleton, stage: int) -> None:

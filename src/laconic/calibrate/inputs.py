@@ -35,6 +35,7 @@ class Inputs:
         self._dimensions = {1, 2} if kind == "activations" else {2}
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._skipped: list[str] = []
         self._batch: Batch | None = None
         self._latest: tuple[Tensor, int, Tensor] | None = None
 
@@ -45,11 +46,13 @@ class Inputs:
         for module in skeleton.part(stage).modules():
             prefix = skeleton.prefixes[module]
             held = dict(module.named_parameters(recurse=False))
-            if held.keys() == {"gate_up_proj", "down_proj"} and held["down_proj"].ndim == 3:
+            fused = held.keys() == {"gate_up_proj", "down_proj"}
+            if fused and len(skeleton.names[f"{prefix}.down_proj"]) > 1:
                 see = self._experts(prefix, module, skeleton)
             elif "weight" in held and held["weight"].ndim in self._dimensions:
                 see = self._weight(f"{prefix}.weight", held["weight"].shape[-1], skeleton)
             else:
+                self._skipped += [f"{prefix}.{key}" for key, p in held.items() if p.ndim > 2]
                 continue
             stack.callback(module.register_forward_pre_hook(see).remove)
 
@@ -76,8 +79,11 @@ class Inputs:
             if zero and name not in unseen:
                 dead[name] = zero
         few = {n: c for n, c in self._counts.items() if 0 < c < len(tensors[n])}
-        self._sums, self._counts, self._latest = {}, {}, None
-        return tensors, {"unseen": unseen, "dead": dead, "few": few if self._kind == "gram" else {}}
+        facts: dict[str, Any] = {"unseen": unseen, "dead": dead, "skipped": self._skipped}
+        if self._kind == "gram":
+            facts["few"] = few
+        self._sums, self._counts, self._latest, self._skipped = {}, {}, None, []
+        return tensors, facts
 
     def _expect(self, name: str, channels: int, device: torch.device) -> None:
         import torch
@@ -155,6 +161,12 @@ def findings(stages: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{sum(dead.values())} input channels were zero for every token, as in "
             f"{_some([f'{name} ({count})' for name, count in dead.items()])}. They are recorded as "
             "zero."
+        )
+    skipped = [name for facts in stages for name in facts.get("skipped", ())]
+    if skipped:
+        told.append(
+            f"{len(skipped)} weights were not measured, for the checkpoint keeps several in one "
+            f"tensor: {_some(skipped)}."
         )
     few = {name: count for facts in stages for name, count in facts.get("few", {}).items()}
     if few:

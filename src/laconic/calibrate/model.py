@@ -218,8 +218,11 @@ class Skeleton:
         return value
 
     def _revive_buffers(self) -> None:
-        """Make anew, with values, the modules that hold computed buffers such as rotary tables."""
+        """Give buffers their values: the checkpoint's, or, as rotary tables, computed anew."""
         for name, module in list(self.model.named_modules()):
+            for key, buffer in list(module.named_buffers(recurse=False)):
+                if buffer.is_meta and f"{name}.{key}" in self.checkpoint.specs:
+                    setattr(module, key, self.checkpoint.read(f"{name}.{key}").to(self.device))
             if not any(b.is_meta for b in module.buffers(recurse=False)):
                 continue
             parent, _, key = name.rpartition(".")

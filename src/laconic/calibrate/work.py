@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -75,13 +76,22 @@ class Work:
         self.done = done
 
     def save(self, name: str, tensors: Mapping[str, Tensor], **facts: Any) -> None:
-        """Keep tensors, and facts about them, in a file of the folder."""
+        """Keep tensors, and facts about them, in a file of the folder.
+
+        Raises:
+            OSError: Where it cannot be written.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         path = self.folder / name
         beside = path.with_name(f"{name}.new")
         held = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        save_file(held, beside, metadata={"facts": json.dumps(facts)})
+        try:
+            save_file(held, beside, metadata={"facts": json.dumps(facts)})
+        except SafetensorError as error:
+            beside.unlink(missing_ok=True)
+            raise OSError(errno.EIO, str(error)) from error
         _sync(beside)
         beside.replace(path)
 
@@ -94,11 +104,17 @@ class Work:
         return tensors, json.loads(handle.metadata()["facts"])
 
     def states(self, name: str, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-        """A tensor that lives in a file of the folder, made if it is not there."""
+        """A tensor that lives in a file of the folder, made if it is not there.
+
+        Raises:
+            OSError: Where the disk has no room for it.
+        """
         import torch
 
         path = self.folder / name
         size = shape[0] * shape[1]
+        with path.open("ab") as stream:
+            os.posix_fallocate(stream.fileno(), 0, size * dtype.itemsize)
         held = torch.from_file(str(path), shared=True, size=size, dtype=dtype)
         return held.view(shape)
 
