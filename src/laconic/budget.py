@@ -51,6 +51,7 @@ def reckon(
     *,
     whole: bool,
     copies: int = 0,
+    stats: int = 0,
 ) -> Budget:
     """Add up what a merge costs, and refuse one that the disk cannot hold.
 
@@ -62,6 +63,7 @@ def reckon(
         whole: Whether tensors are merged in one piece, one at a time; else in blocks, of which each
             processor has one.
         copies: How many tensors in float32 the steps hold beside base, vectors and result.
+        stats: How many bytes of calibration statistics they hold.
 
     Raises:
         CheckpointError: Where the output, or what is to be fetched for it, does not fit.
@@ -75,7 +77,7 @@ def reckon(
         download=download,
         read=sum(spec.nbytes for model in members for spec in model.specs.values()),
         written=written,
-        memory=START_BYTES + elements * FLOAT_BYTES * (2 * len(members) + 3 + copies),
+        memory=START_BYTES + elements * FLOAT_BYTES * (2 * len(members) + 3 + copies) + stats,
         disk_free=None if output is None else shutil.disk_usage(_standing(output)).free,
     )
     needed: dict[int, int] = {}

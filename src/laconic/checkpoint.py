@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import CheckpointError, did_you_mean
 from laconic.header import FLOATS as FLOATS
-from laconic.header import NUMPY, Header, open_header, read_header
+from laconic.header import NUMPY, Header, open_header, read_header, samples_of
 from laconic.header import WIDTH as WIDTH
 from laconic.header import TensorSpec as TensorSpec
 from laconic.hub import Snapshot, is_id, look_up
@@ -249,12 +249,8 @@ class Checkpoint:
             digest.update(f"{self.snapshot.commit}{self._mark}".encode())
             return digest.hexdigest()[:16]
         for path in sorted(set(self._homes.values())):
-            size = path.stat().st_size
-            digest.update(f"{path.name} {size}".encode())
-            with path.open("rb") as stream:
-                for step in range(64):
-                    stream.seek(step * size // 64)
-                    digest.update(stream.read(16_384))
+            for piece in samples_of(path):
+                digest.update(piece)
         digest.update(self._mark.encode())
         return digest.hexdigest()[:16]
 

@@ -6,12 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from laconic.checkpoint import layer_of
-from laconic.errors import RecipeError
+from laconic.errors import CalibrationError, RecipeError
 from laconic.method import Setting
 from laconic.varying import Varying, shown, value_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from laconic.checkpoint import Checkpoint
     from laconic.recipe import Recipe
@@ -26,7 +26,7 @@ def check_effects(
     after: Sequence[Stage],
     base: Checkpoint | None,
     models: Sequence[Checkpoint],
-    merged: Sequence[str],
+    merged: Mapping[str, tuple[int, ...]],
 ) -> tuple[str, ...]:
     """Find what in a recipe has no effect on the result.
 
@@ -37,7 +37,7 @@ def check_effects(
         after: Its adjustments.
         base: The base, if any.
         models: The models.
-        merged: The names of the tensors that are merged, not copied.
+        merged: The shapes of the tensors that are merged, not copied, by name.
 
     Returns:
         A sentence for each such thing that is well-defined all the same.
@@ -45,6 +45,7 @@ def check_effects(
     Raises:
         RecipeError: For weights without a mean, steps on task vectors without a base, and what a
             step itself refuses.
+        CalibrationError: For statistics that a step cannot use, with the command that makes others.
     """
     if base is None and (steps := [*before, *after]):
         raise RecipeError(
@@ -55,7 +56,7 @@ def check_effects(
         *_idle_steps(before, method, after),
         *_weights(recipe, method, stepless=not before and not after),
         *_checks(recipe, [*before, method, *after], merged, based=base is not None),
-        *_overrides(method, merged),
+        *_overrides(method, list(merged)),
         *_twins(base, models),
     )
 
@@ -82,17 +83,25 @@ def _idle_at(stage: Stage) -> str:
 
 
 def _checks(
-    recipe: Recipe, stages: Sequence[Stage], merged: Sequence[str], *, based: bool
+    recipe: Recipe,
+    stages: Sequence[Stage],
+    merged: Mapping[str, tuple[int, ...]],
+    *,
+    based: bool,
 ) -> Iterator[str]:
-    """What the steps themselves say of their parameters, for each tensor."""
+    """What the steps themselves say of their parameters and statistics, for each tensor."""
     for stage in stages:
         check = stage.plugin.traits.get("check")
         if check is None:
             continue
-        said = Counter(
-            check(stage.params_for(name), Setting(_weights_for(recipe, name, stage.layers), based))
-            for name in merged
-        )
+        said: Counter[str] = Counter()
+        for name, shape in merged.items():
+            weights = _weights_for(recipe, name, stage.layers)
+            setting = Setting(weights, based, name, shape, stage.stats)
+            try:
+                said[check(stage.params_for(name), setting)] += 1
+            except CalibrationError as error:
+                raise CalibrationError(f"{error} {stage.remedy}") from None
         for sentence, count in said.items():
             if sentence:
                 share = f" ({count} of {len(merged)} tensors)" if count < len(merged) else ""

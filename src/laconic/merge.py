@@ -11,7 +11,7 @@ from laconic.card import model_card
 from laconic.checkpoint import EMBED, Checkpoint
 from laconic.engine import Engine, Means
 from laconic.engine.cluster import connected, spread
-from laconic.errors import CheckpointError, RecipeError, WorkerError
+from laconic.errors import CalibrationError, CheckpointError, RecipeError, WorkerError
 from laconic.jsonfile import write_json
 from laconic.plan import Plan, plan
 from laconic.progress import Progress, silent
@@ -85,7 +85,7 @@ def _write(
     plan: Plan, target: Path, *, progress: Progress, shard_bytes: int, means: Means
 ) -> Checkpoint:
     """Carry out a plan whose weights are here."""
-    stamps = [model.stamps for model in plan.fetched]
+    stamps = [*(model.stamps for model in plan.fetched), *(r.header.stamp for r in plan.readings)]
     digest = f"{plan.digest}/{shard_bytes}/{stamps}"
     with CheckpointWriter(target, plan.specs, digest=digest, shard_bytes=shard_bytes) as writer:
         try:
@@ -97,6 +97,8 @@ def _write(
                 spread(engine, writer)
             for model in plan.fetched:
                 model.check_unchanged()
+            for reading in plan.readings:
+                reading.header.check(reading.path)
             found = tuple(note for note in engine.still() if note not in plan.notes)
             for note in found:
                 logger.warning("%s", note)
@@ -109,7 +111,7 @@ def _write(
             ) from error
         except WorkerError as error:
             raise WorkerError(f"{error} {_kept(writer)}") from error
-        except (RecipeError, CheckpointError):
+        except (RecipeError, CheckpointError, CalibrationError):
             writer.discard()
             raise
 
@@ -138,6 +140,7 @@ def _write_companions(plan: Plan, folder: Path, notes: tuple[str, ...], device: 
         "recipe": plan.recipe.to_dict(),
         "digest": plan.digest,
         "inputs": plan.identities(),
+        "statistics": [reading.facts() for reading in plan.readings],
         "system2": plan.system2.name,
         "seed": plan.recipe.seed,
         "notes": list(notes),

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeVar
 
 from laconic.registry import Registry
@@ -13,9 +14,17 @@ from laconic.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.measured import Measured
+
 Reach = Literal["element", "row", "tensor", "model"]
 Scope = Literal["tensor", "model"]
 Ties = Literal["all", "exact"]
+#: Of which checkpoints a step reads statistics: of the base, of each model, or of all of them.
+Whose = Literal["base", "models", "members"]
+#: An adjustment also of what the recipe gives without it, measured against the base.
+Result = Literal["merged"]
+#: Statistics by kind, then one for each of those checkpoints, the base first.
+Stats = Mapping[str, tuple["Measured", ...]]
 MASK32: Final = (1 << 32) - 1
 
 
@@ -51,10 +60,16 @@ class Setting(NamedTuple):
     Attributes:
         weights: The models' weights.
         based: Whether there is a base.
+        name: The tensor's name.
+        shape: Its shape.
+        stats: The calibration statistics that the step reads.
     """
 
     weights: tuple[float, ...]
     based: bool
+    name: str = ""
+    shape: tuple[int, ...] = ()
+    stats: Stats = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,9 @@ class TensorGroup:
         offset: The number, within the tensor, of the first element here.
         limits: For a step that trims: the limit of each model, as found by the engine beforehand.
         inner: For a method that asks for `products`: what the engine found beforehand.
-        stats: Calibration statistics, by model.
+        stats: For a step that reads calibration statistics: those it asks for.
+        norms: For an adjustment that asks for `norms`: by layer, the squared Euclidean norm of what
+            merging moved in it, before the adjustment.
     """
 
     name: str
@@ -90,7 +107,8 @@ class TensorGroup:
     offset: int = 0
     limits: Mapping[Trim, tuple[Limit, ...]] = field(default_factory=dict)
     inner: tuple[float, float, float] | None = None
-    stats: Mapping[str, Any] = field(default_factory=dict)
+    stats: Stats = field(default_factory=dict)
+    norms: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def members(self) -> list[Tensor]:
@@ -146,6 +164,15 @@ class TensorGroup:
         k is ``density * n``, rounded down, and at least 1.
         """
         return self.limit(i, Trim(density, scope)).value
+
+    def measured(self, kind: str) -> list[Tensor | None]:
+        """This tensor's statistics of a kind, one for each checkpoint that they are asked of.
+
+        They are of the whole tensor, though the group may be a block of it: float32, where the base
+        is; None where the file has none.
+        """
+        own = [held.get(self.name) for held in self.stats[kind]]
+        return [None if one is None else one.float().to(self.base.device) for one in own]
 
     def products(self) -> tuple[float, float, float]:
         """The inner products a·a, a·b and b·b of two members, over the whole tensor, in float64.
@@ -214,31 +241,6 @@ def kept(n: int, density: float) -> int:
     return max(1, math.floor(n * density + 1e-9))
 
 
-def largest(sizes: Tensor, k: int) -> Tensor:
-    """True at exactly the k largest; of equal ones at the first in the order of the elements."""
-    import torch
-
-    values = sizes.flatten()
-    if k < 1:
-        return torch.zeros_like(sizes, dtype=torch.bool)
-    limit = _kth_largest(values, k)
-    keep = values >= limit
-    surplus = int(keep.sum()) - k
-    if surplus:
-        keep[(values == limit).nonzero().flatten()[-surplus:]] = False
-    return keep.view(sizes.shape)
-
-
-def _kth_largest(values: Tensor, k: int) -> float:
-    """The k-th largest of flat values: exact wherever it is taken."""
-    import numpy as np
-
-    place = len(values) - k
-    if values.device.type == "cpu":
-        return float(np.partition(values.numpy(), place)[place])
-    return float(values.sort().values[place])
-
-
 Transform = Callable[..., TensorGroup]
 Method = Callable[..., "Tensor"]
 Adjustment = Callable[..., "Tensor"]
@@ -267,6 +269,10 @@ def method(
     check: Check | None = None,
     copies: int = 0,
     cost: str = "",
+    stats: Mapping[str, Whose] | None = None,
+    held: int = 0,
+    still: Mapping[str, Any] | None = None,
+    experimental: bool = False,
 ) -> Callable[[M], M]:
     """Register ``(group, *, ...) -> Tensor``: the merged tensor, float32, ``shape``.
 
@@ -285,6 +291,12 @@ def method(
         copies: Of a reach beyond ``element``: how many tensors in float32 it holds at its peak
             beside base, vectors and result, of which the engine knows.
         cost: What it costs beyond a pass over the weights, as users read it.
+        stats: The kinds of calibration statistics it reads (`laconic.calibration.KINDS`), each with
+            the checkpoints they are of; they come in `group.stats`, and a recipe names their files
+            as its ``stats``.
+        held: How many copies in float32 of one checkpoint's statistics of a tensor it holds.
+        still: Parameters at which task vectors of zero give the base, where not all do.
+        experimental: Whether its figures are not to be relied on.
     """
 
     def register(function: M) -> M:
@@ -302,6 +314,10 @@ def method(
             check=check,
             copies=copies,
             cost=cost,
+            stats=stats or {},
+            held=held,
+            still=still or {},
+            experimental=experimental,
         )
 
     return register
@@ -315,6 +331,9 @@ def transform(
     check: Check | None = None,
     copies: int = 0,
     cost: str = "",
+    stats: Mapping[str, Whose] | None = None,
+    held: int = 0,
+    experimental: bool = False,
 ) -> Callable[[T], T]:
     """Register ``(group, *, ...) -> TensorGroup``: the group with other vectors.
 
@@ -322,7 +341,7 @@ def transform(
         reach: What one element of the result depends on, apart from what the group is asked for.
         trims: As for `method`.
         idle: Parameters at which it changes nothing; users are told.
-        check: As for `method`; so are `copies` and `cost`.
+        check: As for `method`; so are `copies`, `cost`, `stats`, `held` and `experimental`.
     """
 
     def register(function: T) -> T:
@@ -334,6 +353,9 @@ def transform(
             check=check,
             copies=copies,
             cost=cost,
+            stats=stats or {},
+            held=held,
+            experimental=experimental,
         )
 
     return register
@@ -346,6 +368,10 @@ def adjustment(
     check: Check | None = None,
     copies: int = 0,
     cost: str = "",
+    stats: Mapping[str, Whose | Result] | None = None,
+    held: int = 0,
+    norms: bool = False,
+    experimental: bool = False,
 ) -> Callable[[A], A]:
     """Register ``(group, merged, *, ...) -> Tensor``: the merged tensor, adjusted.
 
@@ -354,12 +380,22 @@ def adjustment(
     Args:
         reach: What one element of the result depends on.
         idle: Parameters at which it changes nothing; users are told.
-        check: As for `method`; so are `copies` and `cost`.
+        norms: Whether it asks for `group.norms`, for which everything is merged once more.
+        check: As for `method`; so are `copies`, `cost`, `stats`, `held` and `experimental`.
     """
 
     def register(function: A) -> A:
         return ADJUSTMENTS.register(
-            function, reach=reach, idle=idle or {}, check=check, copies=copies, cost=cost
+            function,
+            reach=reach,
+            idle=idle or {},
+            check=check,
+            copies=copies,
+            cost=cost,
+            stats=stats or {},
+            held=held,
+            norms=norms,
+            experimental=experimental,
         )
 
     return register

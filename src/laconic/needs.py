@@ -37,6 +37,26 @@ def needs(plugin: Plugin[Any]) -> list[str]:
         memory = "Takes whole tensors, one at a time"
     passes = ", after two passes to find thresholds" if traits.get("trims") else ""
     told.append(f"{memory}{passes}.")
+    for kind, whose in traits["stats"].items():
+        told.append(_measure(kind, whose))
+    if traits["experimental"]:
+        told.append("Experimental: its figures are not to be relied on.")
     if traits["cost"]:
         told.append(f"Costs {traits['cost']}.")
     return told
+
+
+def _measure(kind: str, whose: str) -> str:
+    """Which statistics a step reads, and how they are made and named."""
+    of = {"base": "the base", "models": "each model", "members": "base and model"}.get(whose)
+    spoken = kind.replace("_", " ")
+    if of is None:
+        return (
+            f"Reads the {spoken} of base and merge: merge without it to STEP1, then laconic "
+            f"calibrate STEP1 --data FILE --stats {kind} --against BASE -o FILE, then merge again "
+            "with this FILE as stats."
+        )
+    return (
+        f"Reads {spoken} statistics of {of}: laconic calibrate MODEL --data FILE --stats {kind} "
+        "-o FILE; name the files as stats."
+    )

@@ -24,13 +24,16 @@ from laconic.checkpoint import (
 from laconic.donors import Inputs, settle
 from laconic.effects import check_effects
 from laconic.errors import RecipeError
+from laconic.flags import merge_command
 from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
 from laconic.needs import count_words
+from laconic.readings import STEP, Reading, check_shapes, read_stats
 from laconic.siblings import check_siblings
 from laconic.stage import (
     Stage,
     check_varying,
     held_copies,
+    held_stats,
     make_stage,
     need_whole,
     with_overrides,
@@ -64,6 +67,7 @@ class Plan:
         copied: Names of those that are copied from the System-2 model unmerged.
         notes: What the user should know though it is no error.
         budget: What it costs in bytes.
+        readings: The calibration files that its steps read.
         hash_inputs: Whether run.json gets a hash of every input file in full.
     """
 
@@ -80,6 +84,7 @@ class Plan:
     copied: frozenset[str]
     notes: tuple[str, ...]
     budget: Budget
+    readings: tuple[Reading, ...] = ()
     hash_inputs: bool = False
 
     @property
@@ -129,6 +134,7 @@ class Plan:
             "models": [f"{m.model} (weight {_words(m.weight)})" for m in self.recipe.models],
             "before": [f"{s.plugin.name} {shown(s.params)}" for s in self.before],
             "after": [f"{s.plugin.name} {shown(s.params)}" for s in self.after],
+            "statistics": [_of_reading(reading) for reading in self.readings],
             "config_from": self.inputs.config.name,
             "tokenizer_from": self.tokenizer.name,
             "tokenizer": self.recipe.tokenizer,
@@ -153,9 +159,11 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Of all that decides the bytes of the output."""
+        """Of all that decides the bytes of the output; a recipe's notes do not."""
         identities = [m.fingerprint for m in (*self.members, self.system2, self.tokenizer)]
-        text = json.dumps([self.recipe.to_dict(), identities, [repr(s) for s in self.specs]])
+        identities += [reading.digest for reading in self.readings]
+        said = replace(self.recipe, notes=()).to_dict()
+        text = json.dumps([said, identities, [repr(s) for s in self.specs]])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -171,6 +179,7 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         RecipeError: For unknown plug-ins or parameters, or values that cannot be meant.
         CheckpointError: For checkpoints that are missing, damaged or no siblings; for an output
             folder in use or a disk too small.
+        CalibrationError: For statistics that are missing, or of something else than the steps read.
     """
     target = None if output is None else Path(output).expanduser()
     if target is not None:
@@ -195,16 +204,20 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
             f"The recipe speaks of {recipe.layers} layers, but {system2.name} has "
             f"{system2.layers}. Leaving layers out or repeating them is not supported."
         )
+    steps, readings, told = _read_stats(recipe, (*before, method, *after), base, models)
+    before, method, after = steps[: len(before)], steps[len(before)], steps[len(before) + 1 :]
     inputs = settle(recipe, base, models, system2)
     base, models, system2 = inputs.base, inputs.models, inputs.system2
     members = (base, *models) if base else models
     notes = check_siblings(members, system2, config=inputs.companions.config) + inputs.notes
-    notes = (*recipe.notes, *notes)
+    notes = (*recipe.notes, *notes, *told)
     specs, copied = _output_specs(recipe, members, system2)
-    merged = [s.name for s in specs if s.name not in copied]
-    method = with_overrides(method, recipe, merged)
+    merged = {s.name: s.shape for s in specs if s.name not in copied}
+    method = with_overrides(method, recipe, list(merged))
     stages = [replace(s, layers=system2.layers) for s in (*before, method, *after)]
     notes += tuple(check_varying(recipe, stages, [s.name for s in specs]))
+    for stage in stages:
+        check_shapes(stage, merged)
     notes += check_effects(
         recipe,
         before=stages[: len(before)],
@@ -234,7 +247,9 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
             target,
             whole=need_whole(stages),
             copies=held_copies(stages, len(models)),
+            stats=held_stats(stages, merged),
         ),
+        readings=readings,
         hash_inputs=hash_inputs,
     )
 
@@ -266,6 +281,36 @@ def _check_members(recipe: Recipe, method: Plugin[Any]) -> None:
         )
     if not method.traits["weighted"] and any(m.weight != 1.0 for m in recipe.models):
         raise RecipeError(f"{method.name} has no use for weights. Remove them from models.")
+
+
+def _read_stats(
+    recipe: Recipe, stages: Sequence[Stage], base: Checkpoint | None, models: Sequence[Checkpoint]
+) -> tuple[tuple[Stage, ...], tuple[Reading, ...], list[str]]:
+    """The steps with the statistics they read, their files, and what to know of them."""
+    steps: list[Stage] = []
+    readings: dict[Path, Reading] = {}
+    notes: list[str] = []
+    keys = [f"before.{i}.stats" for i in range(len(recipe.before))] + ["stats"]
+    keys += [f"after.{i}.stats" for i in range(len(recipe.after))]
+    for number, (stage, key) in enumerate(zip(stages, keys, strict=True)):
+
+        def first(adjusted: int = number - len(recipe.before) - 1) -> tuple[str, str]:
+            step = replace(recipe, after=recipe.after[:adjusted])
+            return plan(step).digest, merge_command(step, STEP)
+
+        made, read, told = read_stats(stage, key, base, models, first)
+        steps.append(made)
+        readings |= {reading.path: reading for reading in read}
+        notes += told
+    return tuple(steps), tuple(readings.values()), notes
+
+
+def _of_reading(reading: Reading) -> str:
+    held = reading.calibration
+    return (
+        f"{reading.path}: {held.kind} of {held.model_name}, {held.samples} samples of "
+        f"{held.data_name}, {held.tokens} tokens"
+    )
 
 
 def _words(weight: float | Varying) -> str:

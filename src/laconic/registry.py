@@ -53,6 +53,17 @@ class Parameter:
     help: str
 
 
+#: The parameter of every step that reads calibration statistics; the engine takes it, not the
+#: plug-in's function.
+STATS = Parameter(
+    name="stats",
+    kind="a file or a list of files",
+    default=None,
+    required=True,
+    help="What laconic calibrate has measured; which checkpoint's it is, each file says itself.",
+)
+
+
 @dataclass(frozen=True)
 class Plugin(Generic[F]):
     """A registered function with what its decorator declared about it.
@@ -88,10 +99,10 @@ class Plugin(Generic[F]):
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The keyword-only arguments, in the order of the signature."""
+        """The keyword-only arguments, in order; then `stats`, where it reads some."""
         hints = _hints(self.function)
         lines = _argument_lines(self.help)
-        return tuple(
+        own = tuple(
             Parameter(
                 name=name,
                 kind=_describe(hints[name]),
@@ -101,6 +112,7 @@ class Plugin(Generic[F]):
             )
             for name, parameter in _keywords(self.function).items()
         )
+        return (*own, STATS) if self.traits.get("stats") else own
 
     def takes_list(self, name: str) -> bool:
         """Whether a parameter is a list by itself; all others may be one number per tensor."""
@@ -124,7 +136,7 @@ class Plugin(Generic[F]):
         keywords = _keywords(self.function)
         for key in values:
             if key not in keywords:
-                known = did_you_mean(key, keywords)
+                known = did_you_mean(key, [p.name for p in self.parameters])
                 raise RecipeError(f"{where}: {self.family} '{self.name}' has no '{key}'. {known}")
         hints = _hints(self.function)
         fields: dict[str, Any] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from laconic.checkpoint import HEAD, layer_of
@@ -11,6 +11,7 @@ from laconic.errors import RecipeError
 from laconic.varying import Varying, bind, matches, names_look_like, value_at
 
 if TYPE_CHECKING:
+    from laconic.measured import Measured
     from laconic.recipe import Override, Recipe
     from laconic.registry import Plugin
 
@@ -26,18 +27,31 @@ class Stage:
         params: Its parameters where no override says otherwise; some may vary by tensor.
         overrides: Each override with all the parameters there; the first match wins.
         layers: How many layers the checkpoints have.
+        files: The calibration files that the recipe names for it.
+        stats: What it reads of them, by kind, one for each checkpoint asked of.
+        remedy: The command that makes the files anew.
     """
 
     plugin: Plugin[Callable[..., Any]]
     params: Parameters
     overrides: tuple[tuple[Override, Parameters], ...] = ()
     layers: int = 0
+    files: tuple[str, ...] = ()
+    stats: Mapping[str, tuple[Measured, ...]] = field(default_factory=dict)
+    remedy: str = ""
 
     def params_for(self, name: str) -> Parameters:
         """The parameters for one tensor."""
         params = next((params for o, params in self.overrides if _fits(o, name)), self.params)
         layer = layer_of(name)
         return {key: value_at(value, name, layer, self.layers) for key, value in params.items()}
+
+    def spoilt(self, name: str) -> str:
+        """Which statistics of a tensor hold NaN or Inf, in a sentence; empty where none do."""
+        for kind, several in self.stats.items():
+            if any(name in m and not bool(m[name].isfinite().all()) for m in several):
+                return f"{self.plugin.name}: the {kind} statistics of '{name}' are not finite."
+        return ""
 
     def override_for(self, name: str) -> Override | None:
         """The override that one tensor takes, if any."""
@@ -46,7 +60,8 @@ class Stage:
 
 def make_stage(plugin: Plugin[Any], params: Parameters, where: str) -> Stage:
     """A step with its parameters checked against the plug-in's signature."""
-    return Stage(plugin, bind(plugin, params, where))
+    files, own = _parted(plugin, params, where)
+    return Stage(plugin, bind(plugin, own, where), files=files)
 
 
 def with_overrides(stage: Stage, recipe: Recipe, names: Sequence[str]) -> Stage:
@@ -61,7 +76,10 @@ def with_overrides(stage: Stage, recipe: Recipe, names: Sequence[str]) -> Stage:
                 + (f" in layers {list(override.layers)}" if override.layers else "")
                 + f". {names_look_like(names)}"
             )
-        params = bind(stage.plugin, {**recipe.params, **override.params}, where)
+        if stage.files and "stats" in override.params:
+            raise RecipeError(f"{where}: stats are those of the whole merge; name them in params.")
+        _, own = _parted(stage.plugin, {**recipe.params, **override.params}, where)
+        params = bind(stage.plugin, own, where)
         bound.append((override, params))
     return replace(stage, overrides=tuple(bound))
 
@@ -74,15 +92,31 @@ def need_whole(stages: Iterable[Stage]) -> bool:
 def held_copies(stages: Sequence[Stage], models: int) -> int:
     """The most tensors in float32 that a step holds beside base, vectors and result.
 
-    A step that looks at elements alone declares nothing, since its blocks are small. Beside one
-    that needs whole tensors it is given them, too: then four for each model, as measured for TIES.
+    Where all look at blocks, these are the blocks of statistics. A step that looks at elements
+    alone declares nothing, since its blocks are small. Beside one that needs whole tensors it is
+    given them, too: then four for each model, as measured for TIES.
     """
     if not need_whole(stages):
-        return 0
+        return max(sum(map(len, stage.stats.values())) for stage in stages)
     return max(
         4 * models if s.plugin.traits["reach"] == "element" else s.plugin.traits["copies"]
         for s in stages
         if s.plugin.family != "adjustment"
+    )
+
+
+def held_stats(stages: Sequence[Stage], names: Iterable[str]) -> int:
+    """The most bytes that a step holds of copies of a tensor's statistics."""
+    wanted = [
+        (stage.plugin.traits["held"], measured)
+        for stage in stages
+        if stage.plugin.traits["held"]
+        for several in stage.stats.values()
+        for measured in several
+    ]
+    return max(
+        (4 * copies * m[name].numel() for name in names for copies, m in wanted if name in m),
+        default=0,
     )
 
 
@@ -105,6 +139,22 @@ def check_varying(recipe: Recipe, stages: Sequence[Stage], names: Sequence[str])
         if isinstance(value, Varying)
         for note in value.check(where, names, absent=(HEAD,))
     ]
+
+
+def _parted(
+    plugin: Plugin[Any], params: Parameters, where: str
+) -> tuple[tuple[str, ...], Parameters]:
+    """The calibration files among a step's parameters, and the other parameters."""
+    if not plugin.traits["stats"] or "stats" not in params:
+        return (), params
+    value = params["stats"]
+    files = [value] if isinstance(value, str) else value
+    if not isinstance(files, list | tuple) or not all(isinstance(f, str) and f for f in files):
+        raise RecipeError(
+            f"{where}: {plugin.name}.stats must be a file of 'laconic calibrate' or a list of "
+            f"them, got {value!r}."
+        )
+    return tuple(files), {key: value for key, value in params.items() if key != "stats"}
 
 
 def _fits(override: Override, name: str) -> bool:

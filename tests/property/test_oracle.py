@@ -26,9 +26,12 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from laconic.calibration import KINDS, Calibration
+from laconic.checkpoint import open_checkpoint
 from laconic.engine import Means
 from laconic.merge import merge
 from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, TensorGroup
+from laconic.plan import plan
 from laconic.recipe import Recipe
 from tests.conftest import CONFIG
 
@@ -52,6 +55,8 @@ class Work:
         based: Whether there is a base.
         seed: The recipe's seed.
         exact: Whether the vectors are still numbers that float32 holds.
+        stats: Each checkpoint's statistics by kind, the base's first.
+        norms: What the steps so far have moved in each layer, squared and summed.
         unsure: Where a comparison is too close to call in float32: any outcome is right.
         large: The largest magnitude that an element's arithmetic meets.
     """
@@ -64,6 +69,8 @@ class Work:
     seed: int
     exact: bool = True
     unsure: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    stats: Mapping[str, list[dict[str, Array]]] = field(default_factory=dict)
+    norms: Mapping[int, float] = field(default_factory=dict)
     large: Array = field(default_factory=lambda: np.zeros(0))
 
     def meet(self, values: Array) -> Array:
@@ -416,6 +423,114 @@ def wudi(work: Work, params: Params) -> Array:
     return work.base + work.meet(params["scale"] * work.meet(merged))
 
 
+def shares(stats: Mapping[str, Array]) -> dict[int, float]:
+    """Each layer's sensitivity over the norm of all layers'."""
+    sums = {
+        layer: sum(float(v.sum()) for n, v in stats.items() if layer_of(n) == layer)
+        for layer in range(LAYERS)
+    }
+    norm = math.sqrt(sum(s * s for s in sums.values())) or 1.0
+    return {layer: s / norm for layer, s in sums.items()}
+
+
+def softmax(values: list[float]) -> Array:
+    powers = np.exp(np.array(values) - max(values))
+    made: Array = powers / powers.sum()
+    return made
+
+
+def sens(work: Work, params: Params) -> Array:
+    (vector,), scale, layer = work.vectors, params["scale"], layer_of(work.name)
+    own, other = 1.0, 1.0
+    if layer is not None:
+        first, second = (shares(s)[layer] for s in work.stats["sensitivity"])
+        tilt = [(1 - scale) * first / params["temperature"], scale * second / params["temperature"]]
+        own, other = 2 * softmax(tilt)
+    if not params["rescale_base"]:
+        own = 1.0
+    return work.meet(own * work.base) + work.meet(other * scale * vector)
+
+
+def sens_general(work: Work, params: Params) -> Array:
+    count, layer = len(work.vectors), layer_of(work.name)
+    split = np.full(count, 1 / count)
+    if layer is not None:
+        tau = np.array(params["alignment"] or [1.0] * count)
+        sensitive = [shares(s)[layer] for s in work.stats["sensitivity"][1:]]
+        split = softmax(list(np.array(sensitive) * tau / tau.sum() / params["temperature"]))
+    parts = [
+        work.meet(count * p * w * v)
+        for p, w, v in zip(split, work.weights, work.vectors, strict=True)
+    ]
+    work.meet(sum(map(np.abs, parts), 0 * work.base))
+    return work.base + work.meet(params["scale"] * sum(parts, 0 * work.base))
+
+
+def fisher(work: Work, params: Params) -> Array:
+    total, divisor = np.zeros_like(work.base), np.zeros_like(work.base)
+    for v, w, s in zip(work.vectors, work.weights, work.stats["fisher"][1:], strict=True):
+        norm = math.sqrt(sum(float((f * f).sum()) for f in s.values())) or 1.0
+        matters = s[work.name] / (norm if params["balance"] else 1.0) + params["floor"]
+        total += work.meet(w * matters * v) / max(1.0, sum(work.weights))
+        divisor += w * matters / max(1.0, sum(work.weights))
+    work.meet(np.max([np.abs(v) for v in work.vectors], axis=0))
+    return work.base + total / divisor
+
+
+def regmean(work: Work, params: Params) -> Array:
+    """The formula itself, without the detour over the mean, and with the ridge."""
+    weights = np.array(work.weights) / sum(work.weights)
+    mean = sum((w * v for w, v in zip(weights, work.vectors, strict=True)), 0 * work.base)
+    work.meet(np.max([np.abs(v) for v in work.vectors], axis=0))
+    if work.name not in work.stats["gram"][0]:
+        return work.base + mean
+    columns = work.base.shape[1]
+    left, right = np.zeros((columns, columns)), np.zeros((columns, len(work.base)))
+    for w, v, s in zip(weights, work.vectors, work.stats["gram"][1:], strict=True):
+        diagonal = np.diag(np.diag(s[work.name]))
+        gram = params["off_diagonal"] * (s[work.name] - diagonal) + diagonal
+        left, right = left + w * gram, right + w * gram @ v.T
+    ridge = params["ridge"] * np.trace(left) / columns * np.eye(columns)
+    work.meet(np.full(work.base.shape, 30 * max(np.abs(v).max() for v in work.vectors)))
+    solved: Array = np.linalg.solve(left + ridge, right + ridge @ mean.T).T
+    return work.base + solved
+
+
+def aim(work: Work, merged: Array, params: Params) -> Array:
+    activity = work.stats["activations"][0].get(work.name)
+    if activity is None:
+        return merged
+    share = activity / (activity.max() or 1.0)
+    return work.base + work.meet((merged - work.base) * (1 - share * (1 - params["omega"])))
+
+
+def acm(work: Work, merged: Array, params: Params) -> Array:
+    layer = layer_of(work.name)
+    part = "embed" if "embed" in work.name else "norm" if layer is None else f"layer.{layer}"
+    told = work.stats["mutual_information"][0][part]
+    spread = 1 / (1 + np.exp(-params["sharpness"] * (told - told.max())))
+    result: Array = work.base + (1 - spread.mean()) * (merged - work.base)
+    return result
+
+
+def fisher_layer(work: Work, merged: Array, params: Params) -> Array:
+    layer, share = layer_of(work.name), (params["first"] + params["last"]) / 2
+    logs = {}
+    for number, norm in work.norms.items():
+        own = {n: f for n, f in work.stats["fisher"][0].items() if layer_of(n) == number}
+        size = sum(f.size for f in own.values())
+        cost = norm * sum(float(f.sum()) for f in own.values()) / max(size, 1)
+        if cost:
+            logs[number] = math.log(cost)
+    if layer in logs:
+        spread = float(np.std(list(logs.values())))
+        assume(spread > 0.05)
+        z = (logs[layer] - float(np.mean(list(logs.values())))) / spread
+        low, high = params["first"], params["last"]
+        share = low + (high - low) / (1 + math.exp(params["sharpness"] * z))
+    return work.base + work.meet(share * (merged - work.base))
+
+
 def lines(work: Work, merged: Array, params: Params) -> Array:
     layer = layer_of(work.name)
     depth = layer / (LAYERS - 1) if layer is not None else float("embed" not in work.name)
@@ -432,9 +547,15 @@ METHOD: Final[dict[str, Callable[[Work, Params], Array]]] = {
     for f in (
         *(average, task_arithmetic, weighted_sum, ties, elect, slerp),
         *(lore, twin_svd, sce, model_stock, nuslerp, wudi),
+        *(sens, sens_general, fisher, regmean),
     )
 }
-AFTER: Final[dict[str, Callable[[Work, Array, Params], Array]]] = {"lines": lines}
+AFTER: Final[dict[str, Callable[[Work, Array, Params], Array]]] = {
+    "lines": lines,
+    "aim": aim,
+    "acm": acm,
+    "fisher_layer": fisher_layer,
+}
 
 
 def test_every_plug_in_has_an_oracle() -> None:
@@ -463,7 +584,8 @@ def defaults(registry: Any, name: str) -> dict[str, Any]:
 
 
 def params_for(registry: Any, step: str, given: Params, name: str) -> Params:
-    return {k: value_at(v, name) for k, v in {**defaults(registry, step), **given}.items()}
+    params = {**defaults(registry, step), **given}
+    return {k: v if k == "alignment" else value_at(v, name) for k, v in params.items()}
 
 
 @dataclass
@@ -475,12 +597,14 @@ class Case:
     weights: list[Any]
     recipe: dict[str, Any]
     block: int
+    draw: int = 0
 
 
 def expected(case: Case) -> dict[str, Work]:
     """The merge as the formulas say it; each tensor's result is left in its `base`."""
     members = [{n: t.double().numpy() for n, t in held.items()} for held in case.held]
     based, names = case.based, sorted(case.held[0], key=natural)
+    stats = case_stats(case)
     works = []
     for name in names:
         values = [member[name] for member in members]
@@ -490,7 +614,8 @@ def expected(case: Case) -> dict[str, Work]:
         weights = [value_at(w, name) for w in case.weights[based:]]
         large = np.max([np.abs(v) for v in values], axis=0)
         unsure = np.zeros(base.shape, bool)
-        works.append(Work(name, base, vectors, weights, based, 3, unsure=unsure, large=large))
+        work = Work(name, base, vectors, weights, based, 3, unsure=unsure, large=large)
+        works.append(replace(work, stats=stats))
     recipe = case.recipe
     for step in recipe["before"]:
         ((name, params),) = step.items()
@@ -502,15 +627,83 @@ def expected(case: Case) -> dict[str, Work]:
     ]
     if method == "ties":
         trim(works, wishes)
-    results = {}
-    for work, wish in zip(works, wishes, strict=True):
-        merged = work.meet(METHOD[method](work, wish))
-        for step in recipe["after"]:
-            ((name, params),) = step.items()
-            params = params_for(ADJUSTMENTS, name, params, work.name)
-            merged = work.meet(AFTER[name](work, merged, params))
-        results[work.name] = replace(work, base=merged)
-    return results
+    merged = [w.meet(METHOD[method](w, wish)) for w, wish in zip(works, wishes, strict=True)]
+    for step in recipe["after"]:
+        ((name, params),) = step.items()
+        norms = dict.fromkeys(range(LAYERS), 0.0)
+        for work, result in zip(works, merged, strict=True):
+            moved, layer = result - work.base, layer_of(work.name)
+            if layer is not None:
+                norms[layer] += float((moved * moved).sum())
+            if name == "fisher_layer":
+                # What is moved by less is what rounding makes of it, and its logarithm counts.
+                assume(not moved.any() or np.abs(moved).max() > 1e-3 * work.large.max())
+        for i, work in enumerate(works):
+            work.norms = norms
+            wish = params_for(ADJUSTMENTS, name, params, work.name)
+            merged[i] = work.meet(AFTER[name](work, merged[i], wish))
+    return {work.name: replace(work, base=m) for work, m in zip(works, merged, strict=True)}
+
+
+def case_stats(case: Case) -> dict[str, list[dict[str, Array]]]:
+    """Statistics of each checkpoint, the base's first; without a base there is a place for it."""
+    draw = np.random.default_rng(case.draw)
+    shapes = {name: tuple(t.shape) for name, t in sorted(case.held[0].items())}
+    stats: dict[str, list[dict[str, Array]]] = {kind: [] for kind in KINDS}
+    for _ in range(len(case.held) + (not case.based)):
+        own: dict[str, dict[str, Array]] = {kind: {} for kind in KINDS}
+        for name, shape in shapes.items():
+            if shape and "embed" not in name:
+                own["activations"][name] = draw.random(shape[-1:]) * (draw.random() > 0.1)
+            if len(shape) == 2 and "embed" not in name and 0 not in shape:
+                inputs = draw.normal(size=(12, shape[-1]))
+                own["gram"][name] = inputs.T @ inputs / 12
+            if layer_of(name) is not None:
+                own["sensitivity"][name] = np.asarray(draw.random() * (draw.random() > 0.2))
+            own["fisher"][name] = np.asarray(draw.random(shape) ** 4)
+        parts = ["embed", "norm", "lm_head", *(f"layer.{i}" for i in range(LAYERS))]
+        own["mutual_information"] = {part: 3 * draw.random(10) for part in parts}
+        for kind, values in own.items():
+            stats[kind].append({n: v.astype(np.float32).astype(float) for n, v in values.items()})
+    return stats
+
+
+def write_stats(case: Case, folders: list[str], recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe with its steps' statistics, in files beside the folders."""
+    stats = case_stats(case)
+    marks = [open_checkpoint(folder).fingerprint for folder in folders]
+    assume(len(set(marks)) == len(marks))
+
+    def named(plugin: Any, first: Recipe | None = None) -> dict[str, Any]:
+        paths = []
+        for kind, whose in plugin.traits["stats"].items():
+            everyone = range(len(folders))
+            wanted = {"models": everyone[case.based :], "members": everyone}.get(whose, (0,))
+            for i in wanted:
+                tensors = stats[kind][i + (not case.based)]
+                paths.append(Path(folders[i]).with_name(f"{plugin.name}-{i}.safetensors"))
+                Calibration(
+                    kind=kind,
+                    model=marks[i],
+                    model_name=folders[i],
+                    data="digest",
+                    data_name="data",
+                    samples=12,
+                    tokens=99,
+                    tensors={n: torch.tensor(v, dtype=torch.float32) for n, v in tensors.items()},
+                    against=marks[0] if first else None,
+                    against_name=folders[0] if first else None,
+                    settings={"merge": plan(first).digest} if first else {},
+                ).write(paths[-1])
+        return {"stats": list(map(str, paths))} if paths else {}
+
+    made = {**recipe, "after": []}
+    made["params"] = {**recipe["params"], **named(METHODS.get(recipe["method"]))}
+    for step in recipe["after"]:
+        ((name, params),) = step.items()
+        files = named(ADJUSTMENTS.get(name), Recipe(**made) if name == "acm" else None)
+        made["after"] = [*made["after"], {name: {**params, **files}}]
+    return made
 
 
 def natural(name: str) -> tuple[Any, ...]:
@@ -576,6 +769,24 @@ DRAWN: Final[dict[str, dict[str, st.SearchStrategy[Any]]]] = {
     "sce": {"density": DENSITIES, "scale": SCALES},
     "model_stock": {},
     "nuslerp": {"along": st.sampled_from(["tensor", "row", "column"])},
+    "sens": {
+        "scale": SCALES,
+        "temperature": st.sampled_from([0.5, 3.0]),
+        "rescale_base": st.booleans(),
+    },
+    "sens_general": {
+        "scale": SCALES,
+        "temperature": st.sampled_from([0.5, 1.0]),
+        "alignment": st.none(),
+    },
+    "fisher": {"floor": st.sampled_from([1e-6, 0.1]), "balance": st.booleans()},
+    "regmean": {
+        "off_diagonal": st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+        "ridge": st.sampled_from([1e-6, 0.1]),
+    },
+    "aim": {"omega": st.sampled_from([0.0, 0.2, 0.4, 1.0])},
+    "acm": {"sharpness": st.sampled_from([0.7, 1.2, -1.8])},
+    "fisher_layer": {"first": SCALES, "last": SCALES, "sharpness": st.sampled_from([0.5, 2.0])},
     "wudi": {
         "steps": st.sampled_from([0, 1, 3]),
         "rate": st.sampled_from([1e-5, 1e-4]),
@@ -629,6 +840,8 @@ def cases(draw: st.DrawFn, method: str) -> Case:
             held[-1][name] = torch.from_numpy(np.asarray(values)).to(TYPES[dtype])
     weighted = METHODS.get(method).traits["weighted"]
     weights = [some(draw, WEIGHTS) if weighted else 1.0 for _ in range(count)]
+    if method in {"fisher", "regmean"}:
+        weights = [draw(st.sampled_from([1.0, 0.3, 2.0])) for _ in range(count)]
     if method == "average":
         names = list(shapes)
         assume(all(abs(sum(value_at(w, n) for w in weights[based:])) > 0.05 for n in names))
@@ -637,20 +850,24 @@ def cases(draw: st.DrawFn, method: str) -> Case:
     if method == "wudi":
         # In 300 steps the signs of slopes that are rounding alone would add up.
         params.setdefault("steps", 2)
+    if method == "sens_general" and draw(st.booleans()):
+        params["alignment"] = [1.0 + i for i in range(count - based)]
     overrides: list[dict[str, Any]] = []
     if draw(st.booleans()) and DRAWN[method]:
         overrides.append({"match": "*.w", "params": some_of(draw, method, varying=False)})
         if draw(st.booleans()):
             overrides[0]["layers"] = [1, 2]
+    adjust = st.sampled_from(sorted(AFTER))
+    after = draw(st.lists(adjust, max_size=2, unique=True)) if based and draw(st.booleans()) else []
     recipe = {
         "method": method,
         "params": params,
         "before": [{name: some_of(draw, name)} for name in steps],
-        "after": [{"lines": some_of(draw, "lines")}] if based and draw(st.booleans()) else [],
+        "after": [{name: some_of(draw, name)} for name in after],
         "overrides": overrides,
         "dtype": draw(st.sampled_from([None, *sorted(TYPES)])),
     }
-    return Case(held, based, weights, recipe, draw(st.integers(1, 20)))
+    return Case(held, based, weights, recipe, draw(st.integers(1, 20)), draw(st.integers(0, 9)))
 
 
 def save(folder: Path, held: Mapping[str, torch.Tensor]) -> str:
@@ -668,13 +885,9 @@ def run(case: Case) -> dict[str, torch.Tensor]:
         named = [{"model": f, "weight": w} for f, w in zip(folders, case.weights, strict=True)][
             case.based :
         ]
-        recipe = Recipe(
-            models=named,
-            base=folders[0] if case.based else None,
-            system2=folders[-1],
-            seed=3,
-            **case.recipe,
-        )
+        donors = {"models": named, "base": folders[0] if case.based else None}
+        said = {**case.recipe, **donors, "system2": folders[-1], "seed": 3}
+        recipe = Recipe(**write_stats(case, folders, said))
         means = Means(threads=2, block=case.block)
         merged = merge(recipe, Path(parent) / "out", means=means, shard_bytes=200)
         return {name: merged.read(name).clone() for name in merged.specs}
@@ -688,6 +901,8 @@ def rounded(values: Array, dtype: torch.dtype) -> Array:
 #: The most elements left out where it is not 1 %: rows that point nearly opposite ways have no
 #: circle between them that float32 could tell.
 LEFT_OUT = {"nuslerp": 0.05}
+#: Fewer examples where nothing compares or ranks.
+EXAMPLES = dict.fromkeys(("sens", "sens_general", "fisher", "regmean"), 40)
 
 
 @pytest.mark.parametrize("method", sorted(METHOD))
@@ -704,7 +919,7 @@ def test_a_merge_is_what_its_formulas_say(method: str) -> None:
     """
     seen = {"all": 0, "unsure": 0}
 
-    @settings(max_examples=120)
+    @settings(max_examples=EXAMPLES.get(method, 120))
     @given(cases(method))
     def check(case: Case) -> None:
         with np.errstate(over="ignore"):

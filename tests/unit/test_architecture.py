@@ -15,11 +15,11 @@ PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
     ("errors", "progress", "version", "threads"),
-    ("registry", "jsonfile", "kernels", "hub", "reflection", "sandbox"),
+    ("registry", "jsonfile", "kernels", "ranking", "hub", "reflection", "sandbox"),
     ("varying", "mergekit"),
     ("recipe", "tokens", "header", "experiment", "dataset", "exam", "packed"),
     ("run", "checkpoint", "derived", "bounds", "mixture"),
-    ("calibration",),
+    ("calibration", "measured", "flags"),
     (
         "stats",
         "sampler",
@@ -34,7 +34,7 @@ ROWS = (
         "lowrank",
         "needs",
     ),
-    ("companions",),
+    ("companions", "readings"),
     ("donors",),
     ("method", "task", "backend", "controller", "presets"),
     ("effects", "thresholds", "decoding", "chat", "served", "transcript"),

@@ -40,7 +40,7 @@ def merged(name: str, g: TensorGroup, **params: Any) -> Tensor:
     return result
 
 
-def near(actual: Tensor, expected: Sequence[float], tolerance: float = 1e-6) -> bool:
+def near(actual: Tensor, expected: Sequence[Any], tolerance: float = 1e-6) -> bool:
     wanted = torch.tensor(expected, dtype=torch.float32)
     return torch.allclose(actual, wanted, rtol=0, atol=tolerance)
 

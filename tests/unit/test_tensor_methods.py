@@ -12,10 +12,11 @@ from torch import Tensor
 
 from laconic.errors import RecipeError
 from laconic.lowrank import soften, truncate
-from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, Setting, TensorGroup, largest
+from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, Setting, TensorGroup
 from laconic.methods.della import probabilities
 from laconic.methods.wudi import pull
 from laconic.needs import needs
+from laconic.ranking import largest
 from tests.unit.test_methods import D1, D2, group, merged, near
 
 HEAD = "lm_head.weight"

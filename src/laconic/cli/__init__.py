@@ -215,7 +215,8 @@ def list_(
     table = Table(*columns, box=None, pad_edge=False)
     for one in listed:
         source = str(one.get("source", "")).split("; ")[0].rstrip(".")
-        cells = (one["name"], one["family"], one["summary"], source)
+        family = one["family"] + (" (experimental)" if one.get("experimental") else "")
+        cells = (one["name"], family, one["summary"], source)
         table.add_row(*map(escape, cells[: len(columns)]))
     out.print(table)
     if kind == "presets":
@@ -310,6 +311,7 @@ def _described(plugin: Plugin[Any]) -> dict[str, Any]:
         "help": plugin.help,
         "source": plugin.source,
         "needs": _needs(plugin),
+        "experimental": bool(plugin.traits.get("experimental")),
         "parameters": [vars(p) for p in plugin.parameters],
         **({"problems": dataset.origin} if (dataset := plugin.traits.get("dataset")) else {}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from laconic.measured import Measured
 from laconic.method import (
     ADJUSTMENTS,
     EVERY,
@@ -25,12 +27,15 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from laconic.method import Stats
     from laconic.registry import Plugin
 
 CHAINS = list(
     itertools.product((None, *TRANSFORMS.all()), METHODS.all(), (None, *ADJUSTMENTS.all()))
 )
 SHAPES = [(6, 10), (7,), (1,)]
+NAME = "model.layers.{}.mlp.up_proj.weight"
+LAYERS = 4
 
 
 def make_group(plugin: Plugin[Method], shape: tuple[int, ...], seed: int = 0) -> TensorGroup:
@@ -40,26 +45,71 @@ def make_group(plugin: Plugin[Method], shape: tuple[int, ...], seed: int = 0) ->
     models = members - 1 if members else most or 2
     vectors = torch.randn(models, *shape, generator=draw)
     return TensorGroup(
-        name="model.layers.1.mlp.up_proj.weight",
+        name=NAME.format(1),
         base=torch.randn(shape, generator=draw),
         vectors=vectors,
         weights=(1.0,) * models,
         layer=1,
-        layers=4,
+        layers=LAYERS,
+        norms={layer: 1.0 + layer for layer in range(LAYERS)},
         limits={Trim(0.2, "model"): tuple(Limit(float(v.abs().median()), EVERY) for v in vectors)},
     )
 
 
-def run_chain(chain: tuple[Plugin[Any] | None, ...], group: TensorGroup) -> Tensor:
+def make_stats(plugin: Plugin[Any], group: TensorGroup) -> Stats:
+    """Random statistics of the kinds that a step reads, for each of the checkpoints it names."""
+    models = len(group.vectors)
+    counts = {"base": 1, "merged": 1, "models": models, "members": models + 1}
+    sizes = {NAME.format(layer): group.base.numel() for layer in range(LAYERS)}
+    return {
+        kind: tuple(Measured(_tensors(kind, group.base, i), sizes) for i in range(counts[whose]))
+        for kind, whose in plugin.traits["stats"].items()
+    }
+
+
+def _tensors(kind: str, base: Tensor, seed: int) -> dict[str, Tensor]:
+    """Statistics of one checkpoint, as calibration would write them."""
+    draw = torch.Generator().manual_seed(seed)
+    names = [NAME.format(layer) for layer in range(LAYERS)]
+    if kind == "mutual_information":
+        parts = ["embed", *(f"layer.{layer}" for layer in range(LAYERS)), "norm", "lm_head"]
+        return {part: torch.rand(12, generator=draw) for part in parts}
+    if kind == "gram":
+        inputs = torch.randn(30, base.shape[-1], generator=draw)
+        return {name: inputs.T @ inputs / 30 for name in names if base.ndim == 2}
+    shape = {"activations": base.shape[-1:], "sensitivity": (), "fisher": base.shape}[kind]
+    return {name: torch.rand(tuple(shape), generator=draw) for name in names}
+
+
+def run_chain(
+    chain: tuple[Plugin[Any] | None, ...], group: TensorGroup, *, still: bool = False
+) -> Tensor:
     """The tensor that a transform, a method and an adjustment make of a group."""
     before, method, after = chain
     assert method is not None
     if before is not None:
-        group = before.function(group, **before.bind({}, where="contract"))
-    merged: Tensor = method.function(group, **method.bind({}, where="contract"))
+        group = before.function(given(before, group), **defaults(before))
+    params = defaults(method) | (dict(method.traits["still"]) if still else {})
+    merged: Tensor = method.function(given(method, group), **params)
     if after is not None:
-        merged = after.function(group, merged, **after.bind({}, where="contract"))
+        merged = after.function(given(after, group), merged, **defaults(after))
     return merged
+
+
+def given(plugin: Plugin[Any], group: TensorGroup) -> TensorGroup:
+    """The group as the engine gives it to a step."""
+    return replace(group, stats=make_stats(plugin, group))
+
+
+@functools.cache
+def _defaults(family: str, name: str) -> dict[str, Any]:
+    registry = {r.family: r for r in (TRANSFORMS, METHODS, ADJUSTMENTS)}[family]
+    return registry.get(name).bind({}, where="contract")
+
+
+def defaults(plugin: Plugin[Any]) -> dict[str, Any]:
+    """A plug-in's parameters where the user gives none."""
+    return _defaults(plugin.family, plugin.name)
 
 
 def named(chain: tuple[Plugin[Any] | None, ...]) -> str:
@@ -91,7 +141,7 @@ def test_a_chain_changes_nothing_it_was_given(chain: tuple[Plugin[Any], ...]) ->
 def test_a_chain_of_zero_vectors_gives_the_base(chain: tuple[Plugin[Any], ...]) -> None:
     group = make_group(chain[1], (6, 10))
     still = replace(group, vectors=torch.zeros_like(group.vectors))
-    assert torch.allclose(run_chain(chain, still), group.base, rtol=1e-6, atol=0)
+    assert torch.allclose(run_chain(chain, still, still=True), group.base, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids=named)
@@ -114,7 +164,7 @@ IDLE = [p for r in (TRANSFORMS, METHODS, ADJUSTMENTS) for p in r.all() if p.trai
 
 @pytest.mark.parametrize("plugin", IDLE, ids=lambda p: p.name)
 def test_parameters_declared_idle_change_nothing(plugin: Plugin[Any]) -> None:
-    group = make_group(plugin, (6, 10))
+    group = given(plugin, make_group(plugin, (6, 10)))
     params = plugin.bind(plugin.traits["idle"], where="contract")
     if plugin.family == "transform":
         assert torch.equal(plugin.function(group, **params).vectors, group.vectors)
@@ -131,7 +181,7 @@ def test_a_method_that_normalises_heeds_only_the_proportions_of_weights(
 ) -> None:
     if not plugin.traits["normalises"]:
         pytest.skip(f"{plugin.name} does not say that it normalises")
-    group = make_group(plugin, (6, 10))
+    group = given(plugin, make_group(plugin, (6, 10)))
     weights = tuple(0.25 + i for i in range(len(group.vectors)))
     params = plugin.bind({}, where="contract")
     one = plugin.function(replace(group, weights=weights), **params)

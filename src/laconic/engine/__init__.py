@@ -19,6 +19,7 @@ from laconic.budget import BLOCK
 from laconic.checkpoint import FLOATS, WIDTH
 from laconic.effects import equals_base
 from laconic.engine.members import asked_trim, open_members
+from laconic.engine.norms import give_norms
 from laconic.errors import CheckpointError, RecipeError
 from laconic.method import EVERY, Limit, Trim
 from laconic.stage import need_whole
@@ -108,6 +109,8 @@ class Engine:
         moved: For each model, whether any of its values differs from the base's.
         passes: Makes what counts the magnitudes of tensors that are ranked together.
         over_model: The limits of the steps that rank all tensors together, as far as found.
+        norms: What merging moves in each layer before an adjustment, as far as found.
+        map: Runs a function for each of some blocks in the engine's threads.
     """
 
     def __init__(self, plan: Plan, means: Means, writer: Sink, progress: Progress) -> None:
@@ -126,6 +129,8 @@ class Engine:
         self._streams = threading.local()
         self.passes: Callable[[Engine, Sequence[Chain], int], Counter] = _Passes
         self.over_model: dict[tuple[int, Trim], Mapping[str, Limits]] = {}
+        self.norms: dict[int, Mapping[int, float]] = {}
+        self.map = self._pool.map
 
     def run(self) -> None:
         """Merge every tensor that is not finished; errors as for `steps`."""
@@ -144,7 +149,9 @@ class Engine:
         with self._threads():
             for spec in pending:
                 under_way.append((spec, self._start(spec)))
-                while len(under_way) > AHEAD or (under_way and _all_done(under_way[0][1])):
+                while len(under_way) > AHEAD or (
+                    under_way and all(block.done() for block in under_way[0][1])
+                ):
                     yield self._finish(*under_way.popleft())
             while under_way:
                 yield self._finish(*under_way.popleft())
@@ -161,7 +168,7 @@ class Engine:
     def count(self, names: Iterable[str], step: int, look: Look) -> Array:
         """The counts over some tensors before a step."""
         with self._threads():
-            return _Passes(self, [self._chain(name) for name in names], step)(look)
+            return _Passes(self, [self.chain(name) for name in names], step)(look)
 
     def note(self, name: str, moved: Iterable[int] = ()) -> None:
         """Note that a tensor is finished, and which models were found to differ from the base."""
@@ -199,21 +206,24 @@ class Engine:
         """Find out what a tensor's chain must know, and queue its blocks."""
         if spec.name in self.plan.copied:
             return [self._pool.submit(self._copy, spec)]
-        chain = self._chain(spec.name, spec.dtype)
+        chain = self.chain(spec.name, spec.dtype)
         if not chain.members.size:
             return []
-        self._prepare(chain, len(self.plan.before) + 1)
-        if self.plan.method.plugin.traits.get("products"):
-            blocks = self._blocks(chain.members.size, kernels.CHUNK)
-            sums = np.concatenate(
-                list(self._pool.map(lambda block: chain.products(*block), blocks))
-            )
-            aa, ab, bb = (math.fsum(column) for column in sums.T)
-            chain.found.inner = aa, ab, bb
+        self.make_ready(chain)
+        give_norms(self, chain)
         return [
             self._pool.submit(self._merge, chain, *block)
-            for block in self._blocks(chain.members.size)
+            for block in self.blocks(chain.members.size)
         ]
+
+    def make_ready(self, chain: Chain) -> None:
+        """Find what the transforms and the method must know of a tensor."""
+        self._prepare(chain, len(self.plan.before) + 1)
+        if self.plan.method.plugin.traits.get("products"):
+            blocks = self.blocks(chain.members.size, kernels.CHUNK)
+            sums = np.concatenate(list(self.map(lambda block: chain.products(*block), blocks)))
+            aa, ab, bb = (math.fsum(column) for column in sums.T)
+            chain.found.inner = aa, ab, bb
 
     def _finish(self, spec: TensorSpec, blocks: Sequence[Future[None]]) -> str:
         for block in blocks:
@@ -221,7 +231,8 @@ class Engine:
         self.note(spec.name)
         return spec.name
 
-    def _chain(self, name: str, dtype: str = "F32") -> Chain:
+    def chain(self, name: str, dtype: str = "F32") -> Chain:
+        """What computes a tensor's blocks."""
         members = open_members(self.plan, name)
         if self.fused:
             from laconic.engine.fused import Fused
@@ -238,7 +249,7 @@ class Engine:
             streams=self._streams,
         )
 
-    def _blocks(self, size: int, multiple: int = 1) -> Sequence[tuple[int, int]]:
+    def blocks(self, size: int, multiple: int = 1) -> Sequence[tuple[int, int]]:
         """The first and the end of each block of a tensor; blocks are of a multiple of elements."""
         step = max(1, size) if self.whole else -(-self.means.block // multiple) * multiple
         return [(start, min(start + step, size)) for start in range(0, size, step)]
@@ -260,7 +271,7 @@ class Engine:
         key = (step, trim)
         if key not in self.over_model:
             names = [spec.name for spec in self.plan.specs if spec.name not in self.plan.copied]
-            chains = [self._chain(name) for name in names]
+            chains = [self.chain(name) for name in names]
             limits = self._find(chains, step, trim, self.passes(self, chains, step))
             self.over_model[key] = dict(zip(names, limits, strict=True))
         return self.over_model[key]
@@ -285,9 +296,9 @@ class Engine:
         for chain in chains:
             last = EVERY
             if found.spare < found.tied:
-                blocks = self._blocks(chain.members.size)
+                blocks = self.blocks(chain.members.size)
                 find = partial(_places, chain, step, i, found.value)
-                places = np.concatenate([np.empty(0, np.int64), *self._pool.map(find, blocks)])
+                places = np.concatenate([np.empty(0, np.int64), *self.map(find, blocks)])
                 if len(places) > spare:
                     last = int(places[spare - 1]) if spare else -1
                 spare = max(0, spare - len(places))
@@ -323,6 +334,9 @@ class Engine:
                     f"'{name}' of {model.name} holds NaN or Inf: the checkpoint is broken. "
                     "Fetch or train it again."
                 )
+        for stage in (*self.plan.before, method, *self.plan.after):
+            if spoilt := stage.spoilt(name):
+                return CheckpointError(f"{spoilt} {stage.remedy}")
         cause = (
             f"its values do not fit {FLOATS[chain.dtype]}; choose another dtype"
             if chain.fits_float32(start, stop)
@@ -362,7 +376,7 @@ class _Passes:
 
         Blocks of a part share their room for the counts.
         """
-        blocks = self.engine._blocks(chain.members.size)
+        blocks = self.engine.blocks(chain.members.size)
         length = max(1, min(TOGETHER, -(-len(blocks) // self.engine.means.workers)))
         for start in range(0, len(blocks), length):
             yield blocks[start : start + length]
@@ -370,10 +384,6 @@ class _Passes:
 
 def _places(chain: Chain, step: int, i: int, value: float, block: tuple[int, int]) -> Array:
     return chain.places(*block, step, i, value)
-
-
-def _all_done(blocks: Sequence[Future[Any]]) -> bool:
-    return all(block.done() for block in blocks)
 
 
 def _check_device(device: str) -> None:

@@ -102,12 +102,22 @@ class Formula:
         with self._queued():
             return bool(torch.isfinite(self._merged(start, stop)).all())
 
-    def _merged(self, start: int, stop: int) -> Tensor:
+    def squares(self, start: int, stop: int, steps: int) -> Array:
+        """The squared norms of what a block's chunks have moved after the first adjustments."""
+        with self._queued():
+            moved = (self._merged(start, stop, steps) - self._read(0, start, stop)).flatten()
+            chunks = map(_array, torch.split(moved, kernels.CHUNK))
+            return np.array([kernels.products(chunk, chunk)[0] for chunk in chunks])
+
+    def _merged(self, start: int, stop: int, steps: int | None = None) -> Tensor:
+        """A block after the method and the first adjustments; None for all of them."""
         group = self._group(start, stop, len(self.plan.before))
-        group = replace(group, limits=self._limits(len(self.plan.before)))
         method = self.plan.method
+        group = replace(group, limits=self._limits(len(self.plan.before)), stats=method.stats)
         merged: Tensor = method.plugin.function(group, **method.params_for(self.members.name))
-        for stage in self.plan.after:
+        for number, stage in enumerate(self.plan.after[:steps]):
+            norms = self.found.norms.get(number, {})
+            group = replace(group, stats=stage.stats, norms=norms)
             merged = stage.plugin.function(group, merged, **stage.params_for(self.members.name))
         return merged
 
@@ -130,7 +140,7 @@ class Formula:
             inner=self.found.inner,
         )
         for step, stage in enumerate(self.plan.before[:steps]):
-            group = replace(group, limits=self._limits(step))
+            group = replace(group, limits=self._limits(step), stats=stage.stats)
             group = stage.plugin.function(group, **stage.params_for(self.members.name))
         return group
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from laconic.checkpoint import EMBED, HEAD, layer_of
 from laconic.method import Limit, Scope, Trim
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from laconic.plan import Plan
     from laconic.stage import Stage
 
@@ -83,10 +85,12 @@ class Found:
     Attributes:
         limits: Each trimming step's limits, one a model, by the step's number.
         inner: The inner products of the two members, for methods that ask for them.
+        norms: What merging moved in each layer before an adjustment, by the adjustment's number.
     """
 
     limits: dict[int, tuple[Limit, ...]]
     inner: tuple[float, float, float] | None = None
+    norms: dict[int, Mapping[int, float]] = field(default_factory=dict)
 
 
 def asked_trim(stage: Stage, name: str) -> Trim | None:

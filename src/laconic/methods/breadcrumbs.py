@@ -7,7 +7,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from laconic.method import TensorGroup, kept, largest, transform
+from laconic.method import TensorGroup, kept, transform
+from laconic.ranking import largest
 
 
 @transform(reach="tensor", idle={"density": 1.0}, copies=1)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Gt, Le
 
-from laconic.method import Setting, TensorGroup, largest, method
+from laconic.method import Setting, TensorGroup, method
+from laconic.ranking import largest
 
 if TYPE_CHECKING:
     from torch import Tensor

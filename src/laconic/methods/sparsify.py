@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, Le
 
 from laconic.errors import RecipeError
-from laconic.method import TensorGroup, kept, largest, transform
+from laconic.method import TensorGroup, kept, transform
+from laconic.ranking import largest
 
 if TYPE_CHECKING:
     from torch import Tensor
