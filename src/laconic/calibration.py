@@ -23,6 +23,8 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 VERSION: Final = 1
 #: The one metadata entry of the file; several would be written in no fixed order.
 ENTRY: Final = "laconic_calibration"
+#: In the settings: the digest of the merge that the measured model is the result of.
+MERGE: Final = "merge"
 _TEXTS: Final = ("kind", "model", "model_name", "data", "data_name")
 _MAYBE_TEXTS: Final = ("against", "against_name")
 _COUNTS: Final = ("samples", "tokens")
@@ -147,6 +149,17 @@ def read_calibration(path: Path) -> Calibration:
     if wide:
         raise CalibrationError(f"{path} is damaged: '{wide[0]}' is not float32.")
     return Calibration(**facts, tensors=_Stored(handle))
+
+
+def merge_of(folder: Path) -> dict[str, str]:
+    """Of a model that laconic merged, the setting that tells which merge; of others none."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if isinstance(record, dict) and record.get("kind") == "merge":
+        return {MERGE: str(record.get("digest"))}
+    return {}
 
 
 def calibrate_command(model_name: str, kind: Kind, against: str | None = None) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.calibration import Calibration, Kind, calibrate_command, read_calibration
+from laconic.calibration import MERGE, Calibration, Kind, calibrate_command, read_calibration
 from laconic.errors import CalibrationError
 from laconic.header import Header, open_header, samples_of
 from laconic.measured import Measured
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from laconic.checkpoint import Checkpoint
     from laconic.stage import Stage
 
-#: In a calibration's settings: the digest of the merge that its model is the result of.
-MERGE: Final = "merge"
 #: Fewer samples than this say little of a model.
 FEW: Final = 10
 #: The kinds whose files are small; the others are looked at tensor by tensor as they are merged.

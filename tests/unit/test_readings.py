@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from laconic.calibration import Calibration, Kind
+from laconic.calibration import Calibration, Kind, merge_of
 from laconic.checkpoint import open_checkpoint
 from laconic.engine import Means
 from laconic.errors import CalibrationError, LaconicError, RecipeError
@@ -217,9 +217,8 @@ def test_acm_is_two_steps_and_says_so(pair: tuple[Path, Path], tmp_path: Path) -
     assert steps[1].startswith("laconic calibrate step1 --data FILE --stats mutual_information")
     assert f"--against {one}" in steps[1]
     merge(recipe(pair, params={"scale": 0.5}), tmp_path / "step1")
-    digest = json.loads((tmp_path / "step1" / "run.json").read_text())["digest"]
     step = tmp_path / "step1"
-    path = calibrated(step, "mutual_information", against=one, settings={"merge": digest})
+    path = calibrated(step, "mutual_information", against=one, settings=merge_of(step))
     said = {"after": [{"acm": {"stats": path}}]}
     merge(recipe(pair, params={"scale": 0.5}, **said), tmp_path / "out")
     with pytest.raises(CalibrationError, match="what the recipe gives without acm"):

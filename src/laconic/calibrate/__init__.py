@@ -20,7 +20,7 @@ from laconic.calibrate.samples import (
     load_samples,
     same_tokens,
 )
-from laconic.calibration import KINDS, Calibration, Kind
+from laconic.calibration import KINDS, Calibration, Kind, merge_of
 from laconic.checkpoint import natural
 from laconic.errors import CalibrationError, did_you_mean
 from laconic.progress import Progress, silent
@@ -276,7 +276,7 @@ def _value(measurement: Measurement, tensors: Mapping[str, Tensor]) -> Calibrati
         data_name=measurement.samples.name,
         samples=len(measurement.samples.items),
         tokens=measurement.samples.tokens,
-        settings=measurement.settings,
+        settings={**measurement.settings, **merge_of(models[0].folder)},
         tensors=tensors,
     )
 
