@@ -214,7 +214,7 @@ def _read(stage: Stage, needs: Sequence[Need]) -> list[Reading]:
     if failed:
         file, why = failed[0]
         commands = list(dict.fromkeys(n.command for n in needs if not any(map(n.met_by, readings))))
-        if len(commands) == 1:
+        if len(commands) == 1 and not Path(file).expanduser().exists():
             commands = [f"{commands[0].rpartition(' -o ')[0]} -o {shlex.quote(file)}"]
         raise CalibrationError(f"{stage.plugin.name}: {why} {' && '.join(commands)}".rstrip())
     return readings

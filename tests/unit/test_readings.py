@@ -118,6 +118,16 @@ def test_a_missing_file_is_told_with_the_command_that_makes_it(pair: tuple[Path,
     assert str(told.value).endswith(command(pair[0], "activations") + "no/such.safetensors")
 
 
+def test_a_file_that_is_no_calibration_is_not_to_be_written_over(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text("{}")
+    with pytest.raises(CalibrationError, match="no calibration") as told:
+        plan(recipe(pair, **aim(str(data))))
+    assert str(told.value).endswith("-o stats/one-activations.safetensors")
+
+
 def test_statistics_of_another_model_are_refused(pair: tuple[Path, Path]) -> None:
     path = calibrated(pair[1], "activations")
     with pytest.raises(CalibrationError, match="statistics of the base") as told:

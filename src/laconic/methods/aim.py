@@ -55,7 +55,7 @@ def aim(
     Args:
         omega: The fraction of its change that the most active channel keeps.
 
-    Source: Ahmadi Nobari et al. 2025 (arXiv 2502.02421) and their code; 0.4 in Wu et al. 2025,
+    Source: Heyrani Nobari et al. 2025 (arXiv 2502.02421) and their code; 0.4 in Wu et al. 2025,
     Table 7.
     """
     (activity,) = group.measured("activations")
