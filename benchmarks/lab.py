@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laconic import lab
 from laconic.experiment import Sampling
+from laconic.lab.reading import work
 from laconic.recipe import Recipe
 from laconic.search import Job, measure
 from laconic.stats import pair, summarise
@@ -33,23 +33,6 @@ if TYPE_CHECKING:
 MARGIN = 0.02
 SWEEP = [round(0.05 * step, 2) for step in range(1, 20)]
 DENSITIES = (0.1, 0.2, 0.3, 0.4)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What the responses of a model show beyond being right or wrong.
-
-    Attributes:
-        checks: Checks and second checks a response.
-        wrong: Wrong first values of lines, all responses together.
-        repaired: How many of them a check put right.
-        broken: Responses whose lines were all right at first and whose answer is wrong.
-    """
-
-    checks: float
-    wrong: int
-    repaired: int
-    broken: int
 
 
 def recipes(family: Path) -> dict[str, Recipe]:
@@ -76,38 +59,6 @@ def along(runs: Mapping[str, Run], start: str, letter: str) -> list[Run]:
     """The runs on the way from a member to System 2, both ends included, by scale."""
     names = [start, *(f"{letter} + {scale} (S2 - {letter})" for scale in SWEEP), "system2"]
     return [runs[name] for name in names if name in runs]
-
-
-def work(results: Sequence[Result]) -> Work:
-    """Count checks, slips and repairs in what a model wrote."""
-    checks = wrong = repaired = broken = 0
-    for result in results:
-        text = result.prefill + result.text
-        checks += len(re.findall(r"^(?:Wait|Hmm),", text, re.MULTILINE))
-        slips = [
-            (name, value)
-            for name, value in lines(result).items()
-            if re.search(rf"^{name}=.*=(?!{value})\d\d$", text, re.MULTILINE)
-        ]
-        wrong += len(slips)
-        repaired += sum(f"so {name}={value}" in text for name, value in slips)
-        broken += not slips and not result.correct
-    return Work(checks / len(results), wrong, repaired, broken)
-
-
-def lines(result: Result) -> dict[str, str]:
-    """The right value of each line, worked out from the question."""
-    values: dict[str, int] = {}
-    for row in result.problem.split("\n")[1:-1]:
-        name, right = row.split("=")
-        found = re.fullmatch(r"(\d+|\w)(?:([+*-])(\d+))?", right)
-        assert found
-        left = values.get(found[1], 0) if found[1].isalpha() else int(found[1])
-        constant = int(found[3] or 0)
-        values[name] = {
-            None: left, "+": left + constant, "-": left - constant, "*": left * constant
-        }[found[2]] % 100  # fmt: skip
-    return {name: f"{value:02d}" for name, value in values.items()}
 
 
 def row(name: str, run: Run, against: Run) -> str:

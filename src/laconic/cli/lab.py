@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from laconic.cli.terminal import Margin, out, progress_bar
+from laconic.errors import LaconicError
 
 
 class _LabGroup(TyperGroup):
@@ -87,3 +88,48 @@ def lab_demo(
             directory, dev=dev, test=test, workers=workers, margin=margin, progress=progress
         )
     out.print(found.to_text(), markup=False, soft_wrap=True)
+
+
+@lab.command(
+    name="study",
+    epilog="Examples:\n\nlaconic lab study merging study\n\n"
+    "laconic lab study merging study --family tiny=trained-tiny --family small=trained-small",
+)
+def lab_study(
+    which: Annotated[Literal["merging"], typer.Argument(help="merging: every method.")],
+    directory: Annotated[Path, typer.Argument(help="The folder to create, or to go on in.")],
+    dev: Annotated[int, typer.Option(min=5, help="Problems for choosing coefficients.")] = 200,
+    test: Annotated[int, typer.Option(min=10, help="Fresh problems for the figures.")] = 1000,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SIZE=DIR", help="A family of laconic lab train; may be repeated."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that merge and measure.")] = 2,
+) -> None:
+    """Ask the papers' questions of the lab: one command, all tables and pictures.
+
+    Takes about an hour of two cores for merging. What a stopped study finished is used again.
+    """
+    from laconic.lab.study import study, write_page
+
+    families = _named_folders(family or [])
+    with progress_bar("Study") as progress:
+        found = study(
+            directory, dev=dev, test=test, families=families, workers=workers, progress=progress
+        )
+    out.print(f"Wrote {write_page(found, directory)} and its pictures.", soft_wrap=True)
+
+
+def _named_folders(words: list[str]) -> dict[str, Path]:
+    """``SIZE=DIR`` words as folders by size."""
+    found = {}
+    for word in words:
+        name, equals, folder = word.partition("=")
+        missing = [m for m in ("base", "system1", "system2") if not (Path(folder) / m).is_dir()]
+        if not (name and equals) or missing:
+            raise LaconicError(
+                f"--family {word}: expected SIZE=DIR, where DIR is a folder of laconic lab train"
+                + (f" (it has no {missing[0]})." if folder and missing else ".")
+            )
+        found[name] = Path(folder)
+    return found

@@ -67,15 +67,15 @@ def to_markdown(c: Comparison) -> str:
     if c.warnings:
         blocks += ["## Before you believe it", _bullets(c.warnings)]
     for task in c.tasks:
-        blocks += [f"## {_escaped(task)}", _markdown(main_table(c, task)), _escaped(front(c, task))]
+        blocks += [f"## {_escaped(task)}", markdown(main_table(c, task)), _escaped(front(c, task))]
         beside = published_table(c, task)
-        blocks += [_markdown(beside)] if beside else []
+        blocks += [markdown(beside)] if beside else []
     whole = overall_table(c)
-    blocks += ["## All tasks", _markdown(whole)] if whole else []
+    blocks += ["## All tasks", markdown(whole)] if whole else []
     for task in c.tasks:
         blocks += [f"## {_escaped(task)} in detail"]
-        blocks += [_markdown(table) for table in detail_tables(c, task)]
-    blocks += ["## How it was measured", _markdown(condition_table(c))]
+        blocks += [markdown(table) for table in detail_tables(c, task)]
+    blocks += ["## How it was measured", markdown(condition_table(c))]
     blocks += [f"{percent(c.level)} intervals:", _bullets(interval_names(c))]
     return "\n\n".join(blocks) + "\n"
 
@@ -139,7 +139,8 @@ def _bullets(lines: Any) -> str:
     return "\n".join(f"- {_escaped(line)}" for line in lines)
 
 
-def _markdown(table: Table) -> str:
+def markdown(table: Table) -> str:
+    """A table in Markdown, its caption above it."""
     rules = ["---:" if column.numeric else "---" for column in table.columns]
     lines = [
         [_escaped(column.head) for column in table.columns],

@@ -1,0 +1,46 @@
+"""Reading the lab's responses line by line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from laconic.lab.reading import mended, right_values, work
+from laconic.run import Result
+
+QUESTION = "Work mod 100.\na=71\nb=a-9\nc=b*6\nd=c+5\nd=?"
+RIGHT = Result(
+    *("lab", "x", 0, 1, QUESTION, "77"),
+    text="<think>\nb=a-9=71-9=62\nc=b*6=62*6=52\n"
+    "Wait, let me check: 2*6=12, 6*6=36, 36+1=37, so c=72, not 52.\nd=c+5=72+5=77\n</think>\n"
+    "So the answer is \\boxed{77}.",
+    length=60,
+    thinking_length=50,
+    thinks=True,
+    truncated=False,
+    answer="77",
+    outcome="correct",
+    correct=True,
+    reflections=2,
+)
+
+
+def test_the_right_value_of_every_variable_follows_from_the_question() -> None:
+    assert right_values(QUESTION) == {"a": "71", "b": "62", "c": "72", "d": "77"}
+
+
+def test_a_slip_that_a_check_puts_right_counts_once_as_wrong_and_once_as_repaired() -> None:
+    found = work([RIGHT])
+    assert (found.checks, found.wrong, found.repaired, found.broken) == (1.0, 1, 1, 0)
+
+
+def test_a_wrong_answer_without_a_slip_is_broken() -> None:
+    text = RIGHT.text.replace("62*6=52", "62*6=72")
+    assert work([replace(RIGHT, text=text, correct=False)]).broken == 1
+
+
+def test_a_planted_line_is_mended_by_a_check_of_that_line_only() -> None:
+    start, wrong, rest = RIGHT.text.partition("c=b*6=62*6=52\n")
+    planted = replace(RIGHT, prefill=start + wrong, text=rest)
+    assert mended(planted)
+    assert not mended(replace(planted, text=rest.replace("so c=72", "so b=62")))
+    assert not mended(replace(planted, text=rest.replace("so c=72", "so c=52")))
