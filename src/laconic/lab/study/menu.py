@@ -105,7 +105,7 @@ def menu(f: Family) -> dict[str, Grid]:
             f"scale {scale:g}, density {density:g}": f.one(
                 "twin_svd", params={"scale": scale, "density": density}
             )
-            for scale, density in ((0.3, 0.1), (0.3, 0.2), (0.4, 0.1))
+            for scale, density in ((0.2, 0.02), (0.3, 0.02), (0.4, 0.02), (0.3, 0.05))
         },
         "DELLA": scales(f, (0.4, 0.5, 0.6), before=["della"]),
         "Breadcrumbs": {

@@ -50,9 +50,10 @@ def draw_difficulty(runs: Mapping[str, Run]) -> Figure:
 
 def draw_settings(found: Findings) -> Figure:
     """A panel for each method with several coefficients: where each one lies, and System 2."""
-    several = {method: grid for method, grid in found.grids.items() if len(grid) > 2}
+    several = {method: grid for method, grid in found.grids.items() if len(grid) > 1}
     figure, panels = _panels(math.ceil(len(several) / ACROSS), ACROSS, height=2.5)
     end = summarise(found.dev["system2"].results)
+    lowest = 100 * min(summarise(run.results).accuracy.value for run in found.dev.values())
     for axes, (method, grid) in zip(panels, several.items(), strict=False):
         points = [summarise(found.dev[named(method, label)].results) for label in grid]
         lengths = [s.length.value for s in points]
@@ -64,7 +65,7 @@ def draw_settings(found: Findings) -> Figure:
             axes.annotate(
                 label, (x, y), xytext=(3, -8), textcoords="offset points", fontsize=6, color=MUTED
             )
-        axes.set_ylim(45, 102)
+        axes.set_ylim(lowest - 4, 102)
         axes.set_xlim(40, end.length.value * 1.12)
         _dress(axes, "accuracy, %", "tokens", title=method)
     for axes in panels[len(several) :]:
