@@ -134,41 +134,48 @@ def menu(f: Family) -> dict[str, Grid]:
 
 def informed_menu(f: Family, s: Statistics) -> dict[str, Grid]:
     """Every method that reads statistics of a calibration, too."""
-
-    def aim(parent: Recipe, omega: float) -> Recipe:
-        return _after(parent, {"aim": {"omega": omega, "stats": s.activations}})
-
-    def acm(name: str, parent: Recipe, t: float) -> Recipe:
-        return _after(parent, {"acm": {"t": t, "stats": s.shared[name]}})
-
-    parents = acm_parents(f)
+    layers = {"stats": s.layers, "last": 1.0}
     return {
         "AIM-TIES": {
-            f"density {d:g}, omega {w:g}": aim(f.one("ties", params={"density": d}), w)
+            f"density {d:g}, omega {w:g}": ties_aim(f, d, w, s.activations)
             for d, w in ((0.3, 0.4), (0.4, 0.4), (0.4, 0.2), (0.4, 0.6), (0.6, 0.4))
         },
         "Sens-Merging": {
-            f"scale {scale:g}, T {t:g}": f.one(
-                "sens", params={"scale": scale, "temperature": t, "stats": list(s.sensitivity)}
-            )
+            f"scale {scale:g}, T {t:g}": sensitive(f, scale, t, s.sensitivity)
             for scale, t in ((0.4, 2.0), (0.5, 2.0), (0.6, 2.0), (0.5, 6.0))
         },
         **{
-            f"ACM-{name}": {f"t {t:g}": acm(name, parent, t) for t in (-0.7, 0.3, 0.7)}
-            for name, parent in parents.items()
+            f"ACM-{name}": {
+                f"sharpness {t:g}": _after(parent, "acm", sharpness=t, stats=s.shared[name])
+                for t in (-0.7, 0.3, 0.7, 1.2)
+            }
+            for name, parent in acm_parents(f).items()
         },
         "Fisher": {"": f.pair("fisher", params={"stats": list(s.fisher)})},
         "RegMean": {
-            f"a {a:g}": f.pair("regmean", params={"off_diagonal": a, "stats": list(s.gram)})
-            for a in (0.9, 1.0)
+            f"off-diagonal {a:g}": f.pair(
+                "regmean", params={"off_diagonal": a, "stats": list(s.gram)}
+            )
+            for a in (0.5, 0.9)
         },
         "Fisher-layer": {
-            f"{low:g} to {high:g}": f.one(
-                "fisher_layer", params={"least": low, "most": high, "stats": s.layers}
+            f"scale {v:g}, from {low:g}": _after(
+                f.one(params={"scale": v}), "fisher_layer", first=low, **layers
             )
-            for low, high in ((0.3, 0.7), (0.4, 0.6))
+            for v, low in ((0.6, 0.4), (0.7, 0.4), (0.7, 0.6))
         },
     }
+
+
+def ties_aim(f: Family, density: float, omega: float, stats: str) -> Recipe:
+    """TIES, then AIM with the base's activations."""
+    return _after(f.one("ties", params={"density": density}), "aim", omega=omega, stats=stats)
+
+
+def sensitive(f: Family, scale: float, temperature: float, stats: tuple[str, str]) -> Recipe:
+    """Sens-Merging of the base and System 2."""
+    params = {"scale": scale, "temperature": temperature, "stats": list(stats)}
+    return f.one("sens", params=params)
 
 
 def acm_parents(f: Family) -> dict[str, Recipe]:
@@ -185,5 +192,5 @@ def _parts(f: Family, ffn: float, attention: float) -> Recipe:
     return f.one(params={"scale": 0.5}, overrides=overrides)
 
 
-def _after(parent: Recipe, step: Mapping[str, Any]) -> Recipe:
-    return Recipe.from_dict({**parent.to_dict(), "after": [step]})
+def _after(parent: Recipe, step: str, **params: Any) -> Recipe:
+    return Recipe.from_dict({**parent.to_dict(), "after": [{step: params}]})

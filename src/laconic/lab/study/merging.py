@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.lab.study.bench import Bench, choose
-from laconic.lab.study.menu import Family, Grid, menu, scales, ties
+from laconic.lab.study.informed import Calibrations, Samples
+from laconic.lab.study.menu import Family, Grid, informed_menu, menu, scales, ties
 from laconic.lab.study.thinker import second_thinker
 from laconic.progress import Progress, silent
 from laconic.recipe import Recipe
@@ -74,10 +75,11 @@ def study(
     """
     output, family = Path(output).expanduser(), Family.at()
     bench = Bench(output, workers, progress)
-    grids = {**menu(family)}
+    calibrations = Calibrations(output / "stats", family, Samples.asked(bench, family))
+    grids = {**menu(family), **informed_menu(family, calibrations.all())}
     sizes = {name: Family.at(folder) for name, folder in (families or {}).items()}
     half = PROVE_ON.format(max(test // 2, 5))
-    asked = [starts(family), towards(family), {}]
+    asked = [starts(family), towards(family), calibrations.variants()]
     bench.expect(1 + sum(map(len, grids.values())) + 2 * (3 + len(grids)) + 7)
     bench.expect(sum(map(len, asked)) + sum(len(small(f)) for f in sizes.values()))
 
@@ -106,6 +108,7 @@ def study(
         starts=bench.runs("starts", half, starts(family)),
         towards=bench.runs("towards", half, towards(family)),
         thinkers=bench.runs("thinkers", half, thinkers(family, other)),
+        calibrations=bench.runs("calibrations", half, calibrations.variants()),
         sizes={size: bench.runs(f"size-{size}", half, small(f)) for size, f in sizes.items()},
     )
 
