@@ -123,10 +123,10 @@ class Calibrations:
                 merge(recipe, models / name)
             shared[name] = self.file(
                 "mutual_information",
-                self.family.base,
+                str(models / name),
                 "short",
-                against=str(models / name),
-                name=f"base-and-{name}",
+                against=self.family.base,
+                name=name,
             )
         return Statistics(
             activations=self.file("activations", "base", "short"),
