@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from laconic.lab.sizes import MINI
 from laconic.lab.study.bench import Bench, choose
 from laconic.lab.study.informed import Calibrations, Samples
 from laconic.lab.study.menu import Family, Grid, informed_menu, menu, scales, ties
@@ -77,7 +78,8 @@ def study(
     bench = Bench(output, workers, progress)
     calibrations = Calibrations(output / "stats", family, Samples.asked(bench, family))
     grids = {**menu(family), **informed_menu(family, calibrations.all())}
-    sizes = {name: Family.at(folder) for name, folder in (families or {}).items()}
+    sizes = {size: Family.at(folder) for size, folder in (families or {}).items()}
+    sizes |= {MINI: family} if sizes else {}
     half = PROVE_ON.format(max(test // 2, 5))
     asked = [starts(family), towards(family), calibrations.variants()]
     bench.expect(1 + sum(map(len, grids.values())) + 2 * (3 + len(grids)) + 7)
