@@ -9,6 +9,8 @@ from laconic.errors import BackendError
 from laconic.registry import Registry
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from laconic.experiment import Sampling
     from laconic.run import Generation, Sample
 
@@ -91,6 +93,17 @@ def refuse_overflow(engine: Backend, samples: Sequence[Sample], max_tokens: int)
             f"{engine.window}. {advice}, or use a checkpoint with a larger window "
             "(max_position_embeddings in its config.json; a merge takes it from system2)."
         )
+
+
+@runtime_checkable
+class Resident(Protocol):
+    """What a backend adds whose model's weights lie in this process and can be replaced there."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Every parameter by its name in a checkpoint, flat, where it lies; writing changes it.
+
+        A tied head is there under both names.
+        """
 
 
 BackendFactory = Callable[..., Backend]

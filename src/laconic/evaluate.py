@@ -86,7 +86,7 @@ def evaluate(
     _refuse_programs(loaded, allow_code=allow_code)
     jobs = [_Job.of(task, sampling) for task in loaded]
     folder = None if output is None else Path(output)
-    with closing(_open_engine(model, backend)) as engine:
+    with closing(open_engine(model, backend)) as engine:
         for task, job in zip(loaded, jobs, strict=True):
             refuse_overflow(engine, task.samples, job.max_tokens)
         experiment = _experiment(model, loaded, sampling, backend, engine)
@@ -129,7 +129,7 @@ def preview(
     asked = _ask(tasks, sampling, limit, prompt, data, preset)
     loaded, sampling = asked.tasks, asked.sampling
     jobs = [_Job.of(task, sampling) for task in loaded]
-    with closing(_open_engine(model, backend)) as engine:
+    with closing(open_engine(model, backend)) as engine:
         for task, job in zip(loaded, jobs, strict=True):
             refuse_overflow(engine, task.samples, job.max_tokens)
         first = jobs[0].samples[0]
@@ -238,7 +238,8 @@ def _load_tasks(
     return list(tasks.values())
 
 
-def _open_engine(model: str | Path | Checkpoint, spec: str) -> Backend:
+def open_engine(model: str | Path | Checkpoint, spec: str) -> Backend:
+    """Load a model into the engine that ``NAME[:key=value,...]`` names; errors as `evaluate`."""
     name, values = parse_spec(spec)
     plugin = BACKENDS.get(name)
     try:

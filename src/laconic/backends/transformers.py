@@ -152,6 +152,11 @@ class _Engine:
             if exhausted:  # outside the handler, which would keep the batch's tensors alive
                 size = self._halve(min(size, len(rows)))
 
+    def weights(self) -> dict[str, Tensor]:
+        """Every parameter by its name in a checkpoint, flat, where it lies."""
+        held = self._model.state_dict().items()
+        return {name: tensor.detach().view(-1) for name, tensor in held if tensor.is_contiguous()}
+
     def close(self) -> None:
         import torch
 

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from laconic.cli import calibrate, evaluating, grade, importing
+from laconic.cli import search as searching
 from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
 from laconic.cli.presets import merge_presets, preset_values, print_presets, show_preset
@@ -38,6 +39,7 @@ calibrate.register(app)
 evaluating.register(app)
 grade.register(app)
 importing.register(app)
+searching.register(app)
 app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")
 
 

@@ -111,6 +111,8 @@ class Engine:
         over_model: The limits of the steps that rank all tensors together, as far as found.
         norms: What merging moves in each layer before an adjustment, as far as found.
         map: Runs a function for each of some blocks in the engine's threads.
+        limits: Those of the steps that rank each tensor by itself, by tensor and step.
+        inner: The inner products of each tensor's two members.
     """
 
     def __init__(self, plan: Plan, means: Means, writer: Sink, progress: Progress) -> None:
@@ -131,6 +133,8 @@ class Engine:
         self.over_model: dict[tuple[int, Trim], Mapping[str, Limits]] = {}
         self.norms: dict[int, Mapping[int, float]] = {}
         self.map = self._pool.map
+        self.limits: dict[tuple[str, int, Trim], Limits] = {}
+        self.inner: dict[str, tuple[float, float, float]] = {}
 
     def run(self) -> None:
         """Merge every tensor that is not finished; errors as for `steps`."""
@@ -220,10 +224,12 @@ class Engine:
         """Find what the transforms and the method must know of a tensor."""
         self._prepare(chain, len(self.plan.before) + 1)
         if self.plan.method.plugin.traits.get("products"):
-            blocks = self.blocks(chain.members.size, kernels.CHUNK)
-            sums = np.concatenate(list(self.map(lambda block: chain.products(*block), blocks)))
-            aa, ab, bb = (math.fsum(column) for column in sums.T)
-            chain.found.inner = aa, ab, bb
+            if (name := chain.members.name) not in self.inner:
+                blocks = self.blocks(chain.members.size, kernels.CHUNK)
+                sums = np.concatenate([*self.map(lambda block: chain.products(*block), blocks)])
+                aa, ab, bb = map(math.fsum, sums.T)
+                self.inner[name] = aa, ab, bb
+            chain.found.inner = self.inner[name]
 
     def _finish(self, spec: TensorSpec, blocks: Sequence[Future[None]]) -> str:
         for block in blocks:
@@ -262,9 +268,11 @@ class Engine:
                 continue
             if trim.scope == "model":
                 chain.found.limits[step] = self._model_limits(step, trim)[chain.members.name]
-            else:
+                continue
+            if (key := (chain.members.name, step, trim)) not in self.limits:
                 alone = _Passes(self, [chain], step)
-                chain.found.limits[step] = self._find([chain], step, trim, alone)[0]
+                self.limits[key] = self._find([chain], step, trim, alone)[0]
+            chain.found.limits[step] = self.limits[key]
 
     def _model_limits(self, step: int, trim: Trim) -> Mapping[str, Limits]:
         """The limits of a step that ranks the entries of all tensors together, by tensor."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.progress import Progress, silent
 from laconic.recipe import Recipe
 from laconic.report import compare, join, write
-from laconic.search import Found, search
+from laconic.search.grid import Found, choose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +103,7 @@ def demo(
         progress: Told after each finished model.
     """
     output = Path(output).expanduser()
-    found = search(
+    found = choose(
         candidates(),
         output,
         references={"system1": "lab:system1", "system2": "lab:system2"},

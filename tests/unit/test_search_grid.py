@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laconic.experiment import Experiment, Sampling, TaskRecord
 from laconic.run import Result, Run
-from laconic.search import shortest
+from laconic.search.grid import shortest
 
 
 def made(name: str, length: int, wrong: int, n: int = 400) -> Run:

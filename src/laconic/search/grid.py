@@ -1,14 +1,10 @@
-"""Search: merge candidates, measure them, take the shortest that is not worse, and prove it."""
+"""A search over given candidates: measure all, take the shortest that is not worse, prove it."""
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +17,7 @@ from laconic.merge import execute
 from laconic.plan import plan
 from laconic.progress import Progress, silent
 from laconic.run import read_head
+from laconic.search.workers import pool
 from laconic.stats import pair
 
 if TYPE_CHECKING:
@@ -64,7 +61,7 @@ class Job:
     recipe: Recipe | None = None
 
 
-def search(
+def choose(
     candidates: Mapping[str, Recipe],
     output: str | Path,
     *,
@@ -172,8 +169,8 @@ def measure(
             found[job.name] = _measure(job, sampling, backend)
             progress(len(found), len(jobs), job.name)
         return found
-    with _pool(min(workers, len(jobs))) as pool:
-        futures = {pool.submit(_measure, job, sampling, backend): job for job in jobs}
+    with pool(min(workers, len(jobs))) as made:
+        futures = {made.submit(_measure, job, sampling, backend): job for job in jobs}
         for future in as_completed(futures):
             job = futures[future]
             found[job.name] = future.result()
@@ -218,28 +215,3 @@ def _keep(output: Path, chosen: str | None) -> Path | None:
         (models / chosen).replace(merged)
     shutil.rmtree(models, ignore_errors=True)
     return merged
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that leave Ctrl-C to the parent and end with it."""
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
-    )
-    try:
-        yield pool
-    except BrokenProcessPool:
-        raise LaconicError(
-            "A worker process was killed, most often for want of memory. What was finished is "
-            "kept: run the same command again, with fewer workers."
-        ) from None
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    pool.shutdown()
-
-
-def _ignore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

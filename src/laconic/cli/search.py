@@ -1,0 +1,147 @@
+"""``laconic search``: find the front of accuracy and length over a recipe's ranges."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from laconic.cli.terminal import Json, Output, out, progress_bar
+from laconic.errors import LaconicError
+
+EPILOG = (
+    "Examples:\n\n"
+    "laconic search recipe.yaml --task math.jsonl -o study\n\n"
+    "laconic search recipe.yaml --task math.jsonl --constraint 'accuracy>=system2-0.01' "
+    "--trials 30 --budget 20M -o study\n\n"
+    "laconic search recipe.yaml --task lab:split=dev,size=200 --prove-on lab:size=200 -o study\n\n"
+    "In the recipe, a number under params, models, before, after or overrides may be a range: "
+    "scale: {low: 0.3, high: 0.9}, with a step if you like."
+)
+_UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+
+
+def search(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file in which numbers are ranges.")],
+    output: Output,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="A task, NAME[:key=value,...], or FILE.jsonl. Repeatable."),
+    ] = None,
+    prove_on: Annotated[
+        list[str] | None,
+        typer.Option(help="What to prove the winner on; default: half of each task's problems."),
+    ] = None,
+    constraint: Annotated[
+        str | None,
+        typer.Option(
+            help="accuracy>=system2-0.01 (the shortest wins), accuracy>=0.8, "
+            "length<=system2*0.5 (the most accurate wins) or length<=900; default: the whole front."
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="The most candidates; default: 12 for each range.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="The most tokens to generate in all, such as 500k or 20M."),
+    ] = None,
+    system1: Annotated[
+        str | None, typer.Option(help="The fast model to compare with; default: the base.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The problems of named tasks, a file or folder; default: the Hub's."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N problems.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="The budget of a completion; default: the task's own.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Completions per problem.")] = 1,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="The probability mass kept, in (0, 1].")] = 1.0,
+    seed: Annotated[
+        int, typer.Option(help="The only source of randomness: drawing, places, problem order.")
+    ] = 0,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="A prompt's name (laconic list prompts), or a turn with {problem}."),
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(help="NAME[:key=value,...]; see: laconic list backends.")
+    ] = "transformers",
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Run programs that the model writes, in a sandbox."),
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(help="Processes that try candidates, each with a model of its own.")
+    ] = 1,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Where Optuna keeps the trials: a database's URL or a journal file; default: a "
+            "journal in the folder."
+        ),
+    ] = None,
+    join: Annotated[
+        bool,
+        typer.Option("--join", help="Help a search that runs elsewhere and sees this folder."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Find the front of accuracy and length over a recipe's ranges, and prove the best of it.
+
+    System 2 and System 1 are measured first; candidates then see the
+    problems in growing subsets, and hopeless ones are dropped. The winner is
+    measured on held-out problems. The same command goes on after an
+    interruption; with more trials or tokens it goes further.
+    """
+    from laconic.evaluate import PLAIN
+    from laconic.experiment import Sampling
+    from laconic.search import search as run_search
+    from laconic.search.story import story
+
+    with progress_bar("Searching") as progress:
+        study = run_search(
+            recipe,
+            output,
+            task or (),
+            prove_on=prove_on or (),
+            constraint=constraint,
+            trials=trials,
+            budget=_tokens(budget),
+            system1=system1,
+            sampling=Sampling(max_tokens, temperature, top_p, repeats, seed),
+            backend=backend,
+            limit=limit,
+            prompt=PLAIN if prompt is None else prompt,
+            data=data,
+            allow_code=allow_code,
+            workers=workers,
+            storage=storage,
+            join=join,
+            progress=progress,
+        )
+    if as_json:
+        out.print_json(json.dumps(dict(study.facts)))
+        return
+    out.print(story(study), markup=False, soft_wrap=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(epilog=EPILOG)(search)
+
+
+def _tokens(text: str | None) -> int | None:
+    """A number of tokens such as 200000, 200k or 1.5M."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", text.replace(",", "").replace("_", ""))
+    if found is None:
+        raise LaconicError(f"--budget {text}: write a number of tokens, such as 500k or 20M.")
+    return round(float(found[1]) * _UNITS[found[2]])
