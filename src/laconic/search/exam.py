@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -107,6 +106,7 @@ class Sitting:
         exam: What is asked.
         engine: Holds the model.
         folder: The run folder; what it holds already is not asked again.
+        grader: Scores the answers.
         model: How the run calls the model.
         digest: Of all that decides its weights.
         provenance: What run.json says beside that.
@@ -124,16 +124,15 @@ class Sitting:
         engine: Backend,
         folder: Path,
         *,
+        grader: Grader,
         model: str,
         digest: str,
         provenance: dict[str, Any],
     ) -> None:
+        self._grader = grader
         self._exam = exam
         self._engine = engine
-        self._stack = ExitStack()
-        experiment = exam.experiment(model, digest, engine)
-        self._writer = self._stack.enter_context(RunWriter(folder, experiment, provenance))
-        self._grader = self._stack.enter_context(Grader(allow_code=exam.allow_code))
+        self._writer = RunWriter(folder, exam.experiment(model, digest, engine), provenance)
         self.results: list[Result] = list(self._writer.results.values())
 
     @property
@@ -177,7 +176,7 @@ class Sitting:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._writer.__exit__()
 
 
 def set_exams(

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,13 +20,14 @@ from laconic.plan import plan
 from laconic.progress import Progress, silent
 from laconic.recipe import read_recipe
 from laconic.run import is_run, read_run
+from laconic.scoring import Grader
 from laconic.search.exam import Exam, Sitting, set_exams
 from laconic.search.goal import MARGIN, Constraint, measured, read_constraint, versus
 from laconic.search.resident import Seats
 from laconic.search.sampler import Guide, open_study
 from laconic.search.space import Space, read_space
 from laconic.search.study import STUDY, Study, Trial, front_names, read_study, read_trials
-from laconic.search.trials import Work, retry, work
+from laconic.search.trials import Work, provenance, retry, work
 from laconic.search.workers import pool
 from laconic.version import versions
 
@@ -207,7 +208,8 @@ class _Leader:
         """Do all of it."""
         self._refuse_other()
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._alone():
+        allow_code = self.asked.exam.allow_code
+        with self._alone(), Grader(allow_code=allow_code) as self.grader:
             self._note("references")
             runs = {
                 name: self._sit(self.asked.exam, name, "references", self.budget)
@@ -293,16 +295,19 @@ class _Leader:
         if is_run(folder) and (run := read_run(folder)).complete:
             self.facts["tokens"][kind] += sum(result.length for result in run.results)
             return list(run.results), True
-        engine = open_engine(model, exam.backend)
-        try:
+        with closing(open_engine(model, exam.backend)) as engine:
             exam.check(engine)
             facts = {"versions": engine.versions, "device": engine.device, "command": sys.argv}
             with Sitting(
-                exam, engine, folder, model=model, digest=engine.fingerprint, provenance=facts
+                exam,
+                engine,
+                folder,
+                grader=self.grader,
+                model=model,
+                digest=engine.fingerprint,
+                provenance=facts,
             ) as sitting:
                 return self._ask(exam, sitting, kind, name, most)
-        finally:
-            engine.close()
 
     def _ask(
         self, exam: Exam, sitting: Sitting, kind: str, name: str, most: int | None
@@ -348,8 +353,8 @@ class _Leader:
 
     def _reserve(self, runs: Mapping[str, Sequence[Result]]) -> int:
         """About what the proof takes: the references again, and a winner as long as System 2."""
-        lengths = [measured(results).length.high for results in runs.values()]
-        lengths.append(measured(runs["system2"]).length.high)
+        lengths = [measured(results).length.value for results in runs.values()]
+        lengths.append(measured(runs["system2"]).length.value)
         answers = sum(
             len(task.samples) * (task.repeats or self.asked.proof.sampling.repeats)
             for task in self.asked.proof.tasks
@@ -406,21 +411,18 @@ class _Leader:
             found["winner"] = list(run.results)
             self.facts["tokens"]["proof"] += sum(result.length for result in run.results)
         else:
-            seats = Seats(proof.backend, self.folder / "work")
-            try:
+            with closing(Seats(proof.backend, self.folder / "work")) as seats:
                 engine = seats.take(planned)
-                facts = {"recipe": planned.recipe.to_dict(), "versions": engine.versions}
                 with Sitting(
                     proof,
                     engine,
                     place / "winner",
+                    grader=self.grader,
                     model=trial.name,
                     digest=planned.digest,
-                    provenance={**facts, "device": engine.device, "command": sys.argv},
+                    provenance=provenance(planned, engine),
                 ) as sitting:
                     found["winner"], _ = self._ask(proof, sitting, "proof", "proof", self.budget)
-            finally:
-                seats.close()
         if not (found["winner"] and found["system2"]):
             return {"problems": proof.problems, "answered": 0}
         compared = versus(found["winner"], found["system2"])

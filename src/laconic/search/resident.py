@@ -14,9 +14,12 @@ import json
 import math
 import shutil
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
 
 from laconic.backend import Resident
 from laconic.checkpoint import FLOATS, WIDTH
@@ -30,7 +33,6 @@ from laconic.varying import shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from torch import Tensor
 
     from laconic.backend import Backend
@@ -77,6 +79,7 @@ class Weights:
     ) -> None:
         self.finished: dict[str, dict[str, Any]] = {}
         self.written = 0
+        self._lock = threading.Lock()
         self._tensors = tensors
         self._means = means or Means()
         self._types = {spec.name: spec.dtype for spec in plan.specs}
@@ -122,12 +125,19 @@ class Weights:
         """Write a part of a parameter that begins at a byte of the tensor as it is stored."""
         import torch
 
-        kind = self._types[name]
-        held = torch.from_numpy(values.reshape(-1).view("u1")).view(getattr(torch, FLOATS[kind]))
+        kind, bits = self._types[name], values.reshape(-1)
         first = start // WIDTH[kind]
-        target = self._tensors[name][first : first + len(held)]
-        target.copy_(held)
-        self.written += target.numel() * target.element_size()
+        target = self._tensors[name][first : first + bits.nbytes // WIDTH[kind]]
+        dtype = getattr(torch, FLOATS[kind])
+        if target.device.type == "cpu" and target.dtype == dtype:
+            target.view(torch.uint8).numpy()[:] = bits.view("u1")
+        elif target.device.type == "cpu" and (kind, target.dtype) == ("BF16", torch.float32):
+            wide = target.view(torch.int32).numpy().view("u4")
+            np.left_shift(bits.view("u2"), 16, out=wide, dtype="u4")
+        else:
+            target.copy_(torch.from_numpy(bits.view("u1")).view(dtype))
+        with self._lock:
+            self.written += target.numel() * target.element_size()
 
     def finish(self, name: str, **facts: Any) -> None:
         """Nothing to note: a merge that is cut short is done again."""

@@ -6,6 +6,7 @@ import fcntl
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from laconic.errors import RunError
 from laconic.plan import plan
 from laconic.progress import Progress, silent
 from laconic.run import read_run, results_file
+from laconic.scoring import Grader
 from laconic.search.exam import Exam, Sitting
 from laconic.search.goal import Constraint, hopeless, measured, versus
 from laconic.search.resident import Seats
@@ -113,18 +115,18 @@ class _Worker:
             for name in REFERENCES
             if (self.job.folder / "references" / name).is_dir()
         }
-        seats = Seats(self.job.exam.backend, self.job.folder / "work")
-        try:
+        with (
+            Grader(allow_code=self.job.exam.allow_code) as grader,
+            closing(Seats(self.job.exam.backend, self.job.folder / "work")) as seats,
+        ):
             while (trial := self._ask()) is not None:
                 try:
-                    going = self._try(trial, seats)
+                    going = self._try(trial, seats, grader)
                 except Exception:
                     self.study.tell(trial, state=TrialState.FAIL)
                     raise
                 if not going:
                     return
-        finally:
-            seats.close()
 
     def _ask(self) -> optuna.Trial | None:
         """The next trial; None where there are none left."""
@@ -140,7 +142,7 @@ class _Worker:
     def _count(self) -> int:
         return len(self.study.get_trials(deepcopy=False, states=ALIVE))
 
-    def _try(self, asked: optuna.Trial, seats: Seats) -> bool:
+    def _try(self, asked: optuna.Trial, seats: Seats, grader: Grader) -> bool:
         """Measure one candidate; whether there is anything left for another."""
         began = time.monotonic()
         point = self.guide.place(asked)
@@ -156,9 +158,10 @@ class _Worker:
             self.job.exam,
             engine,
             self.job.folder / "trials" / name,
+            grader=grader,
             model=name,
             digest=planned.digest,
-            provenance=_provenance(planned, engine),
+            provenance=provenance(planned, engine),
         ) as sitting:
             earlier = {trial.name: trial for trial in read_trials(self.job.folder)}.get(name)
             counted = sitting.tokens if earlier else 0
@@ -262,7 +265,7 @@ def in_use(folder: Path) -> bool:
     return False
 
 
-def _provenance(planned: Plan, engine: Any) -> dict[str, Any]:
+def provenance(planned: Plan, engine: Any) -> dict[str, Any]:
     """What the run of a trial says beside its experiment."""
     return {
         "recipe": planned.recipe.to_dict(),
