@@ -39,7 +39,7 @@ from laconic.recipe import Recipe
 from laconic.run import Generation, Run, Sample, is_run, read_head, read_run
 from laconic.search import search
 from laconic.search.space import Space, read_space, words
-from laconic.stats import pareto
+from laconic.stats import hypervolume, pareto
 
 LINE = {"low": 0.1, "high": 1.0, "step": 0.05}
 SQUARE = {"low": 0.15, "high": 1.05, "step": 0.15}
@@ -165,22 +165,11 @@ def tokens(run: Run) -> int:
     return sum(result.length for result in run.results)
 
 
-def hypervolume(points: Sequence[Point], corner: Point) -> float:
-    """The area that points rule beside a corner of least accuracy and most length."""
-    inside = {str(i): p for i, p in enumerate(points) if p[0] > corner[0] and p[1] < corner[1]}
-    area, floor = 0.0, corner[0]
-    for name in pareto(inside):
-        accuracy, length = inside[name]
-        area += (accuracy - floor) * (corner[1] - length)
-        floor = accuracy
-    return area
-
-
 def judged(cache: Cache, space: Space, names: Mapping[str, Any], split: str) -> float:
     """The hypervolume of some places, all measured on one split."""
     corner = (point(cache.run(split, "system1"))[0], point(cache.run(split, "system2"))[1])
     runs = [cache.run(split, name, space.at(at)) for name, at in names.items()]
-    return hypervolume([point(run) for run in runs], corner)
+    return hypervolume({str(i): point(run) for i, run in enumerate(runs)}, corner)
 
 
 def front(cache: Cache, points: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from laconic.recipe import Recipe
     from laconic.report import compare
     from laconic.run import Run, Sample, read_run
+    from laconic.search import read_study, search
 
 __all__ = [
     "Checkpoint",
@@ -36,6 +37,8 @@ __all__ = [
     "open_checkpoint",
     "plan",
     "read_run",
+    "read_study",
+    "search",
 ]
 
 _HOMES = {
@@ -52,6 +55,8 @@ _HOMES = {
     "open_checkpoint": "checkpoint",
     "plan": "plan",
     "read_run": "run",
+    "read_study": "search",
+    "search": "search",
 }
 
 

@@ -105,6 +105,8 @@ def test_public_names_are_pinned_and_load() -> None:
         "open_checkpoint",
         "plan",
         "read_run",
+        "read_study",
+        "search",
     ]
     assert all(callable(getattr(laconic, name)) for name in laconic.__all__)
 
@@ -115,7 +117,7 @@ def test_a_public_function_hides_the_module_of_its_name() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
-@pytest.mark.parametrize("verb", ["", "merge", "eval", "inspect"])
+@pytest.mark.parametrize("verb", ["", "merge", "eval", "inspect", "search"])
 def test_help_imports_no_heavy_library(verb: str) -> None:
     code = (
         "import sys\nsys.argv = ['laconic', *sys.argv[1:]]\nfrom laconic.cli import main\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laconic.stats import columns, front_chances, pareto
+from laconic.stats import columns, front_chances, hypervolume, pareto
 from laconic.stats.front import MOST, beaten
 from tests.results import result
 
@@ -84,3 +84,10 @@ def test_many_problems_are_drawn_in_groups_to_the_same_chances() -> None:
     drawn = [rng.integers(n, size=n) for _ in range(600)]
     on = [bool(gains[d].mean() > 0 or tokens[d].mean() < 0) for d in drawn]
     assert grouped["b"] == pytest.approx(np.mean(on), abs=0.08)
+
+
+def test_the_hypervolume_is_the_area_that_a_front_rules() -> None:
+    points = {"short": (0.6, 20.0), "good": (0.8, 60.0), "beaten": (0.7, 70.0), "out": (0.4, 10.0)}
+    corner = (0.5, 100.0)
+    assert hypervolume(points, corner) == pytest.approx(0.1 * 80 + 0.2 * 40)
+    assert hypervolume({"out": points["out"], "long": (0.9, 100.0)}, corner) == 0.0

@@ -216,16 +216,23 @@ def walk(line: Range, dot: Callable[[float], Dot], most: int = 100) -> list[floa
 def test_the_line_is_searched_coarsely_then_where_thinking_begins() -> None:
     line = Range("scale", ("params", "scale"), 0.0, 1.0)
     places = walk(line, lambda x: Dot(x, 0.9, 100.0, thinking=float(x > 0.66)), most=9)
-    assert places[:5] == [0.5, 0.25, 0.75, 0.0, 1.0]
-    assert places[5:8] == [0.625, 0.6875, 0.65625]  # then other intervals are wider
+    assert places[:3] == [0.5, 0.25, 0.75]
+    assert [x for x in places if 0.5 < x < 0.75] == [0.625, 0.6875, 0.65625]
 
 
 def test_the_line_is_refined_at_the_constraint_and_where_the_front_turns() -> None:
     line = Range("scale", ("params", "scale"), 0.0, 1.0, 0.01)
-    limit = walk(line, lambda x: Dot(x, 0.9, 100.0, excess=0.33 - x), most=9)
-    assert all(0.25 < x < 0.5 for x in limit[5:])
-    knee = walk(line, lambda x: Dot(x, min(1, 4 * abs(x - 0.5)), 10 * x), most=7)
-    assert all(x < 0.5 or x > 0.5 for x in knee[5:])
+    limit = walk(line, lambda x: Dot(x, 0.9, 100.0, excess=0.33 - x), most=8)
+    assert [x for x in limit if 0.25 < x < 0.5] == [0.38, 0.32, 0.35]
+    knee = walk(line, lambda x: Dot(x, min(0.9, 2 * x), 100 * x), most=4)
+    assert knee[3] == 0.38
+
+
+def test_the_line_leaves_what_was_dropped_for_last() -> None:
+    line = Range("scale", ("params", "scale"), 0.0, 1.0)
+    places = walk(line, lambda x: Dot(x, 0.9, 100 * x, dropped=x > 0.6), most=12)
+    assert places[3:6] == [0.0, 0.125, 0.375]
+    assert len([x for x in places if x > 0.75]) <= 1
 
 
 def test_the_line_ends_when_every_step_is_known_and_waits_for_nobody() -> None:
@@ -280,7 +287,7 @@ def test_a_search_finds_the_knee_and_proves_it_on_problems_it_never_saw(
     merge(chosen, tmp_path / "merged")
     with pytest.raises(RunError, match=r"reached an accuracy of 0.99; scale=.* has 0.9"):
         study.shortest(min_accuracy=0.99)
-    assert study.most_accurate(max_length=90).params["scale"] < 0.4
+    assert study.most_accurate(max_length=90).params["scale"] <= 0.4
 
 
 def test_every_trial_is_a_run_and_a_line(run: Run, tmp_path: Path) -> None:
@@ -309,8 +316,8 @@ def test_every_trial_is_a_run_and_a_line(run: Run, tmp_path: Path) -> None:
 def test_a_candidate_that_only_costs_more_is_dropped_after_few_problems(run: Run) -> None:
     study = run(trials=5)
     last = {trial.parameters["scale"]: trial for trial in study.trials}
-    assert last[0.75].state == last[1.0].state == "dropped"
-    assert "not more accurate" in last[0.75].reason
+    assert last[0.75].state == "dropped"
+    assert "to the front" in last[0.75].reason
     assert last[0.75].measured.n < PROBLEMS // 2
 
 

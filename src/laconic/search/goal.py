@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from laconic.errors import RunError
-from laconic.stats import Estimate, columns, overall, pair
+from laconic.stats import Estimate, columns, hypervolume, overall, pair
 from laconic.stats.difficulty import level
 from laconic.stats.intervals import average
 from laconic.stats.pairs import verdict
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 About = Literal["accuracy", "length"]
 #: The loss of accuracy, a fraction, that counts as none where the user sets no constraint.
 MARGIN: Final = 0.02
+#: Nobody is dropped for the front's sake on fewer responses than this.
+FEWEST: Final = 40
+#: How far towards the hopeful end of its 95 % interval a difference is believed.
+OPTIMISM: Final = 0.6
+#: A candidate that can add no more than this share to the front's hypervolume is not worth more.
+LEAST: Final = 0.02
 _FORM: Final = re.compile(
     r"(?P<about>accuracy|length)(?P<sign>>=|<=)"
     r"(?:(?P<reference>system1|system2)(?:(?P<operator>[-+*])(?P<number>[\d.]+))?"
@@ -182,29 +188,66 @@ def hopeless(
 ) -> str:
     """Why a candidate cannot come to anything, by paired tests on the problems so far.
 
-    It is dropped where it breaks the constraint for sure, and where a rival is shorter for sure
-    while nothing speaks for the candidate's accuracy. Only one of the two needs a proof: a longer
-    candidate that is not seen to be more accurate wins at best by luck.
+    Under a constraint it is dropped where it breaks it for sure, and where a rival that keeps to
+    it is better for sure. Without one it is dropped where it can add next to nothing to the front
+    even if it is as good as its intervals against the rivals allow.
 
     Args:
         results: The candidate's.
-        rivals: Models already measured on at least these problems, by name.
+        rivals: The references, and the models of the front so far, on all problems, by name.
         constraint: What it must keep to, if anything.
         references: System 1 and System 2.
 
     Returns:
         The reason in words; empty for a candidate with hope.
     """
-    if constraint and constraint.verdict(results, references) == "no":
+    if constraint is None:
+        return _adds_nothing(results, rivals)
+    if constraint.verdict(results, references) == "no":
         return f"breaks {constraint}"
+    for name, others in rivals.items():
+        if constraint.excess(others, references) > 0:
+            continue
+        compared = versus(results, others)
+        if constraint.about == "accuracy" and compared.length_change.low > 0:
+            return f"longer than {name}, which keeps to {constraint}"
+        if constraint.about == "length" and compared.accuracy_diff.high < 0:
+            return f"less accurate than {name}, which keeps to {constraint}"
+    return ""
+
+
+def _adds_nothing(results: Sequence[Result], rivals: Mapping[str, Sequence[Result]]) -> str:
+    """Whether a candidate at its best would leave the front as it is, by its hypervolume.
+
+    Its best is the rival's accuracy and length on all problems, moved by the paired difference on
+    those that both have seen, taken to `OPTIMISM` of the way to the hopeful end of its interval;
+    every rival has a say, and the least hopeful counts.
+    """
+    if len(results) < FEWEST:
+        return ""
+    points = {name: _point(measured(others)) for name, others in rivals.items()}
+    best, most = 1.0, 0.0
+    limits = ("", "")
     for name, others in rivals.items():
         compared = versus(results, others)
         gain, change = compared.accuracy_diff, compared.length_change
-        if change.low > 0 and gain.value <= 0:
-            return f"longer than {name}, and not more accurate"
-        if gain.high < 0 and change.value >= 0:
-            return f"less accurate than {name}, and not shorter"
-    return ""
+        accuracy = points[name][0] + gain.value + OPTIMISM * (gain.high - gain.value)
+        length = points[name][1] * (1 + change.value - OPTIMISM * (change.value - change.low))
+        if accuracy < best:
+            best, limits = accuracy, (name, limits[1])
+        if length > most:
+            most, limits = length, (limits[0], name)
+    corner = min(p[0] for p in points.values()), max(p[1] for p in points.values())
+    now = hypervolume(points, corner)
+    then = hypervolume({**points, "": (best, most)}, corner)
+    if now == 0 or then > (1 + LEAST) * now:
+        return ""
+    told = " and ".join(dict.fromkeys(limits))
+    return f"beside {told} it can add at most {max(then / now - 1, 0):.1%} to the front"
+
+
+def _point(one: Measured) -> tuple[float, float]:
+    return one.accuracy.value, one.length.value
 
 
 def _moved(one: Estimate, by: float) -> Estimate:

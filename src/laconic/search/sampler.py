@@ -151,6 +151,7 @@ class Guide(BaseSampler):
                 trial.values[1] if trial.state == TrialState.COMPLETE else 0.0,
                 trial.user_attrs.get("thinking", 0.0),
                 trial.user_attrs.get("excess"),
+                trial.user_attrs.get("state") == "dropped",
             )
             for trial in trials
             if name in trial.params

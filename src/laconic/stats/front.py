@@ -41,6 +41,22 @@ def pareto(points: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
     return tuple(front)
 
 
+def hypervolume(points: Mapping[str, tuple[float, float]], corner: tuple[float, float]) -> float:
+    """The area, accuracy times tokens, that points rule beside a corner: how good a front is.
+
+    Args:
+        points: (accuracy, length) by name; those that do not beat the corner in both add nothing.
+        corner: The least accuracy and the greatest length that count.
+    """
+    inside = {n: p for n, p in points.items() if p[0] > corner[0] and p[1] < corner[1]}
+    area, floor = 0.0, corner[0]
+    for name in pareto(inside):
+        accuracy, length = inside[name]
+        area += (accuracy - floor) * (corner[1] - length)
+        floor = accuracy
+    return area
+
+
 def front_chances(runs: Mapping[str, Responses], *, rounds: int = ROUNDS) -> dict[str, float]:
     """How often each run stands on the front when the problems are drawn anew; a fraction.
 
