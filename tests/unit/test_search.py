@@ -343,22 +343,22 @@ def test_a_budget_that_leaves_nothing_to_search_with_is_an_error(run: Run) -> No
 def test_a_killed_search_goes_on_and_asks_nothing_twice(
     run: Run, script: dict[str, Any], tmp_path: Path
 ) -> None:
-    whole = run("whole", trials=6)
+    whole = run("whole", trials=4)
     total = len(script["made"])
     script["made"].clear()
     script["dies"] = total // 2
     with pytest.raises(KeyboardInterrupt):
-        run("killed", trials=6)
+        run("killed", trials=4)
     script["dies"] = None
-    study = run("killed", trials=6)
+    study = run("killed", trials=4)
     assert len(script["made"]) - total <= BATCH
     assert study.facts["winner"] == whole.facts["winner"]
     assert study.facts["tokens"] == whole.facts["tokens"]
     before = len(script["made"])
-    again = run("killed", trials=6)
+    again = run("killed", trials=4)
     assert len(script["made"]) == before
     assert again.facts["tokens"] == study.facts["tokens"]
-    assert len(run("killed", trials=8).trials) == 8
+    assert len(run("killed", trials=5).trials) == 5
 
 
 def test_several_parameters_are_searched_without_trying_a_place_twice(run: Run) -> None:
@@ -369,8 +369,8 @@ def test_several_parameters_are_searched_without_trying_a_place_twice(run: Run) 
             "scale": {"low": 0.25, "high": 1.0, "step": 0.25},
         },
     }
-    study = run(recipe=recipe, trials=9)
-    assert len({trial.name for trial in study.trials}) == len(study.trials) == 9
+    study = run(recipe=recipe, trials=6)
+    assert len({trial.name for trial in study.trials}) == len(study.trials) == 6
     assert study.trials[0].name == "density=0.75,scale=0.75"
     fewer = run("tiny", recipe={**recipe, "params": {
         "density": {"low": 0.5, "high": 1.0, "step": 0.5},

@@ -49,7 +49,6 @@ TURNS: Mapping[str, tuple[dict[str, Any], ...]] = {
     ),
     "ties": (
         {"params": {"density": 0.3}},
-        {"params": {"density": 0.6}},
         {"params": {"density": 0.3, "scale": 0.5}},
     ),
     "ties over the model": (
@@ -64,16 +63,11 @@ TURNS: Mapping[str, tuple[dict[str, Any], ...]] = {
     ),
     "slerp": ({"params": {"t": 0.3}}, {"params": {"t": 0.6}}),
     "twin_svd": ({"params": {"rank": 2}}, {"params": {"rank": 5}}),
-    "lines": (
-        {"params": {"scale": 0.5}, "after": [{"lines": {"first": 0.2, "last": 1.0}}]},
-        {"params": {"scale": 0.5}, "after": [{"lines": {"first": 0.2, "last": 0.6}}]},
-    ),
 }
 METHODS = {
     "overrides": "task_arithmetic",
     "ties over the model": "ties",
     "dare and ties": "ties",
-    "lines": "task_arithmetic",
 }
 
 
