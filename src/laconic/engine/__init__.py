@@ -111,8 +111,7 @@ class Engine:
         over_model: The limits of the steps that rank all tensors together, as far as found.
         norms: What merging moves in each layer before an adjustment, as far as found.
         map: Runs a function for each of some blocks in the engine's threads.
-        limits: Those of the steps that rank each tensor by itself, by tensor and step.
-        inner: The inner products of each tensor's two members.
+        limits: Those of steps that rank tensors one by one; `inner`: the members' inner products.
     """
 
     def __init__(self, plan: Plan, means: Means, writer: Sink, progress: Progress) -> None:

@@ -257,6 +257,8 @@ def coefficients(plan: Plan) -> dict[str, str]:
 def _looks_around(stage: Any, name: str) -> bool:
     """Whether a step's result for one tensor depends on the others."""
     trim = asked_trim(stage, name)
+    if stage.plugin.traits.get("norms"):
+        return True
     return stage.plugin.traits["reach"] == "model" or (trim is not None and trim.scope == "model")
 
 
