@@ -35,6 +35,7 @@ from laconic.report import (
     to_text,
     write,
 )
+from laconic.report.charts import task_charts
 from laconic.report.curves import spread, to_curves
 from laconic.report.data import role_of
 from laconic.report.details import detail_tables
@@ -45,6 +46,7 @@ from laconic.report.tables import (
     Cell,
     Column,
     Table,
+    apart_table,
     condition_table,
     main_table,
     overall_table,
@@ -361,16 +363,65 @@ def test_unequal_conditions_are_named(change: dict[str, Any], words: str) -> Non
 
 
 def test_runs_that_were_not_measured_alike_are_cautioned_in_every_format() -> None:
-    other = changed(simulate("m", n=30), grader="other 2", dtype="float32")
+    other = changed(simulate("m", n=30), backend="vllm", dtype="float32")
     found = compare([simulate("system2", n=30), other])
-    caution = "Caution: not measured alike (grader, dtype)."
-    assert found.unequal == {"lab": ("grader", "dtype")}
+    caution = "Caution: not measured alike (dtype, engine)."
+    assert found.unequal == {"lab": ("dtype", "engine")}
+    assert found.apart == {}
     page = read_page(to_html(found)).text
     for told in (to_text(found, width=400), page, json.loads(to_json(found))["headlines"][0]):
         assert caution in told
-    assert r"Caution: not measured alike (grader, dtype)." in to_markdown(found)
+    assert caution in to_markdown(found)
     title = draw(found).axes[0].get_title(loc="right")
-    assert title == "Caution: not measured alike (grader, dtype)"
+    assert title == "Caution: not measured alike (dtype, engine)"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"grader": "other 2"}, "graded by other 2, not exact 1"),
+        ({"tasks": (TaskRecord("lab", "lab", "abcdef0123456789", 30, 512),)}, "budget 512 tokens"),
+    ],
+)
+def test_runs_that_must_not_be_compared_are_shown_apart_with_the_reason(
+    change: dict[str, Any], why: str
+) -> None:
+    other = changed(simulate("other", 0.9, 100, n=30), **change)
+    found = compare([simulate("system2", n=30), simulate("m", length=400, n=30), other])
+    assert list(found.apart["lab"]) == ["other"]
+    assert {p.name for p in found.pairs} == {"m"}
+    assert found.pareto["lab"][0] == "m"
+    assert found.unequal == {}
+    assert next(row for row in found.runs if row.name == "other").details.front is None
+    assert "other" not in {row[0].text for row in main_table(found, "lab").rows}
+    table = apart_table(found, "lab")
+    assert table is not None
+    assert [row[0].text for row in table.rows] == ["other"]
+    page = read_page(to_html(found)).text
+    for told in (to_text(found, width=400), page, to_markdown(found), to_json(found)):
+        assert why in told
+    names = [name.get_text() for name in draw(found).axes[0].texts]
+    assert "m" in names
+    assert "other" not in names
+
+
+def test_other_words_set_a_run_apart_and_fewer_problems_do_not() -> None:
+    record = TaskRecord("lab", "lab", "f" * 16, 20, 2048)
+    fewer = changed(simulate("fewer", n=20), tasks=(record,))
+    told = replace(
+        fewer,
+        name="worded",
+        results=tuple(replace(row, problem=f"{row.problem} Think.") for row in fewer.results),
+    )
+    other = replace(
+        fewer, name="others", results=tuple(replace(row, id=f"x{row.id}") for row in fewer.results)
+    )
+    found = compare([simulate("system2", n=30), fewer, told, other])
+    assert {name: reasons[0].words for name, reasons in found.apart["lab"].items()} == {
+        "worded": "asked in other words than system2",
+        "others": "no problem in common with system2",
+    }
+    assert {p.name: p.n for p in found.pairs} == {"fewer": 20}
 
 
 def test_runs_measured_alike_are_not_cautioned(small: Comparison) -> None:
@@ -468,7 +519,7 @@ def test_json_has_the_promised_shape(comparison: Comparison) -> None:
     assert set(row["accuracy"]) == set(row["length"]) == interval
     assert {"task", "n", "truncated", "thinking", "reflective", "by_level"} <= set(row)
     assert set(row["by_level"]) == {"1", "2", "3", "4", "5"}
-    assert set(row["by_level"]["1"]) == {"n", "accuracy", "length"}
+    assert set(row["by_level"]["1"]) == {"n", "accuracy", "length", "reflections"}
     assert row["pass_at"].keys() == row["majority_at"].keys() == {"1"}
     assert set(row["texts"]["reflection"]) == {"paper", "script", "words"}
     assert row["budgets"][0]["cap"] == row["max_tokens"] == 2048
@@ -628,30 +679,32 @@ def test_the_page_needs_nothing_else_and_says_what_it_is(comparison: Comparison)
     page = read_page(html)
     names = [tag for tag, _ in page.tags]
     assert ("html", {"lang": "en"}) in page.tags
-    assert not {"script", "link", "img", "iframe", "object"} & set(names)
+    assert not {"img", "iframe", "object"} & set(names)
+    assert all("src" not in attrs for _, attrs in page.tags)
+    assert [attrs["href"] for tag, attrs in page.tags if tag == "link"] == ["data:,"]
     assert names.count("h1") == 1
-    assert names.count("caption") == names.count("table") == 11
+    assert names.count("caption") == names.count("table") - 1 == 12  # one is filled by a script
     assert all(attrs.get("scope") in {"col", "row"} for tag, attrs in page.tags if tag == "th")
-    assert not re.search(r"(src|href)=\"(?!#)", html)
-    assert "url(http" not in html
+    policy = next(a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a) or ""
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "http" not in policy
+    assert "unsafe-eval" not in policy
     assert "prefers-color-scheme: dark" in html
     assert headlines(comparison)[0] in page.text.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_the_pages_picture_is_named_described_and_coloured_by_the_page() -> None:
-    html = to_html(compare(two_tasks()))
-    page = read_page(html)
-    pictures = [attrs for tag, attrs in page.tags if tag == "svg"]
+def test_every_chart_of_the_page_is_named_and_has_its_numbers_beside_it() -> None:
+    found = compare(two_tasks())
+    page = read_page(to_html(found))
+    charts = [attrs for _, attrs in page.tags if attrs.get("class") == "chart"]
     identities = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
-    assert len(pictures) == 4
     assert len(identities) == len(set(identities))
-    for attrs in pictures:
-        named = (attrs["aria-labelledby"] or "").split()
+    assert len(charts) == sum(len(list(task_charts(found, task))) for task in found.tasks) == 12
+    for attrs in charts:
         assert attrs["role"] == "img"
-        assert set(named) <= set(identities)
-    body = html[html.index("<body>") :]
-    assert "var(--ink)" in body
-    assert not re.search(r"#[0-9a-f]{6}\b", body.lower())
+        assert len(attrs["aria-label"] or "") > 20
+    folded = [attrs for tag, attrs in page.tags if tag == "details"]
+    assert len([a for a in folded if a["class"] == "numbers"]) == len(charts) - len(found.tasks)
 
 
 def test_hostile_names_and_messages_stay_text(tmp_path: Path) -> None:
@@ -669,7 +722,7 @@ def test_hostile_names_and_messages_stay_text(tmp_path: Path) -> None:
     }
     found = compare(runs)
     html = to_html(found)
-    assert "<script" not in html
+    assert "<script>alert" not in html
     assert "&lt;script&gt;" in html
     assert "\x1b" not in html + to_text(found) + to_markdown(found)
     for suffix in (".html", ".json", ".md", ".png", ".svg", ".txt"):

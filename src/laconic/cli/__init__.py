@@ -14,12 +14,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from laconic.cli import calibrate, evaluating, grade, importing
+from laconic.cli import calibrate, evaluating, grade, importing, reporting
 from laconic.cli import search as searching
 from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
 from laconic.cli.presets import merge_presets, preset_values, print_presets, show_preset
-from laconic.cli.terminal import Json, Margin, Output, err, out, progress_bar, say
+from laconic.cli.terminal import Json, Output, err, out, progress_bar, say
 from laconic.errors import LaconicError, RecipeError, did_you_mean
 from laconic.registry import Plugin, Registry, parse_spec, parse_value
 
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 app.command(epilog=EXAMPLES)(inspect)
 calibrate.register(app)
+app.command(epilog=reporting.EPILOG)(reporting.report)
 evaluating.register(app)
 grade.register(app)
 importing.register(app)
@@ -156,43 +157,6 @@ def merge(
         )
     done = {"folder": str(merged.folder), "tensors": len(merged.specs), "digest": planned.digest}
     say(done, f"Merged {len(merged.specs)} tensors into {output}.", as_json=as_json)
-
-
-@app.command(
-    epilog="Examples:\n\n"
-    "laconic report runs --baseline system2\n\n"
-    "laconic report runs/system2 runs/merged --margin 0.01 -o report.html\n\n"
-    "laconic report runs --format json"
-)
-def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
-    baseline: Annotated[
-        str | None, typer.Option(help="Compare with this run; default: system2, else the longest.")
-    ] = None,
-    margin: Margin = 0.02,
-    format_: Annotated[
-        Literal["text", "json", "html", "md"], typer.Option("--format", help="For standard output.")
-    ] = "text",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="A file: .html, .md, .json, .txt, .png or .svg."),
-    ] = None,
-    details: Annotated[
-        bool,
-        typer.Option("--details", help="All tables, with --format text."),
-    ] = False,
-) -> None:
-    """Compare runs: accuracy and length with 95 % intervals, paired differences, the front."""
-    from laconic.report import compare, load, render, write
-
-    comparison = compare(load(runs), baseline=baseline, margin=margin)
-    if output is None:
-        text = comparison.to_text(details=details)
-        shown = text if format_ == "text" else render(comparison, format_)
-        out.print(shown, markup=False, soft_wrap=True)
-        return
-    write(comparison, output)
-    err.print(f"Wrote {output}.")
 
 
 @app.command(name="list")

@@ -82,12 +82,22 @@ def conditions(
 
 def misgivings(
     rows: Sequence[Row],
+    alike: Sequence[Row],
     pairs: Sequence[Pair],
     named: Mapping[str, Run],
     facts: Sequence[Condition],
     baseline: str,
 ) -> Iterator[str]:
-    """Whatever a reader must know before believing a number, one sentence or two each."""
+    """Whatever a reader must know before believing a number, one sentence or two each.
+
+    Args:
+        rows: Every run on every task.
+        alike: Those of them that may be compared.
+        pairs: The runs against the baseline.
+        named: The runs by name.
+        facts: How they were measured.
+        baseline: The run that they are compared with.
+    """
     by_task: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_task[row.task].append(row)
@@ -99,7 +109,7 @@ def misgivings(
         yield from _cut(task, several)
         yield from _thoughtless(task, several, baseline)
         yield from _ungraded(task, several)
-    yield from _unmatched(by_task, pairs, baseline)
+    yield from _unmatched(alike, pairs, baseline)
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
@@ -235,13 +245,15 @@ def _ungraded(task: str, rows: Sequence[Row]) -> Iterator[str]:
         yield (f"{task}: the grader gave up on some answers, which count as wrong: {some(counts)}.")
 
 
-def _unmatched(
-    by_task: Mapping[str, Sequence[Row]], pairs: Sequence[Pair], baseline: str
-) -> Iterator[str]:
+def _unmatched(rows: Sequence[Row], pairs: Sequence[Pair], baseline: str) -> Iterator[str]:
     """What the pairs do not cover."""
     paired = {(p.name, p.task) for p in pairs}
-    for task, rows in by_task.items():
-        alone = [r.name for r in rows if r.name != baseline and (r.name, task) not in paired]
+    for task in dict.fromkeys(row.task for row in rows):
+        alone = [
+            row.name
+            for row in rows
+            if row.task == task and row.name != baseline and (row.name, task) not in paired
+        ]
         if alone:
             yield (
                 f"{task}: {some(alone)} and {baseline} have no problem in common, so nothing is "

@@ -41,7 +41,7 @@ def draw_budgets(c: Comparison, task: str) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = c.rows(task)
+    rows = c.rebudgeted(task)
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, facecolor=PAPER)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.085, 0.115, 0.64, 0.745), facecolor="none")
@@ -72,7 +72,7 @@ def to_curves(c: Comparison, task: str, *, prefix: str) -> str:
         prefix: What its ids start with: pictures on one page need different ones.
     """
     title = f"Accuracy under smaller budgets: {task}"
-    return as_element(draw_budgets(c, task), prefix, title, list(_description(c.rows(task))))
+    return as_element(draw_budgets(c, task), prefix, title, list(_description(c.rebudgeted(task))))
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:

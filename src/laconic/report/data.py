@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from laconic.errors import RunError, did_you_mean
+from laconic.report.apart import find_apart
 from laconic.report.checks import Condition, conditions, misgivings, unequal
 from laconic.report.published import Published, cautions, published
+from laconic.report.words import INTERVALS
 from laconic.stats import (
     LEVEL,
     Budget,
@@ -39,22 +41,12 @@ from laconic.stats import (
 
 if TYPE_CHECKING:
     from laconic.experiment import TaskRecord
+    from laconic.report.apart import Reason
+    from laconic.report.course import Course
     from laconic.run import Result, Run
 
 Role = Literal["system1", "system2", "base", "merge"]
 MARGIN = 0.02
-INTERVALS: Mapping[str, str] = {
-    "accuracy": "Wilson score interval; with repeats at the effective number of responses, "
-    "clustered by problem (Korn and Graubard 1998)",
-    "length": "Student t interval of the mean over problems",
-    "accuracy_diff": "adjusted Wald interval for paired proportions (Bonett and Price 2012), "
-    "clustered by problem",
-    "length_change": "delta-method interval of the ratio of mean lengths on the shared problems",
-    "overall": "mean over tasks, variances recovered from the intervals (Zou and Donner 2008)",
-    "tokens_per_correct": "Fieller's interval of a ratio of means over problems (1954)",
-    "trend": "Bonett and Wright's interval of Spearman's correlation over problems (2000)",
-    "front": "share of 1,000 bootstrap rounds over problems, the same for all runs",
-}
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,8 @@ class Details:
     """What a report shows of a run on one task beyond the main table.
 
     Attributes:
-        front: How often it stands on the front when the problems are drawn anew.
+        front: How often it stands on the front when the problems are drawn anew; None for a run
+            that is shown apart.
         texts: Reflection, loops, and what follows the right answer.
         by_ease: Accuracy and length on problems that all runs together found easy, medium or
             hard; empty where nothing was answered twice.
@@ -70,7 +63,7 @@ class Details:
         budgets: The run under smaller budgets, its own first.
     """
 
-    front: float
+    front: float | None
     texts: Texts
     by_ease: Mapping[Ease, Level]
     trend: Trend
@@ -108,11 +101,13 @@ class Comparison:
 
     Attributes:
         runs: One row per run and task, task by task, the shortest answers first.
-        pairs: Every other run against the baseline, in the same order.
+        pairs: Every other run against the baseline, in the same order; none of those apart.
         overall: The pairs averaged over tasks, where every run was asked the same several.
         pareto: By task, the runs that none beats in both accuracy and length, shortest first.
         warnings: What a reader must know before believing a number.
-        unequal: By task, in what its runs were not measured alike; empty where they were.
+        unequal: By task, in what the runs that are compared were not measured alike; empty where
+            they were.
+        apart: By task, the runs that must not be compared with the others, and why.
         conditions: How the runs were measured.
         baseline: The run that the others are compared with.
         why: Why it is that one.
@@ -120,6 +115,8 @@ class Comparison:
         level: Confidence of every interval.
         intervals: The name of each kind of interval.
         published: Figures of the papers whose protocols runs followed.
+        responses: The results themselves, by run and task.
+        courses: How searches and trainings went that were found beside the runs.
     """
 
     runs: tuple[Row, ...]
@@ -128,6 +125,7 @@ class Comparison:
     pareto: Mapping[str, tuple[str, ...]]
     warnings: tuple[str, ...]
     unequal: Mapping[str, tuple[str, ...]]
+    apart: Mapping[str, Mapping[str, tuple[Reason, ...]]]
     conditions: tuple[Condition, ...]
     baseline: str
     why: str
@@ -135,6 +133,8 @@ class Comparison:
     level: float
     intervals: Mapping[str, str]
     published: tuple[Published, ...] = ()
+    responses: Mapping[tuple[str, str], Responses] = field(default_factory=dict, repr=False)
+    courses: tuple[Course, ...] = ()
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -144,6 +144,19 @@ class Comparison:
     def rows(self, task: str) -> tuple[Row, ...]:
         """The rows of one task."""
         return tuple(row for row in self.runs if row.task == task)
+
+    def alike(self, task: str) -> tuple[Row, ...]:
+        """The rows of one task that may be compared."""
+        return tuple(row for row in self.rows(task) if row.name not in self.apart.get(task, ()))
+
+    def rebudgeted(self, task: str) -> tuple[Row, ...]:
+        """The rows of one task that may be compared under budgets that all of them had."""
+        apart = self.apart.get(task, {})
+        return tuple(
+            row
+            for row in self.rows(task)
+            if all(reason.what == "budget" for reason in apart.get(row.name, ()))
+        )
 
     def to_text(self, *, width: int | None = None, details: bool = False) -> str:
         """Plain text, as wide as the terminal or `width` columns; `details` shows every table."""
@@ -196,27 +209,23 @@ def compare(
         )
     named = _named(runs)
     parts = _parts(named)
-    rows = _rows(named, parts)
-    if not rows:
+    if not parts:
         raise RunError(f"No results yet in {', '.join(named)}. Run laconic eval to its end.")
-    chosen, why = _baseline(rows, named, baseline)
-    pairs = _pairs(rows, parts, chosen, margin)
-    fronts = {
-        task: {
-            row.name: (row.summary.accuracy.value, row.summary.length.value)
-            for row in rows
-            if row.task == task
-        }
-        for task in dict.fromkeys(row.task for row in rows)
-    }
+    chosen, why = _baseline(parts, named, baseline)
+    apart = find_apart(named, parts, chosen)
+    rows = _rows(named, parts, apart)
+    alike = [row for row in rows if row.name not in apart.get(row.task, ())]
+    pairs = _pairs(alike, parts, chosen, margin)
     facts = conditions(named, parts)
+    warnings = misgivings(rows, alike, pairs, named, facts, chosen)
     return Comparison(
         runs=rows,
         pairs=pairs,
         overall=_overall(pairs, rows),
-        pareto={task: pareto(points) for task, points in fronts.items()},
-        warnings=(*misgivings(rows, pairs, named, facts, chosen), *cautions(named)),
-        unequal=unequal(rows, facts),
+        pareto=_fronts(alike),
+        warnings=(*warnings, *cautions(named)),
+        unequal=unequal(alike, facts),
+        apart=apart,
         conditions=facts,
         baseline=chosen,
         why=why,
@@ -224,6 +233,7 @@ def compare(
         level=LEVEL,
         intervals=INTERVALS,
         published=published(named),
+        responses=parts,
     )
 
 
@@ -266,7 +276,19 @@ def _parts(named: Mapping[str, Run]) -> dict[tuple[str, str], Responses]:
     return parts
 
 
-def _rows(named: Mapping[str, Run], parts: Mapping[tuple[str, str], Responses]) -> tuple[Row, ...]:
+def _fronts(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """The front of each task, in the order of the tasks."""
+    points: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
+    for row in rows:
+        points[row.task][row.name] = (row.summary.accuracy.value, row.summary.length.value)
+    return {task: pareto(found) for task, found in points.items()}
+
+
+def _rows(
+    named: Mapping[str, Run],
+    parts: Mapping[tuple[str, str], Responses],
+    apart: Mapping[str, Collection[str]],
+) -> tuple[Row, ...]:
     records: dict[str, dict[str, TaskRecord]] = defaultdict(dict)
     for name, run in named.items():
         for record in run.experiment.tasks:
@@ -276,7 +298,7 @@ def _rows(named: Mapping[str, Run], parts: Mapping[tuple[str, str], Responses]) 
     for task, asked in records.items():
         runs = {name: parts[name, task] for name in asked}
         budgets = {name: record.max_tokens for name, record in asked.items()}
-        details = _details(runs, budgets)
+        details = _details(runs, budgets, apart.get(task, ()))
         several = [
             Row(
                 name=name,
@@ -294,15 +316,17 @@ def _rows(named: Mapping[str, Run], parts: Mapping[tuple[str, str], Responses]) 
     return tuple(rows)
 
 
-def _details(runs: Mapping[str, Responses], budgets: Mapping[str, int]) -> dict[str, Details]:
+def _details(
+    runs: Mapping[str, Responses], budgets: Mapping[str, int], apart: Collection[str]
+) -> dict[str, Details]:
     """The details of all runs of a task, by name."""
-    chances = front_chances(runs)
+    chances = front_chances({name: run for name, run in runs.items() if name not in apart})
     rates = pass_rates(list(runs.values()))
     twice = sum(map(len, runs.values())) > len(rates)
     caps = smaller(list(budgets.values()), list(runs.values()))
     return {
         name: Details(
-            front=chances[name],
+            front=chances.get(name),
             texts=read_texts(responses),
             by_ease=by_ease(responses, rates) if twice else {},
             trend=trend(responses, rates),
@@ -312,28 +336,29 @@ def _details(runs: Mapping[str, Responses], budgets: Mapping[str, int]) -> dict[
     }
 
 
-def _baseline(rows: Sequence[Row], named: Mapping[str, Run], wanted: str | None) -> tuple[str, str]:
+def _baseline(
+    parts: Mapping[tuple[str, str], Responses], named: Mapping[str, Run], wanted: str | None
+) -> tuple[str, str]:
     """The baseline's name, and why it is the baseline."""
-    measured = list(dict.fromkeys(row.name for row in rows))
+    lengths = defaultdict(list)
+    for (name, _), responses in parts.items():
+        lengths[name].append(float(responses.lengths.mean()))
     if wanted is not None:
         if wanted not in named:
             raise RunError(f"There is no run '{wanted}'. {did_you_mean(wanted, named)}")
-        if wanted not in measured:
+        if wanted not in lengths:
             raise RunError(f"The baseline '{wanted}' has no results yet. Run laconic eval again.")
         return wanted, "as asked for"
-    thinkers = [name for name in measured if role_of(name) == "system2"]
+    thinkers = [name for name in lengths if role_of(name) == "system2"]
     for name in ("system2", *(thinkers if len(thinkers) == 1 else ())):
-        if name in measured:
+        if name in lengths:
             return name, "by its name"
-    lengths = defaultdict(list)
-    for row in rows:
-        lengths[row.name].append(row.summary.length.value)
 
     def breadth_and_length(name: str) -> tuple[int, float]:
         return len(lengths[name]), sum(lengths[name]) / len(lengths[name])
 
-    best = max(measured, key=breadth_and_length)
-    widest = len({len(lengths[name]) for name in measured}) > 1
+    best = max(lengths, key=breadth_and_length)
+    widest = len({len(several) for several in lengths.values()}) > 1
     return best, "it has the most tasks" if widest else "its answers are the longest"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from laconic.reflection import KEYWORDS
 from laconic.report.tables import Cell, Column, Table, outcome_table
 from laconic.report.words import (
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
     from laconic.stats import Ease, Estimate, Level
 
 NAME = Column("run", numeric=False)
+#: The parts of the answers whose longest is shown: the ends of a box and of its whiskers.
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 EASES: tuple[Ease, ...] = ("easy", "medium", "hard")
 
 
 def detail_tables(c: Comparison, task: str) -> Iterator[Table]:
     """Every table of a task beyond the main one, as far as there is something to show."""
-    rows = c.rows(task)
+    rows = c.alike(task)
     yield outcome_table(c, task)
+    yield length_table(c, task)
     if any(len(row.summary.pass_at) > 1 for row in rows):
         yield attempt_table(c, task)
     yield cost_table(c, task)
@@ -47,7 +52,7 @@ def detail_tables(c: Comparison, task: str) -> Iterator[Table]:
 
 def attempt_table(c: Comparison, task: str) -> Table:
     """Several answers to a problem: their average, the best of them, the vote."""
-    rows = c.rows(task)
+    rows = c.alike(task)
     ks = sorted({k for row in rows for k in row.summary.pass_at if k > 1})
     votes = [k for k in ks if k > 2]  # two either agree or tie
     most = {row.name: max(row.summary.pass_at) for row in rows}
@@ -71,6 +76,24 @@ def attempt_table(c: Comparison, task: str) -> Table:
         ),
         rows=tuple((Cell(row.name), Cell(str(most[row.name])), *shares(row)) for row in rows),
     )
+
+
+def length_table(c: Comparison, task: str) -> Table:
+    """How long short and long answers are."""
+    return Table(
+        caption=f"{task}: how long the answers are, in tokens: so many are within",
+        columns=(NAME, *(Column(f"{percent(part)} of answers") for part in QUANTILES)),
+        rows=tuple(
+            (Cell(row.name), *(Cell(tokens(end)) for end in lengths(c, row)))
+            for row in c.alike(task)
+        ),
+    )
+
+
+def lengths(c: Comparison, row: Row) -> list[float]:
+    """The length that each of `QUANTILES` of a run's answers keeps within, in tokens."""
+    found = np.quantile(c.responses[row.name, row.task].length, QUANTILES)
+    return [float(end) for end in found]
 
 
 def cost_table(c: Comparison, task: str) -> Table:
@@ -111,7 +134,7 @@ def cost_table(c: Comparison, task: str) -> Table:
                 ),
                 *both(row),
             )
-            for row in c.rows(task)
+            for row in c.alike(task)
         ),
     )
 
@@ -141,7 +164,7 @@ def thought_table(c: Comparison, task: str) -> Table:
             Column("loops, %"),
             Column("after the answer, %"),
         ),
-        rows=tuple(tuple(cells(row)) for row in c.rows(task)),
+        rows=tuple(tuple(cells(row)) for row in c.alike(task)),
     )
 
 
@@ -157,7 +180,7 @@ def reflection_table(c: Comparison, task: str) -> Table:
         yield Cell(number(found.per_reflective, 2))
         yield Cell(number(found.per_thousand, 2))
 
-    rows = c.rows(task)
+    rows = c.alike(task)
     return Table(
         caption=f"{task}: reflection keywords",
         columns=(
@@ -187,29 +210,29 @@ def keyword_table(c: Comparison, task: str) -> Table:
                     for k in row.details.texts.reflection["words"].keywords.values()
                 ),
             )
-            for row in c.rows(task)
+            for row in c.alike(task)
         ),
     )
 
 
 def level_table(c: Comparison, task: str) -> Table:
     """Accuracy and length by the task's own difficulty."""
-    there = sorted({level for row in c.rows(task) for level in row.summary.by_level})
+    there = sorted({level for row in c.alike(task) for level in row.summary.by_level})
     return _by_difficulty(
         f"{task}: accuracy in % by difficulty, with interval and mean length",
         [f"level {level}" for level in there],
-        {row.name: [row.summary.by_level.get(level) for level in there] for row in c.rows(task)},
+        {row.name: [row.summary.by_level.get(level) for level in there] for row in c.alike(task)},
     )
 
 
 def ease_table(c: Comparison, task: str) -> Table:
     """Accuracy and length by how often all runs together failed a problem."""
-    there = [ease for ease in EASES if any(ease in row.details.by_ease for row in c.rows(task))]
+    there = [ease for ease in EASES if any(ease in row.details.by_ease for row in c.alike(task))]
     return _by_difficulty(
         f"{task}: accuracy in % on problems that all runs together found easy (two thirds right "
         "or more), medium, or hard (less than a third), with interval and mean length",
         there,
-        {row.name: [row.details.by_ease.get(ease) for ease in there] for row in c.rows(task)},
+        {row.name: [row.details.by_ease.get(ease) for ease in there] for row in c.alike(task)},
     )
 
 
@@ -233,13 +256,13 @@ def trend_table(c: Comparison, task: str) -> Table:
             Column("with own failures"),
             Column("with all runs' failures"),
         ),
-        rows=tuple(tuple(cells(row)) for row in c.rows(task)),
+        rows=tuple(tuple(cells(row)) for row in c.alike(task)),
     )
 
 
 def budget_table(c: Comparison, task: str) -> Table:
     """Accuracy and length as they would have been under smaller budgets."""
-    rows = c.rows(task)
+    rows = c.rebudgeted(task)
     caps = sorted({b.cap for row in rows for b in row.details.budgets}, reverse=True)
 
     def cells(row: Row) -> Iterator[Cell]:

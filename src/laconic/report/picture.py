@@ -80,14 +80,14 @@ def _description(c: Comparison, tasks: Sequence[str]) -> Iterator[str]:
     """The picture in words, for readers who do not see it."""
     for task in tasks:
         yield f"Shortest answers first on {task}, with accuracy and mean tokens:"
-        for row in c.rows(task):
+        for row in c.alike(task):
             s = row.summary
             yield f"{row.name} {percent(s.accuracy.value)}, {s.length.value:,.0f} tokens;"
         yield f"none is better in both than {', '.join(c.pareto[task])}."
 
 
 def _panel(axes: Axes, c: Comparison, task: str) -> None:
-    rows = c.rows(task)
+    rows = c.alike(task)
     _scale(axes, rows)
     if len(rows) > 1:
         _front(axes, [row for row in rows if row.name in c.pareto[task]])

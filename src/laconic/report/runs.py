@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laconic.errors import RunError
+from laconic.report.course import left_early
 from laconic.run import PACKED, RESULTS, is_run, read_run
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def load(paths: Iterable[str | Path]) -> list[Run]:
 
     Args:
         paths: Run folders, or folders that hold run folders at any depth. A folder whose run.json
-            is of another kind (a merged model, a search) is passed over and looked into.
+            is of another kind (a merged model, a search) is passed over and looked into; the
+            candidates that a search dropped are left out.
 
     Returns:
         The runs, in the order of the paths and sorted within each; a folder given twice counts
@@ -109,7 +111,8 @@ def _folders(paths: Iterable[str | Path]) -> dict[Path, Path]:
             state = "is a file, not a folder" if path.exists() else "does not exist"
             raise RunError(f"{path} {state}. Give run folders, or folders that hold them.")
         for folder in _search(path):
-            folders.setdefault(folder.resolve(), folder)
+            if folder.resolve() not in left_early(folder.parent.parent):
+                folders.setdefault(folder.resolve(), folder)
     if not folders:
         raise RunError(
             f"No runs in {', '.join(map(str, given)) or 'an empty list of folders'}. Measure a "

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from laconic.report.apart import why
 from laconic.report.checks import TRUNCATED
 from laconic.report.words import (
     DASH,
     ROLES,
     number,
-    percent,
     points,
     share_interval,
     signed,
     signed_interval,
     some,
+    sureness,
     token_interval,
     tokens,
 )
@@ -106,7 +107,7 @@ def main_table(c: Comparison, task: str) -> Table:
 
 def run_table(c: Comparison, task: str) -> Table:
     """Every run of a task: accuracy, length, and what qualifies them."""
-    rows = c.rows(task)
+    rows = c.alike(task)
     budgets = sorted({row.max_tokens for row in rows})
     budget = " or ".join(f"{b:,}" for b in budgets)
     return Table(
@@ -120,6 +121,36 @@ def run_table(c: Comparison, task: str) -> Table:
             Column("on front"),
         ),
         rows=tuple(_run(row, c, front=row.name in c.pareto[task]) for row in rows),
+    )
+
+
+def apart_table(c: Comparison, task: str) -> Table | None:
+    """The runs of a task that must not be compared with the others; None where all may be."""
+    apart = c.apart.get(task, {})
+    if not apart:
+        return None
+    return Table(
+        caption=f"{task}: measured otherwise, not to be compared with the runs above",
+        columns=(
+            Column("run", numeric=False),
+            Column("accuracy, %"),
+            Column("length, tokens"),
+            Column("cut, %"),
+            Column("why apart", numeric=False),
+        ),
+        rows=tuple(
+            (
+                Cell(row.name, _remarks(row, c)),
+                Cell(
+                    number(row.summary.accuracy.value * 100), share_interval(row.summary.accuracy)
+                ),
+                Cell(tokens(row.summary.length.value), token_interval(row.summary.length)),
+                Cell(number(row.summary.truncated * 100)),
+                Cell(why(apart[row.name])),
+            )
+            for row in c.rows(task)
+            if row.name in apart
+        ),
     )
 
 
@@ -184,7 +215,7 @@ def outcome_table(c: Comparison, task: str) -> Table:
         columns=(Column("run", numeric=False), *(Column(head) for head in OUTCOMES.values())),
         rows=tuple(
             (Cell(row.name), *(Cell(f"{row.summary.outcomes[name]:,}") for name in OUTCOMES))
-            for row in c.rows(task)
+            for row in c.alike(task)
         ),
     )
 
@@ -214,17 +245,22 @@ def condition_table(c: Comparison) -> Table:
 
 def _run(row: Row, c: Comparison, *, front: bool) -> tuple[Cell, ...]:
     s = row.summary
+    asked = "" if s.n == row.asked else f"of {row.asked:,}"
+    return (
+        Cell(row.name, _remarks(row, c)),
+        Cell(f"{s.n:,}", asked),
+        Cell(number(s.accuracy.value * 100), share_interval(s.accuracy)),
+        Cell(tokens(s.length.value), token_interval(s.length)),
+        Cell(number(s.truncated * 100), mood="no" if s.truncated > TRUNCATED else ""),
+        Cell("yes" if front else DASH, sureness(row.details.front)),
+    )
+
+
+def _remarks(row: Row, c: Comparison) -> str:
+    """What a run is, and what to know of it."""
     remarks = [ROLES[row.role]]
     if row.name == c.baseline:
         remarks.append("baseline")
     if not row.complete:
         remarks.append("unfinished")
-    asked = "" if s.n == row.asked else f"of {row.asked:,}"
-    return (
-        Cell(row.name, ", ".join(remarks)),
-        Cell(f"{s.n:,}", asked),
-        Cell(number(s.accuracy.value * 100), share_interval(s.accuracy)),
-        Cell(tokens(s.length.value), token_interval(s.length)),
-        Cell(number(s.truncated * 100), mood="no" if s.truncated > TRUNCATED else ""),
-        Cell("yes" if front else DASH, percent(round(row.details.front, 2))),
-    )
+    return ", ".join(remarks)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from laconic.report.details import detail_tables
 from laconic.report.published import published_table
 from laconic.report.tables import (
     Table,
+    apart_table,
     condition_table,
     main_table,
     outcome_table,
@@ -22,6 +22,7 @@ from laconic.report.tables import (
 from laconic.report.terminal import set_lines
 from laconic.report.words import (
     INTERVALS_IN_SHORT,
+    finite,
     front,
     headlines,
     interval_names,
@@ -30,7 +31,7 @@ from laconic.report.words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from laconic.report.data import Comparison, Row
 
@@ -50,6 +51,10 @@ def to_json(c: Comparison) -> str:
         "headlines": headlines(c),
         "warnings": c.warnings,
         "unequal": c.unequal,
+        "apart": {
+            task: {name: [reason.words for reason in why] for name, why in runs.items()}
+            for task, runs in c.apart.items()
+        },
         "runs": [_run_record(row) for row in c.runs],
         "pairs": [asdict(p) for p in c.pairs],
         "overall": [asdict(o) for o in c.overall],
@@ -58,7 +63,7 @@ def to_json(c: Comparison) -> str:
         "intervals": c.intervals,
         "published": [asdict(figure) for figure in c.published],
     }
-    return json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_markdown(c: Comparison) -> str:
@@ -68,16 +73,31 @@ def to_markdown(c: Comparison) -> str:
         blocks += ["## Before you believe it", _bullets(c.warnings)]
     for task in c.tasks:
         blocks += [f"## {_escaped(task)}", markdown(main_table(c, task)), _escaped(front(c, task))]
-        beside = published_table(c, task)
-        blocks += [markdown(beside)] if beside else []
+        beside = (apart_table(c, task), published_table(c, task))
+        blocks += [markdown(table) for table in beside if table]
     whole = overall_table(c)
     blocks += ["## All tasks", markdown(whole)] if whole else []
     for task in c.tasks:
         blocks += [f"## {_escaped(task)} in detail"]
         blocks += [markdown(table) for table in detail_tables(c, task)]
+    for course in c.courses:
+        blocks += [f"## {_escaped(course.name)}", *map(markdown, course.tables)]
     blocks += ["## How it was measured", markdown(condition_table(c))]
     blocks += [f"{percent(c.level)} intervals:", _bullets(interval_names(c))]
     return "\n\n".join(blocks) + "\n"
+
+
+def main_tables(c: Comparison) -> list[Table]:
+    """The tables that a paper would hold: the runs of each task, and all tasks together."""
+    found: list[Table | None] = []
+    for task in c.tasks:
+        found += [run_table(c, task), pair_table(c, task), apart_table(c, task)]
+    return [table for table in (*found, overall_table(c)) if table]
+
+
+def tables_to_markdown(tables: Iterable[Table]) -> str:
+    """Tables as Markdown, each below its caption."""
+    return "\n\n".join(map(markdown, tables)) + "\n"
 
 
 def to_text(c: Comparison, *, width: int | None = None, details: bool = False) -> str:
@@ -99,12 +119,12 @@ def _lines(c: Comparison, *, details: bool) -> Iterator[str | Table]:
         yield from (table for table in tables if table)
         yield from detail_tables(c, task) if details else (outcome_table(c, task),)
         yield front(c, task)
-        beside = published_table(c, task)
-        if beside:
-            yield beside
+        yield from filter(None, (apart_table(c, task), published_table(c, task)))
     whole = overall_table(c)
     if whole:
         yield whole
+    for course in c.courses:
+        yield from course.tables if details else (course.story,)
     if details:
         yield condition_table(c)
     for warning in c.warnings:
@@ -119,15 +139,6 @@ def _run_record(row: Row) -> dict[str, Any]:
     """A row, with its summary and details beside its name."""
     record = asdict(row)
     return {**record, **record.pop("summary"), **record.pop("details")}
-
-
-def _finite(value: Any) -> Any:
-    """The value with null for whatever JSON has no number for."""
-    if isinstance(value, dict):
-        return {str(key): _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _escaped(text: str) -> str:

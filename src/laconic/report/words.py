@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from laconic.stats import Estimate, verdict
 
@@ -23,6 +23,19 @@ KINDS = {
     "tokens_per_correct": "tokens per right answer",
     "trend": "length with difficulty",
     "front": "on the front",
+}
+#: By which method each kind of interval is.
+INTERVALS: Mapping[str, str] = {
+    "accuracy": "Wilson score interval; with repeats at the effective number of responses, "
+    "clustered by problem (Korn and Graubard 1998)",
+    "length": "Student t interval of the mean over problems",
+    "accuracy_diff": "adjusted Wald interval for paired proportions (Bonett and Price 2012), "
+    "clustered by problem",
+    "length_change": "delta-method interval of the ratio of mean lengths on the shared problems",
+    "overall": "mean over tasks, variances recovered from the intervals (Zou and Donner 2008)",
+    "tokens_per_correct": "Fieller's interval of a ratio of means over problems (1954)",
+    "trend": "Bonett and Wright's interval of Spearman's correlation over problems (2000)",
+    "front": "share of 1,000 bootstrap rounds over problems, the same for all runs",
 }
 INTERVALS_IN_SHORT = (
     "Wilson for accuracy, Student's t for length, Bonett-Price for differences of accuracy, delta "
@@ -42,6 +55,15 @@ class _Rival:
 def plain(text: str) -> str:
     """Text without control characters, escape codes, line breaks or broken bytes."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def finite(value: Any) -> Any:
+    """Nested values with null for whatever JSON has no number for, keys as text."""
+    if isinstance(value, dict):
+        return {str(key): finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -120,10 +142,15 @@ def interval_names(c: Comparison) -> list[str]:
     return [f"{KINDS.get(kind, kind)}: {name}" for kind, name in c.intervals.items()]
 
 
+def sureness(chance: float | None) -> str:
+    """How often a run stands on the front, to a whole percent; a dash where nobody asked."""
+    return DASH if chance is None else percent(round(chance, 2))
+
+
 def front(c: Comparison, task: str) -> str:
     """Who stands on the front, and how often when the problems are drawn anew."""
     chances = {row.name: row.details.front for row in c.rows(task)}
-    names = [f"{name} ({percent(round(chances[name], 2))})" for name in c.pareto[task]]
+    names = [f"{name} ({sureness(chances[name])})" for name in c.pareto[task]]
     return f"Front (none is better in both; how sure): {', '.join(names)}"
 
 
@@ -141,7 +168,7 @@ def headlines(comparison: Comparison) -> list[str]:
         rivals = [
             _Rival(p.name, p.accuracy_diff, p.length_change) for p in c.pairs if p.task == task
         ]
-        sentence = _headline(c, rivals) if rivals else _alone(c.rows(task))
+        sentence = _headline(c, rivals) if rivals else _alone(c.alike(task))
         sentence += caution(c.unequal.get(task, ()))
         said.append(f"{task}: {sentence}" if len(c.tasks) > 1 else sentence)
     return said

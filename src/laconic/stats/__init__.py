@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laconic.stats.budgets import Budget, rebudget, smaller
 from laconic.stats.difficulty import Ease, Level, Trend, by_ease, pass_rates, trend
-from laconic.stats.front import front_chances, hypervolume, pareto
+from laconic.stats.front import Band, front_band, front_chances, hypervolume, pareto
 from laconic.stats.intervals import LEVEL, Estimate
 from laconic.stats.pairs import BothRight, NotWorse, Overall, Pair, Verdict, overall, pair, verdict
 from laconic.stats.responses import Responses, columns, shared
@@ -13,6 +13,7 @@ from laconic.stats.texts import Keyword, Reflection, Texts, read_texts
 
 __all__ = [
     "LEVEL",
+    "Band",
     "BothRight",
     "Budget",
     "Ease",
@@ -30,6 +31,7 @@ __all__ = [
     "Verdict",
     "by_ease",
     "columns",
+    "front_band",
     "front_chances",
     "hypervolume",
     "overall",

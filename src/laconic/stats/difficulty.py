@@ -29,11 +29,13 @@ class Level:
         n: How many responses.
         accuracy: Share that is right.
         length: Mean completion tokens.
+        reflections: Reflection keywords, mean per response.
     """
 
     n: int
     accuracy: Estimate
     length: Estimate
+    reflections: float
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,17 @@ def level(responses: Responses, chosen: NDArray[np.bool_] | None = None) -> Leve
         chosen: Which problems, ``[problem]``; all by default.
     """
     accuracies, lengths, counts = responses.accuracies, responses.lengths, responses.counts
+    reflections = responses.reflections
     if chosen is not None:
         accuracies, lengths, counts = accuracies[chosen], lengths[chosen], counts[chosen]
+        reflections = reflections[chosen[responses.problem]]
     n = int(counts.sum())
-    return Level(n=n, accuracy=share(accuracies, n), length=mean(lengths))
+    return Level(
+        n=n,
+        accuracy=share(accuracies, n),
+        length=mean(lengths),
+        reflections=float(np.mean(reflections)),
+    )
 
 
 def levels(responses: Responses) -> dict[int, Level]:

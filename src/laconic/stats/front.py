@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+from laconic.stats.intervals import LEVEL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 ROUNDS: Final = 1000
 #: Means that agree to so many digits are equal: sums in another order may differ in the last.
 DIGITS: Final = 7
+#: A band of the front is known at so many lengths.
+PLACES: Final = 80
 #: More problems than this are drawn in so many groups, dealt at random: a thousandth as exact.
 MOST: Final = 4096
 #: Rounds are drawn this many at a time: enough for fast products, little enough for the cache.
@@ -55,6 +60,19 @@ def hypervolume(points: Mapping[str, tuple[float, float]], corner: tuple[float, 
         area += (accuracy - floor) * (corner[1] - length)
         floor = accuracy
     return area
+@dataclass(frozen=True)
+class Band:
+    """How sure a front is: the best accuracy to be had for at most so many tokens.
+
+    Attributes:
+        length: Tokens, ascending, ``[place]``.
+        low: The lower end of the interval of that accuracy, a fraction, ``[place]``.
+        high: The upper end, ``[place]``.
+    """
+
+    length: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
 
 
 def front_chances(runs: Mapping[str, Responses], *, rounds: int = ROUNDS) -> dict[str, float]:
@@ -68,10 +86,47 @@ def front_chances(runs: Mapping[str, Responses], *, rounds: int = ROUNDS) -> dic
         runs: Runs of one task by name.
         rounds: How often; with 1,000, a chance is known to within 3 points.
     """
+    on = np.zeros(len(runs))
+    for accuracy, length, there in _redrawn(runs, rounds):
+        on += np.sum(~beaten(accuracy, length, there) & there, axis=0)
+    return dict(zip(runs, (on / rounds).tolist(), strict=True))
+
+
+def front_band(
+    runs: Mapping[str, Responses], *, rounds: int = ROUNDS, places: int = PLACES
+) -> Band:
+    """Where the front would run if the problems were drawn anew: a percentile interval.
+
+    The same bootstrap as `front_chances`. The interval is that of one length at a time, and begins
+    at the shortest length that some run keeps within in every round.
+
+    Args:
+        runs: Runs of one task by name.
+        rounds: How often the problems are drawn.
+        places: At how many lengths, from the shortest mean of a round to the longest.
+    """
+    drawn = list(_redrawn(runs, rounds))
+    accuracy, length, there = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    length = np.where(there, length, np.inf)
+    first, last = length.min(axis=1).max(), float(length[np.isfinite(length)].max())
+    at = np.linspace(first, max(first, last), places)
+    order = np.argsort(length, axis=1)
+    lengths = np.take_along_axis(length, order, axis=1)
+    best = np.maximum.accumulate(np.take_along_axis(accuracy, order, axis=1), axis=1)
+    reached = np.stack(
+        [row[np.searchsorted(own, at, "right") - 1] for row, own in zip(best, lengths, strict=True)]
+    )
+    low, high = np.quantile(reached, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return Band(tuple(at.tolist()), tuple(low.tolist()), tuple(high.tolist()))
+
+
+def _redrawn(
+    runs: Mapping[str, Responses], rounds: int
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]]:
+    """Accuracy, length and presence of every run in each round, ``[round, run]``, in batches."""
     chance = np.random.default_rng(0)
     answered, right, tokens = _grouped(_by_problem(list(runs.values())), chance)
     n = len(answered)
-    on = np.zeros(len(runs))
     for start in range(0, rounds, _BATCH):
         drawn = np.stack(
             [
@@ -82,8 +137,7 @@ def front_chances(runs: Mapping[str, Responses], *, rounds: int = ROUNDS) -> dic
         there = drawn @ answered
         accuracy = np.round(drawn @ right / np.maximum(there, 1), DIGITS)
         length = np.round(drawn @ tokens / np.maximum(there, 1), DIGITS)
-        on += np.sum(~beaten(accuracy, length, there > 0) & (there > 0), axis=0)
-    return dict(zip(runs, (on / rounds).tolist(), strict=True))
+        yield accuracy, length, there > 0
 
 
 def beaten(
