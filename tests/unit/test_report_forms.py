@@ -219,7 +219,7 @@ def study(folder: Path) -> Path:
     lines = "".join(json.dumps(one) + "\n" for one in trials)
     (folder / "trials.jsonl").write_text(lines)
     measured = {"accuracy": estimate(0.9), "length": estimate(900.0)}
-    facts = {"references": {"system2": {"measured": measured}}, "winner": {"name": "0.5"}}
+    facts = {"references": {"system2": measured}, "winner": {"name": "0.5"}}
     (folder / "study.json").write_text(json.dumps(facts))
     return folder
 
@@ -256,6 +256,7 @@ def test_a_search_is_told_and_its_dropped_candidates_are_no_runs(tmp_path: Path)
     assert {series.name: series.x for series in over.panels[0].series} == {
         "measured in full": (1000.0, 3000.0),
         "dropped early": (1500.0,),
+        "the winner": (1000.0,),
         "System 2": (0.0, 3000.0),
     }
     assert plane.panels[0].series[0].y == (80.0, 90.0)

@@ -136,19 +136,15 @@ def _search_charts(
         for state, words in STATES.items():
             these = [trial for trial in trials if trial["state"] == state]
             if these:
-                yield Series(
-                    name=words,
-                    role="merge",
-                    x=tuple(_of(trial, across) for trial in these),
-                    y=tuple(_of(trial, up) for trial in these),
-                    notes=tuple(plain(str(trial["name"])) for trial in these),
-                    joined=False,
-                    hollow=state != "complete",
-                )
+                yield _marks(words, these, (across, up), hollow=state != "complete")
+        winner = (facts.get("winner") or {}).get("name")
+        chosen = [t for t in trials if t["name"] == winner and t["state"] == "complete"]
+        if chosen:
+            yield _marks("the winner", chosen[-1:], (across, up), hollow=False)
 
     def parents(across: str, up: str) -> Iterator[Series]:
         for parent, role in _parents(facts):
-            at = {"measured": parent["measured"], "spent": 0.0}
+            at = {"measured": parent, "spent": 0.0}
             ends = (0.0, last) if across == "spent" else (_of(at, across),)
             yield Series(
                 role.replace("system", "System "),
@@ -171,6 +167,7 @@ def _search_charts(
                 across="tokens generated so far",
                 up=words,
                 series=(*series("spent", aim), *parents("spent", aim)),
+                span=(0, 100) if aim == "accuracy" else None,
             )
             for aim, words in aims
         ),
@@ -192,12 +189,28 @@ def _search_charts(
     )
 
 
+def _marks(
+    name: str, trials: Sequence[Mapping[str, Any]], axes: tuple[str, str], *, hollow: bool
+) -> Series:
+    """Some candidates as marks."""
+    across, up = axes
+    return Series(
+        name=name,
+        role="merge",
+        x=tuple(_of(trial, across) for trial in trials),
+        y=tuple(_of(trial, up) for trial in trials),
+        notes=tuple(plain(str(trial["name"])) for trial in trials),
+        joined=False,
+        hollow=hollow,
+    )
+
+
 def _parents(facts: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Role]]:
-    """The two models that a search has measured beside its candidates, as far as it has."""
+    """What a search has measured of the two models beside its candidates, as far as it has."""
     known = facts.get("references") or {}
     roles: tuple[Role, ...] = ("system1", "system2")
     for role in roles:
-        if (known.get(role) or {}).get("measured"):
+        if known.get(role):
             yield known[role], role
 
 

@@ -136,7 +136,7 @@ def _script() -> str:
 @cache
 def _plotly() -> tuple[str, str]:
     """The library that draws the charts, packed, and its digest."""
-    library = files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
+    library = f"/*!\n{_read('vendor/plotly.LICENSE')}*/\n{_read('vendor/plotly-basic.min.js')}"
     return pack(library), _digest(library)
 
 

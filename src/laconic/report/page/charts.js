@@ -129,22 +129,11 @@ function lineTraces(chart) {
 
 function rowTraces(chart) {
   return chart.panels.flatMap((panel, place) =>
-    panel.series.map((series) => {
+    panel.series.flatMap((series) => {
       const look = lookOf(series);
       const name = shortName(series.name);
       const shared = { y: [name], orientation: "h", showlegend: false, ...axesOf(place) };
-      if (chart.kind === "boxes") {
-        const [lowest, q1, median, q3, highest] = series.x.map((value) => [Math.max(value, 1)]);
-        return {
-          ...shared,
-          type: "box",
-          ...{ lowerfence: lowest, q1, median, q3, upperfence: highest },
-          line: { color: look.colour, width: 1.5 },
-          fillcolor: colour("shade"),
-          name,
-          hoverinfo: "x",
-        };
-      }
+      if (chart.kind === "boxes") return boxTraces(series, look, shared);
       return {
         ...shared,
         type: "bar",
@@ -159,12 +148,37 @@ function rowTraces(chart) {
   );
 }
 
+/** A box with its whiskers and median, as lines: the bundle has no boxes of its own. */
+function boxTraces(series, look, shared) {
+  const [lowest, first, median, third, highest] = series.x.map((value) => Math.max(value, 1));
+  const line = (ends, width, opacity) => ({
+    ...shared,
+    x: ends,
+    y: [shared.y[0], shared.y[0]],
+    mode: "lines",
+    line: { color: look.colour, width },
+    opacity,
+    hoverinfo: "skip",
+  });
+  return [
+    line([lowest, highest], 1.5, 1),
+    line([first, third], 14, 0.35),
+    {
+      ...shared,
+      x: [median],
+      mode: "markers",
+      marker: { symbol: "line-ns", size: 15, line: { width: 3, color: look.colour } },
+      hovertemplate: `<b>${shared.y[0]}</b><br>${series.notes[0].replaceAll(/[,;] /g, "<br>")}<extra></extra>`,
+    },
+  ];
+}
+
 const axesOf = (place) =>
   place ? { xaxis: `x${place + 1}`, yaxis: `y${place + 1}` } : { xaxis: "x", yaxis: "y" };
 
 /** Where each panel stands: side by side, or one below the other where space is scarce. */
 function domains(count, stacked, names) {
-  const gap = stacked ? 0.3 / count : names ? 0.04 : 0.075;
+  const gap = stacked ? (names ? 0.5 : 0.35) / count : names ? 0.04 : 0.075;
   const size = (1 - gap * (count - 1)) / count;
   return [...Array(count).keys()].map((i) => {
     const from = i * (size + gap);
@@ -179,7 +193,7 @@ function layoutOf(chart, width) {
   const stacked = count > 1 && width < NARROW;
   const places = domains(count, stacked, rows);
   const tall = rows ? 90 + ROW * chart.panels[0].series.length : chart.kind === "front" ? 470 : 380;
-  const height = stacked ? tall * count * 0.85 : tall;
+  const height = stacked ? tall * count * 0.9 : tall;
   const layout = {
     height,
     width,
@@ -201,7 +215,7 @@ function layoutOf(chart, width) {
       Object.assign(x, { tickvals: panel.words.map((_, k) => k), ticktext: panel.words });
     } else if (!panel.log) {
       x.tickformat = ",~r";
-      x.rangemode = rows ? "tozero" : "normal";
+      x.rangemode = "tozero";
     }
     if (rows) {
       Object.assign(y, { type: "category", autorange: "reversed", showgrid: false });

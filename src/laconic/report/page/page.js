@@ -13,8 +13,15 @@ function element(tag, className = "", text = "") {
 
 /** The text in an element that holds gzip in base64. */
 async function unpack(id) {
-  const binary = atob(byId(id).textContent.trim());
-  const bytes = Uint8Array.from(binary, (letter) => letter.charCodeAt(0));
+  const packed = byId(id).textContent;
+  let bytes;
+  if (Uint8Array.fromBase64) {
+    bytes = Uint8Array.fromBase64(packed);
+  } else {
+    const binary = atob(packed);
+    bytes = new Uint8Array(binary.length);
+    for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  }
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).text();
 }

@@ -1,8 +1,7 @@
 // Starts the page: what can be read at once first, the pictures' library last.
 
 startTabs(byId("tabs"), () => document.documentElement.dataset.charts && drawNew());
-startAnswers();
-startCharts();
+startAnswers().finally(() => setTimeout(startCharts, 50));
 
 /** Draws the charts of a panel that has just been shown. */
 function drawNew() {
