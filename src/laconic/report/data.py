@@ -54,8 +54,7 @@ class Details:
     """What a report shows of a run on one task beyond the main table.
 
     Attributes:
-        front: How often it stands on the front when the problems are drawn anew; None for a run
-            that is shown apart.
+        front: How often it stands on the front when the problems are drawn anew; None if apart.
         texts: Reflection, loops, and what follows the right answer.
         by_ease: Accuracy and length on problems that all runs together found easy, medium or
             hard; empty where nothing was answered twice.
@@ -105,8 +104,7 @@ class Comparison:
         overall: The pairs averaged over tasks, where every run was asked the same several.
         pareto: By task, the runs that none beats in both accuracy and length, shortest first.
         warnings: What a reader must know before believing a number.
-        unequal: By task, in what the runs that are compared were not measured alike; empty where
-            they were.
+        unequal: By task, in what compared runs were not measured alike; empty where they were.
         apart: By task, the runs that must not be compared with the others, and why.
         conditions: How the runs were measured.
         baseline: The run that the others are compared with.
@@ -133,7 +131,9 @@ class Comparison:
     level: float
     intervals: Mapping[str, str]
     published: tuple[Published, ...] = ()
-    responses: Mapping[tuple[str, str], Responses] = field(default_factory=dict, repr=False)
+    responses: Mapping[tuple[str, str], Responses] = field(
+        default_factory=dict, repr=False, compare=False
+    )
     courses: tuple[Course, ...] = ()
 
     @property

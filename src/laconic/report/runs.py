@@ -106,12 +106,16 @@ def _folders(paths: Iterable[str | Path]) -> dict[Path, Path]:
     """The run folders in the given folders, as given, by their absolute paths."""
     given = [Path(path) for path in paths]
     folders: dict[Path, Path] = {}
+    early: dict[Path, frozenset[Path]] = {}
     for path in given:
         if not path.is_dir():
             state = "is a file, not a folder" if path.exists() else "does not exist"
             raise RunError(f"{path} {state}. Give run folders, or folders that hold them.")
         for folder in _search(path):
-            if folder.resolve() not in left_early(folder.parent.parent):
+            study = folder.parent.parent.resolve()
+            if study not in early:
+                early[study] = left_early(study)
+            if folder.resolve() not in early[study]:
                 folders.setdefault(folder.resolve(), folder)
     if not folders:
         raise RunError(

@@ -5,6 +5,7 @@ const MARKS = { system1: "triangle-up", system2: "square", base: "diamond", merg
 const MERGE_MARKS = ["circle", "cross", "star", "hexagon", "triangle-down", "pentagon"];
 const NARROW = 640;
 const ROW = 26;
+const PAPER = 690; // what fits on a printed page
 
 let looks = {}; // by run: its place among the merges
 let charts = {}; // by the id of the element that holds each
@@ -260,8 +261,8 @@ const SETTINGS = {
 };
 
 function draw(holder) {
-  const width = holder.clientWidth;
-  if (!width) return;
+  if (!holder.clientWidth) return;
+  const width = matchMedia("print").matches ? Math.min(holder.clientWidth, PAPER) : holder.clientWidth;
   const chart = charts[holder.id];
   Plotly.react(holder, TRACES[chart.kind](chart), layoutOf(chart, width), SETTINGS);
   holder.classList.add("drawn");
