@@ -121,7 +121,8 @@ def _frame(axes: Axes, panel: Panel) -> None:
 def _lines(axes: Axes, panel: Panel, places: Mapping[str, int]) -> None:
     for i, series in enumerate(panel.series):
         colour, mark, dash = _look(series, places, i)
-        aside = 0.04 * (i - (len(panel.series) - 1) / 2) if panel.words else 0.0
+        apart = min(0.04, 0.4 / len(panel.series)) if panel.words else 0.0
+        aside = apart * (i - (len(panel.series) - 1) / 2)
         x, y = np.array(series.x) + aside, np.array(series.y)
         ends = np.abs(np.array(series.y_ends).T - y) if series.y_ends else None
         axes.errorbar(

@@ -51,6 +51,12 @@ function bars(values, ends, shade) {
   };
 }
 
+/** Where a name stands: up and to the left of the front is nothing, down and to the right little. */
+function labelSide(part, front) {
+  if (front) return part > 0.12 ? "top left" : "top right";
+  return part > 0.8 ? "bottom left" : "bottom right";
+}
+
 function frontTraces(chart) {
   const panel = chart.panels[0];
   const traces = [];
@@ -85,7 +91,7 @@ function frontTraces(chart) {
       error_y: bars(series.y, series.y_ends, colour("muted")),
       mode: named ? "markers+text" : "markers",
       text: [shortName(series.name)],
-      textposition: series.x[0] > 0.8 * right ? (front ? "top left" : "bottom left") : front ? "top right" : "bottom right",
+      textposition: labelSide(series.x[0] / right, front),
       textfont: { size: 12 },
       marker: {
         symbol: look.mark + (series.hollow ? "-open" : ""),
@@ -107,7 +113,8 @@ function lineTraces(chart) {
   return chart.panels.flatMap((panel, place) =>
     panel.series.map((series, i) => {
       const look = lookOf(series, i);
-      const aside = panel.words.length ? 0.04 * (i - (panel.series.length - 1) / 2) : 0;
+      const apart = panel.words.length ? Math.min(0.04, 0.4 / panel.series.length) : 0;
+      const aside = apart * (i - (panel.series.length - 1) / 2);
       return {
         x: series.x.map((x) => x + aside),
         y: series.y,
