@@ -147,7 +147,7 @@ def informed_menu(f: Family, s: Statistics) -> dict[str, Grid]:
         **{
             f"ACM-{name}": {
                 f"sharpness {t:g}": _after(parent, "acm", sharpness=t, stats=s.shared[name])
-                for t in (-0.7, 0.3, 0.7, 1.2)
+                for t in (0.3, 0.7, 1.2)
             }
             for name, parent in acm_parents(f).items()
         },
