@@ -76,6 +76,12 @@ def template_digest(tokenizer: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def tokenizer_digest(tokenizer: Any) -> str:
+    """A digest of which string each token id stands for."""
+    text = json.dumps(sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1]))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 @contextmanager
 def explained(checkpoint: Checkpoint, what: str) -> Iterator[None]:
     """Turn what transformers raises into one sentence, and keep its bars and tables quiet."""

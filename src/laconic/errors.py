@@ -41,6 +41,10 @@ class SandboxError(LaconicError):
     """Programs cannot be run here, or the sandbox that ran them broke."""
 
 
+class DataError(LaconicError):
+    """Training data that cannot be built, or that is not what was packed."""
+
+
 class TrainError(LaconicError):
     """A mixture, a measurement or the state of a training that cannot be used."""
 

@@ -18,7 +18,7 @@ ROWS = (
     ("registry", "jsonfile", "kernels", "ranking", "hub", "reflection", "sandbox"),
     ("varying", "mergekit"),
     ("recipe", "tokens", "header", "experiment", "dataset", "exam", "packed"),
-    ("run", "checkpoint", "derived", "bounds", "mixture"),
+    ("run", "checkpoint", "derived", "bounds", "mixture", "pools"),
     ("calibration", "measured", "flags"),
     (
         "stats",
