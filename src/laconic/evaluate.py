@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,11 +19,12 @@ from laconic.progress import silent
 from laconic.registry import parse_spec
 from laconic.run import Run, RunWriter, is_run, read_run
 from laconic.scoring import GRADER, NOT_ALLOWED, Grader, score, score_all
+from laconic.tally import Tally
 from laconic.task import Task, load_task
 from laconic.version import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from laconic.progress import Progress
     from laconic.run import Key, Result, Sample
@@ -84,23 +84,70 @@ def evaluate(
     asked = _ask(tasks, sampling, limit, prompt, data, preset)
     loaded, sampling = asked.tasks, asked.sampling
     _refuse_programs(loaded, allow_code=allow_code)
-    jobs = [_Job.of(task, sampling) for task in loaded]
-    folder = None if output is None else Path(output)
     with closing(open_engine(model, backend)) as engine:
-        for task, job in zip(loaded, jobs, strict=True):
-            refuse_overflow(engine, task.samples, job.max_tokens)
-        experiment = _experiment(model, loaded, sampling, backend, engine)
-        run = (folder and _complete_run(folder, experiment)) or _measure(
+        return measure(
             engine,
-            jobs,
-            experiment,
-            folder,
-            progress,
-            asked.facts,
+            loaded,
+            model=model.name if isinstance(model, Checkpoint) else str(model),
+            sampling=sampling,
+            backend=backend,
             allow_code=allow_code,
+            output=output,
             compress=compress,
+            name=name,
+            progress=progress,
+            facts=asked.facts,
         )
-    named = name or (folder.resolve().name if folder else Path(experiment.model).name)
+
+
+def measure(
+    engine: Backend,
+    tasks: Sequence[Task],
+    *,
+    model: str,
+    sampling: Sampling,
+    backend: str = "transformers",
+    allow_code: bool = False,
+    output: str | Path | None = None,
+    compress: bool = False,
+    name: str | None = None,
+    progress: Progress = silent,
+    facts: Mapping[str, Any] | None = None,
+) -> Run:
+    """Measure the model that an open engine holds on tasks that are loaded; it stays open.
+
+    Takes and raises what `evaluate` does, and beside it:
+
+    Args:
+        engine: The model.
+        model: What the run calls it.
+        facts: What run.json says beside the experiment.
+    """
+    jobs = [_Job.of(task, sampling) for task in tasks]
+    folder = None if output is None else Path(output)
+    for task, job in zip(tasks, jobs, strict=True):
+        refuse_overflow(engine, task.samples, job.max_tokens)
+    experiment = Experiment(
+        model=model,
+        model_digest=engine.fingerprint,
+        tasks=tuple(task.record(sampling.max_tokens) for task in tasks),
+        sampling=sampling,
+        backend=parse_spec(backend)[0],
+        dtype=engine.dtype,
+        template=engine.template,
+        grader=GRADER,
+    )
+    run = (folder and _complete_run(folder, experiment)) or _measure(
+        engine,
+        jobs,
+        experiment,
+        folder,
+        progress,
+        dict(facts or {}),
+        allow_code=allow_code,
+        compress=compress,
+    )
+    named = name or (folder.resolve().name if folder else Path(model).name)
     results = {result.key: result for result in run.results}
     ordered = tuple(results[sample.key] for job in jobs for sample in job.samples)
     return replace(run, name=named, results=ordered)
@@ -239,7 +286,15 @@ def _load_tasks(
 
 
 def open_engine(model: str | Path | Checkpoint, spec: str) -> Backend:
-    """Load a model into the engine that ``NAME[:key=value,...]`` names; errors as `evaluate`."""
+    """A model in an engine, which the caller must close.
+
+    Args:
+        model: A checkpoint folder, a Hub id, a ``lab:`` name, or an open checkpoint.
+        spec: The engine, ``NAME`` or ``NAME:key=value,...``.
+
+    Raises:
+        BackendError: For an unknown engine, or one that cannot load the model.
+    """
     name, values = parse_spec(spec)
     plugin = BACKENDS.get(name)
     try:
@@ -252,25 +307,6 @@ def open_engine(model: str | Path | Checkpoint, spec: str) -> Backend:
 def _source(model: str | Path | Checkpoint) -> str:
     """How a backend is told the model: as the user named it, or the open checkpoint's folder."""
     return str(model.folder) if isinstance(model, Checkpoint) else str(model)
-
-
-def _experiment(
-    model: str | Path | Checkpoint,
-    tasks: Iterable[Task],
-    sampling: Sampling,
-    backend: str,
-    engine: Backend,
-) -> Experiment:
-    return Experiment(
-        model=model.name if isinstance(model, Checkpoint) else str(model),
-        model_digest=engine.fingerprint,
-        tasks=tuple(task.record(sampling.max_tokens) for task in tasks),
-        sampling=sampling,
-        backend=parse_spec(backend)[0],
-        dtype=engine.dtype,
-        template=engine.template,
-        grader=GRADER,
-    )
 
 
 def _complete_run(folder: Path, experiment: Experiment) -> Run | None:
@@ -312,7 +348,7 @@ def _measure(
             writer = RunWriter(folder, experiment, provenance, compress=compress)
             stack.enter_context(writer)
         held = list(writer.results.values()) if writer else []
-        tally = _Tally(sum(len(job.samples) for job in jobs), progress)
+        tally = Tally(sum(len(job.samples) for job in jobs), progress)
         tally.add(held)
         tally.start()
         for results in _batches(engine, jobs, experiment.sampling, {r.key for r in held}, grader):
@@ -356,42 +392,6 @@ def _batches(
                 yield score_all(batch, grader)
             else:
                 yield [score(sample, generation, grader) for sample, generation in batch]
-
-
-@dataclass
-class _Tally:
-    """Accuracy, length and speed so far, told to whoever listens."""
-
-    total: int
-    progress: Progress
-    done: int = 0
-    correct: int = 0
-    length: int = 0
-    _began: float | None = None
-    _resumed: int = 0
-
-    def start(self) -> None:
-        """Measure the speed from here on: what was held before took no time now."""
-        self._began, self._resumed = time.monotonic(), self.length
-
-    @property
-    def speed(self) -> float:
-        """Tokens per second since the start."""
-        elapsed = 0.0 if self._began is None else time.monotonic() - self._began
-        return (self.length - self._resumed) / elapsed if elapsed else 0.0
-
-    def add(self, results: Collection[Result]) -> None:
-        if not results:
-            return
-        self.done += len(results)
-        self.correct += sum(result.correct for result in results)
-        self.length += sum(result.length for result in results)
-        note = (
-            f"{self.correct / self.done:.1%} right, {self.length / self.done:,.0f} tokens a piece"
-        )
-        if self.speed:
-            note += f", {self.speed:,.0f} tokens/s"
-        self.progress(self.done, self.total, note)
 
 
 def _now() -> str:

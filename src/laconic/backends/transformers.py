@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import islice
@@ -72,7 +73,44 @@ def transformers(
     kind = "float32" if dtype == "auto" and on_cpu else dtype
     checkpoint = open_checkpoint(model)
     checkpoint.fetch()
-    return _Engine(checkpoint, place, kind, batch, threads)
+    tokenizer = load_tokenizer(checkpoint)
+    loaded = _load_model(checkpoint, kind, place)
+    return _Engine(loaded, tokenizer, checkpoint.name, checkpoint.fingerprint, batch, threads)
+
+
+@contextmanager
+def living(
+    model: Any,
+    tokenizer: Any,
+    *,
+    name: str,
+    fingerprint: str,
+    batch: int = 128,
+    threads: int = 0,
+) -> Iterator[Backend]:
+    """A model that somebody else holds, such as one in training, as an engine for a while.
+
+    It generates in evaluation mode; its mode and its generation settings are put back behind it,
+    and torch's global generator is left where it was.
+
+    Args:
+        model: A causal language model of transformers.
+        tokenizer: Its tokenizer.
+        name: How errors call it.
+        fingerprint: Digest of what identifies its weights.
+        batch: Completions at a time.
+        threads: CPU threads, as for `transformers`.
+    """
+    import torch
+
+    settings, training = model.generation_config, model.training
+    model.eval()
+    try:
+        with torch.random.fork_rng():
+            yield _Engine(model, tokenizer, name, fingerprint, batch, threads)
+    finally:
+        model.generation_config = settings
+        model.train(training)
 
 
 @dataclass
@@ -96,14 +134,14 @@ class _Engine:
     """A loaded model with its tokenizer; owns their memory."""
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str, dtype: str, batch: int, threads: int
+        self, model: Any, tokenizer: Any, name: str, fingerprint: str, batch: int, threads: int
     ) -> None:
         import torch
 
-        self._name = checkpoint.name
+        self._name = name
         self._batch = batch
-        self._tokenizer = load_tokenizer(checkpoint)
-        self._model = _load_model(checkpoint, dtype, device)
+        self._tokenizer = tokenizer
+        self._model = model
         self._ends = end_tokens(self._model.generation_config, self._tokenizer)
         self._pad = _pad_token(self._tokenizer, self._ends)
         self._prompts: dict[tuple[str, str, bool], tuple[str, list[int]]] = {}
@@ -111,7 +149,7 @@ class _Engine:
         self._transcript = Transcript(self._tokenizer, self._ends)
         small = self._model.num_parameters() < SMALL
         self._threads = threads or (1 if small else torch.get_num_threads())
-        self.fingerprint = checkpoint.fingerprint
+        self.fingerprint = fingerprint
         self.dtype = str(self._model.dtype).removeprefix("torch.")
         self.device = _device(self._model)
         self.template = template_digest(self._tokenizer)

@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from laconic.cli import calibrate, evaluating, grade, importing, reporting
+from laconic.cli import calibrate, evaluating, grade, importing, reporting, train
 from laconic.cli import search as searching
 from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
@@ -41,6 +41,7 @@ evaluating.register(app)
 grade.register(app)
 importing.register(app)
 searching.register(app)
+train.register(app)
 app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")
 
 

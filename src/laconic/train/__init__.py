@@ -1,0 +1,296 @@
+"""Train: shorten a System-2 model on a mixture of pools that is steered by what is measured."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from laconic.errors import LaconicError, TrainError
+from laconic.evaluate import measure
+from laconic.jsonfile import write_json
+from laconic.progress import silent
+from laconic.registry import parse_spec
+from laconic.sampler import MixtureSampler, lookahead
+from laconic.stats import summarise
+from laconic.train.dev import candidate
+from laconic.train.ending import Trained, export, finish
+from laconic.train.evaluators import ask_apart, on_every
+from laconic.train.places import Places
+from laconic.train.prepare import Job, load_model, prepare
+from laconic.train.ranks import Ranks, find_ranks
+from laconic.train.recipe import TrainRecipe
+from laconic.train.references import References, find_references, reference_folder
+from laconic.train.steering import Steering
+from laconic.version import versions
+
+if TYPE_CHECKING:
+    from laconic.backend import Backend
+    from laconic.bounds import Measurement
+    from laconic.progress import Progress
+    from laconic.run import Run
+    from laconic.train.selection import Candidate
+
+__all__ = ["TrainRecipe", "Trained", "train"]
+#: Models with fewer parameters than this are trained with one CPU thread.
+SMALL = 50_000_000
+
+
+def train(
+    recipe: TrainRecipe,
+    output: str | Path,
+    *,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Trained:
+    """Fine-tune a System-2 model on a mixture that is steered by its own dev evaluations.
+
+    Under ``accelerate launch`` every process calls it with the same arguments.
+
+    Args:
+        recipe: What to train and how.
+        output: The folder to create.
+        resume: Go on from the last checkpoint of a run that was stopped, as if nothing had
+            happened; where there is none, begin.
+        progress: Told after each evaluation, in steps.
+
+    Returns:
+        What came of it; the model is in ``best`` of the folder.
+
+    Raises:
+        LaconicError: For parts that do not fit, before a model is loaded; for an evaluation or a
+            save that fails, with what is left to go on from.
+    """
+    ranks, places = find_ranks(), Places(Path(output).expanduser())
+    jobs: list[Job] = []
+    ranks.on_all(lambda: jobs.append(prepare(recipe, ranks.count)))
+    with ExitStack() as stack:
+        ranks.on_first(lambda: _open(stack, jobs[0], places, ranks, resume=resume))
+        session = _Session(jobs[0], places, ranks, progress)
+        session.run()
+        return session.finish()
+
+
+def _open(stack: ExitStack, job: Job, places: Places, ranks: Ranks, *, resume: bool) -> None:
+    """Take the folder, and say in it what the run is."""
+    stack.enter_context(places.claim(job.recipe.digest, resume=resume))
+    places.forget(places.last())
+    text = yaml.safe_dump(job.recipe.to_dict(), sort_keys=False, allow_unicode=True)
+    (places.folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    places.write_head(_facts(job, ranks), complete=False)
+
+
+def _facts(job: Job, ranks: Ranks) -> dict[str, Any]:
+    """What run.json says of a run from its beginning."""
+    return {
+        "recipe": job.recipe.to_dict(),
+        "digest": job.recipe.digest,
+        "seed": job.recipe.seed,
+        "processes": ranks.count,
+        "rows_per_step": job.plan.block,
+        "pools": {
+            pool.name: {
+                "rows": len(pool.rows),
+                "label_tokens": int(pool.lengths.sum()),
+                "digest": pool.contents,
+            }
+            for pool in job.rows.pools
+        },
+        "think_policy": job.rows.think_policy,
+        "conditions": job.dev.conditions,
+        "versions": versions("torch", "transformers", "trl", "accelerate", "peft"),
+        "command": list(sys.argv),
+    }
+
+
+class _Session:
+    """A run under way: owns the trainer and the place where the mixture stands.
+
+    Args:
+        job: What is trained.
+        places: Where.
+        ranks: By whom.
+        progress: Told after each evaluation.
+    """
+
+    def __init__(self, job: Job, places: Places, ranks: Ranks, progress: Progress) -> None:
+        self.job = job
+        self.places = places
+        self.ranks = ranks
+        self.progress = progress
+        recipe = job.recipe
+        self.references = self._references()
+        state = job.controller.start(
+            dict(zip((pool.name for pool in job.plan.pools), job.rows.weights, strict=True)),
+            roles=job.rows.roles,
+            bounds=self.references.bounds,
+        )
+        ahead = lookahead(workers=recipe.workers, accumulation=recipe.batch.accumulation)
+        sampler = MixtureSampler(job.plan, state.weights)
+        self.steering = Steering(
+            job.controller, state, sampler, self.references.system2, recipe.select, ahead
+        )
+        self.start = ranks.on_first(places.last)
+        if self.start:
+            held = ranks.on_first(lambda: places.state(self.start))
+            self.steering.restore(job.plan, held)
+        self.trainer: Any = None
+
+    def run(self) -> None:
+        """Train from where the run stands to its end."""
+        ended = self.start == self.job.recipe.steps or bool(self.steering.stopped)
+        if ended and self.steering.evaluated == self.start:
+            return
+        from laconic.threads import using_threads
+        from laconic.train.loop import Watch, build
+
+        with ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
+            # TRL and transformers name settings that transformers renamed.
+            warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
+            model = load_model(self.job)
+            if model.num_parameters() < SMALL:
+                stack.enter_context(using_threads(1))
+            self.trainer = build(
+                self.job.recipe,
+                self.job.rows,
+                self.steering,
+                self.places,
+                self.ranks,
+                model=model,
+                tokenizer=self.job.tokenizer,
+                watch=Watch(self.job.recipe, self.evaluate, self.begin),
+            )
+            self._refuse_shards()
+            last = str(self.places.checkpoint(self.start)) if self.start else None
+            self.trainer.train(resume_from_checkpoint=last)
+            self.trainer = None
+
+    def begin(self, step: int) -> bool:
+        """Before the first step: check given bounds, or make up for a missed evaluation."""
+        if step == 0:
+            if self.references.given:
+                measured, _ = self._observe(0)
+                self.references.check_start(measured)
+            return False
+        if self.steering.evaluated < step:
+            return self.evaluate(step)
+        return bool(self.steering.stopped)
+
+    def evaluate(self, step: int) -> bool:
+        """Measure the model, move the mixture, keep what is worth it; say whether to stop."""
+        measured, seen = self._observe(step)
+        self.steering.observe(measured, seen)
+        self.ranks.agree("the mixture's schedule", self.steering.sampler.schedule.digest)
+        self.ranks.on_first(lambda: self._keep(step))
+        note = f"{measured.accuracy:.1%} right, {measured.length:,.1f} tokens a piece"
+        self.progress(step, self.job.recipe.steps, note)
+        return bool(self.steering.stopped)
+
+    def finish(self) -> Trained:
+        """Deliver the best checkpoint, measured on problems that steered nothing."""
+        trained = finish(
+            self.job,
+            self.steering,
+            self.places,
+            reference_folder(self.job.recipe, self.places.folder),
+            steps=self.steering.evaluated,
+            ranks=self.ranks,
+            progress=self.progress,
+        )
+
+        def write() -> None:
+            facts = _facts(self.job, self.ranks) | {"result": trained.to_dict()}
+            (self.places.folder / "summary.txt").write_text(trained.to_text() + "\n", "utf-8")
+            self.places.write_head(facts, complete=True)
+
+        self.ranks.on_first(write)
+        return trained
+
+    def _references(self) -> References:
+        job = self.job
+        found = find_references(
+            job.recipe,
+            job.dev,
+            reference_folder(job.recipe, self.places.folder),
+            ranks=self.ranks,
+            progress=self.progress,
+        )
+        self.ranks.on_first(
+            lambda: write_json(self.places.folder / "bounds.json", found.to_dict(job.dev))
+        )
+        return found
+
+    def _keep(self, step: int) -> None:
+        from laconic.train.loop import explained
+
+        with explained(self.places.checkpoint(step), self.places):
+            self.places.keep(self.steering.to_dict(), step)
+            self.places.prune([one.step for one in self.steering.ranking[: self.job.recipe.keep]])
+
+    def _observe(self, step: int) -> tuple[Measurement, Candidate]:
+        """What the dev problems say of the model in training, on every process."""
+        try:
+            if self.job.recipe.evaluator.where == "apart" and step:
+                return self.ranks.on_first(lambda: self._seen(self._apart(step), step))
+            return self._inside(step)
+        except LaconicError as error:
+            raise TrainError(f"Step {step}: {error} {self.places.rest()}") from error
+
+    def _inside(self, step: int) -> tuple[Measurement, Candidate]:
+        from laconic.backends.transformers import living
+
+        job, trainer = self.job, self.trainer
+        model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+        options = parse_spec(job.recipe.evaluator.backend)[1]
+
+        def work(engine: Backend) -> tuple[Measurement, Candidate]:
+            run = measure(
+                engine,
+                [job.dev.steer],
+                model=f"{job.recipe.model}, step {step}",
+                sampling=job.dev.sampling,
+                output=self.places.evaluation(step),
+            )
+            return self._seen(run, step)
+
+        with living(
+            model.get_base_model() if hasattr(model, "peft_config") else model,
+            job.tokenizer,
+            name=job.recipe.model,
+            fingerprint=f"{job.recipe.digest}-{step}",
+            **{key: options[key] for key in ("batch", "threads") if key in options},
+        ) as engine:
+            return on_every(engine, self.ranks, work)
+
+    def _apart(self, step: int) -> Run:
+        job = self.job
+        model = self.places.checkpoint(step)
+        if job.recipe.lora is not None:
+            model = self.places.best
+            export(job, replace(self.places), step)
+        return ask_apart(
+            str(model),
+            job.dev,
+            backend=job.recipe.evaluator.backend,
+            devices=job.recipe.evaluator.devices,
+            output=self.places.evaluation(step),
+        )
+
+    def _seen(self, run: Run, step: int) -> tuple[Measurement, Candidate]:
+        return self.job.dev.measured(run, step), candidate(summarise(run.results), step)
+
+    def _refuse_shards(self) -> None:
+        """Refuse to generate inside where no process holds all weights."""
+        trainer = self.trainer
+        sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+        if sharded and self.job.recipe.evaluator.where == "inside":
+            raise TrainError(
+                "evaluator.where: inside needs all weights in each process, and FSDP and DeepSpeed "
+                "divide them. Set evaluator.where: apart, with devices it may use."
+            )

@@ -1,0 +1,123 @@
+"""Everything that can be known to be wrong before a model is loaded or a byte is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from laconic.chat import explained, load_tokenizer, template_digest, tokenizer_digest
+from laconic.checkpoint import Checkpoint, open_checkpoint
+from laconic.controller import Controller, load_controller
+from laconic.errors import BackendError, TrainError
+from laconic.registry import parse_spec
+from laconic.train.dev import Dev, read_dev
+from laconic.train.evaluators import refuse_apart
+from laconic.train.rows import Rows, read_rows, refuse_overlap
+
+if TYPE_CHECKING:
+    from laconic.mixture import Plan
+    from laconic.train.recipe import TrainRecipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training whose parts fit together.
+
+    Attributes:
+        recipe: What is asked.
+        checkpoint: System 2, whose weights may not be here yet.
+        tokenizer: Its tokenizer.
+        rows: What is trained on.
+        plan: In what order, as far as the mixture does not decide it.
+        dev: What steers.
+        controller: What moves the mixture.
+    """
+
+    recipe: TrainRecipe
+    checkpoint: Checkpoint
+    tokenizer: Any
+    rows: Rows
+    plan: Plan
+    dev: Dev
+    controller: Controller
+
+
+def prepare(recipe: TrainRecipe, processes: int) -> Job:
+    """Open and check all parts of a training.
+
+    Args:
+        recipe: What is asked.
+        processes: How many will train.
+
+    Raises:
+        LaconicError: For the first part that is missing, damaged or does not fit.
+    """
+    controller = read_controller(recipe)
+    checkpoint = open_checkpoint(recipe.model)
+    tokenizer = load_tokenizer(checkpoint)
+    template = template_digest(tokenizer)
+    rows = read_rows(recipe, tokenizer=tokenizer_digest(tokenizer), template=template)
+    plan = rows.plan(recipe, processes)
+    dev = read_dev(recipe, template)
+    refuse_overlap(rows, [dev.plain])
+    if recipe.evaluator.where == "apart":
+        refuse_apart(dev.steer)
+    elif (engine := parse_spec(recipe.evaluator.backend)[0]) != "transformers":
+        raise TrainError(
+            f"evaluator.backend {engine} cannot hold the model in training. Take transformers, or "
+            "where: apart, which evaluates the saved weights."
+        )
+    window = checkpoint.config.get("max_position_embeddings")
+    if isinstance(window, int) and recipe.max_length > window:
+        raise TrainError(
+            f"max_length is {recipe.max_length}, but the window of {recipe.model} holds {window} "
+            "tokens. Make it smaller."
+        )
+    return Job(recipe, checkpoint, tokenizer, rows, plan, dev, controller)
+
+
+def read_controller(recipe: TrainRecipe) -> Controller:
+    """The recipe's controller, its parameters checked.
+
+    Raises:
+        TrainError: For an unknown one, or several.
+    """
+    told = recipe.controller
+    if isinstance(told, str):
+        return load_controller(told)
+    if len(told) != 1:
+        raise TrainError(
+            f"controller names {len(told)} controllers ({', '.join(told) or 'none'}); a mixture "
+            "has one: controller: {tldr: {eta: 1}}."
+        )
+    ((name, params),) = told.items()
+    return load_controller(name, params)
+
+
+def load_model(job: Job) -> Any:
+    """System 2 as the trainer takes it: float32 to train all weights, else as it computes.
+
+    Raises:
+        BackendError: Where transformers cannot load it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    job.checkpoint.fetch()
+    half = job.recipe.lora is not None and torch.cuda.is_available()
+    with explained(job.checkpoint, "model"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            job.checkpoint.folder,
+            dtype=torch.bfloat16 if half else torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    model, report = loaded
+    if missing := report["missing_keys"]:
+        raise BackendError(
+            f"{job.checkpoint.name} lacks {len(missing)} tensors that its config.json asks for, "
+            f"'{min(missing)}' first. Its weights and its config are of different models."
+        )
+    return model
