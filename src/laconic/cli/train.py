@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from laconic.cli.terminal import Json, Output, progress_bar, say
+from laconic.cli.terminal import Json, Output, err, progress_bar, say
 from laconic.errors import RecipeError
 from laconic.registry import parse_value
+
+if TYPE_CHECKING:
+    from laconic.train.recipe import TrainRecipe
 
 EPILOG = (
     "Examples:\n\n"
@@ -17,6 +22,7 @@ EPILOG = (
     "laconic train recipe.yaml -o short --resume\n\n"
     "laconic train recipe.yaml --set rate=2e-5 --set select.margin=0.01 --dry-run -o short\n\n"
     "laconic train --preset tldr-7b --dry-run -o short\n\n"
+    "laconic train --preset tldr-7b --set pools.folder=mine --write recipe -o recipe.yaml\n\n"
     "accelerate launch --num_processes 8 -m laconic train recipe.yaml -o short"
 )
 
@@ -31,6 +37,26 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of a stopped run.")
     ] = False,
+    preset: Annotated[
+        str | None, typer.Option(help="A paper's settings: tldr-7b or tldr-14b.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, show the cost; write nothing.")
+    ] = False,
+    gpus: Annotated[int, typer.Option(min=1, help="For --dry-run: how many GPUs.")] = 1,
+    train_rate: Annotated[
+        float, typer.Option(help="For --dry-run: trained tokens per second and GPU.")
+    ] = 5000.0,
+    generate_rate: Annotated[
+        float, typer.Option(help="For --dry-run: generated tokens per second and GPU.")
+    ] = 2500.0,
+    write: Annotated[
+        str | None,
+        typer.Option(
+            metavar="recipe|fsdp2|zero3",
+            help="Write the recipe, or a configuration for accelerate launch, to -o and end.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a slow thinker on a steered mixture of short and long answers.
@@ -39,14 +65,25 @@ def train(
     the mixture. The shortest checkpoint that keeps System 2's accuracy is
     delivered as a model, and judged by problems that steered nothing.
     """
-    from laconic.train import TrainRecipe
+    import yaml
+
+    from laconic.train.presets import read_launch
+    from laconic.train.recipe import TrainRecipe
+
+    if write not in (None, "recipe"):
+        _write(output, read_launch(write))
+        return
+    checked = TrainRecipe.from_dict(_values(recipe, preset, set_ or ()))
+    if write:
+        _write(output, yaml.safe_dump(checked.to_dict(), sort_keys=False, allow_unicode=True))
+        return
+    if dry_run:
+        _show_cost(checked, preset, gpus, (train_rate, generate_rate), as_json=as_json)
+        return
     from laconic.train import train as run_training
 
-    values = _values(recipe, set_ or ())
     with progress_bar("Training") as progress:
-        trained = run_training(
-            TrainRecipe.from_dict(values), output, resume=resume, progress=progress
-        )
+        trained = run_training(checked, output, resume=resume, progress=progress)
     say(trained.to_dict(), trained.to_text(), as_json=as_json)
 
 
@@ -55,17 +92,55 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EPILOG)(train)
 
 
-def _values(recipe: Path | None, changes: Any) -> dict[str, Any]:
-    """The plain values of a recipe with what the command line changes."""
+def _values(recipe: Path | None, preset: str | None, changes: Sequence[str]) -> dict[str, Any]:
+    """The plain values of a recipe or a preset with what the command line changes."""
     from laconic.recipe import read_yaml
+    from laconic.train.presets import read_preset
     from laconic.train.recipe import set_value
 
-    if recipe is None:
-        raise RecipeError("Nothing to train: give a recipe file.")
-    values = read_yaml(recipe)
+    if (recipe is None) == (preset is None):
+        raise RecipeError("Give one of a recipe file and --preset.")
+    values = read_yaml(recipe) if recipe else deepcopy(dict(read_preset(str(preset)).recipe))
     for text in changes:
         key, equals, value = text.partition("=")
         if not equals:
             raise RecipeError(f"--set {text}: write KEY=VALUE.")
         set_value(values, key, parse_value(value))
     return values
+
+
+def _show_cost(
+    recipe: TrainRecipe,
+    preset: str | None,
+    gpus: int,
+    rates: tuple[float, float],
+    *,
+    as_json: bool,
+) -> None:
+    """Print what a training would cost, and what is known of a preset."""
+    from laconic.train.cost import Rates, preview, told
+    from laconic.train.presets import read_preset
+
+    known = read_preset(preset) if preset else None
+    facts = preview(recipe, processes=gpus, rates=Rates(*rates), preset=known)
+    text = told(facts)
+    if known:
+        facts |= {"source": known.source, "figures": dict(known.figures), "notes": known.notes}
+        text += f"\n\n{known.summary}.\n{known.source}: accuracy in %, mean tokens:"
+        for name, figures in known.figures.items():
+            shown = figures if isinstance(figures, dict) else {"": figures}
+            cells = (f"{task} {a:g} / {n:,.0f}".strip() for task, (a, n) in shown.items())
+            text += f"\n  {name}: {', '.join(cells)}"
+        text += "".join(f"\n- {note}" for note in known.notes)
+    say(facts, text, as_json=as_json)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that is not there yet."""
+    if path.exists():
+        raise RecipeError(f"{path} exists. Choose another name.")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be written: {error.strerror}.") from error
+    err.print(f"Wrote {path}.")

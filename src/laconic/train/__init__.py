@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -147,12 +146,11 @@ class _Session:
         if ended and self.steering.evaluated == self.start:
             return
         from laconic.threads import using_threads
-        from laconic.train.loop import Watch, build
+        from laconic.train.loop import Watch, build, quiet, settings
 
         with ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings())
-            # TRL and transformers name settings that transformers renamed.
-            warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
+            stack.enter_context(quiet())
+            args = settings(self.job.recipe, self.places)
             model = load_model(self.job)
             if model.num_parameters() < SMALL:
                 stack.enter_context(using_threads(1))
@@ -162,6 +160,7 @@ class _Session:
                 self.steering,
                 self.places,
                 self.ranks,
+                args=args,
                 model=model,
                 tokenizer=self.job.tokenizer,
                 watch=Watch(self.job.recipe, self.evaluate, self.begin),

@@ -6,6 +6,8 @@ Imports torch, transformers and TRL: only what is about to train should import i
 from __future__ import annotations
 
 import shutil
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from safetensors import SafetensorError
@@ -17,7 +19,7 @@ from laconic.errors import LaconicError, TrainError
 from laconic.jsonfile import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from laconic.sampler import MixtureSampler
@@ -86,6 +88,7 @@ class MixtureTrainer(SFTTrainer):
                 write_json(made / self._places.STATE, self._steering.to_dict())
                 shutil.rmtree(target, ignore_errors=True)
                 made.rename(target)
+                shutil.rmtree(self._places.partial)
 
         self._ranks.on_all(save)
         self._ranks.on_first(publish)
@@ -155,6 +158,26 @@ class Watch(TrainerCallback):
         control.should_training_stop |= self._evaluate(int(state.global_step))
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Train without bars for each file that is written, and notes that nobody can act on."""
+    from transformers.utils import logging
+
+    upstream: Any = logging
+    shown, verbosity = upstream.is_progress_bar_enabled(), upstream.get_verbosity()
+    upstream.disable_progress_bar()
+    upstream.set_verbosity_error()  # a tied head is told as missing from every checkpoint
+    try:
+        with warnings.catch_warnings():
+            # TRL asks for settings by names that transformers has replaced.
+            warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
+            yield
+    finally:
+        upstream.set_verbosity(verbosity)
+        if shown:
+            upstream.enable_progress_bar()
+
+
 def settings(recipe: TrainRecipe, places: Places) -> Any:
     """TRL's settings for a recipe."""
     import torch
@@ -185,6 +208,7 @@ def settings(recipe: TrainRecipe, places: Places) -> Any:
         report_to=[],
         disable_tqdm=True,
         ddp_timeout=PATIENCE,
+        ddp_find_unused_parameters=False,
     )
 
 
@@ -195,6 +219,7 @@ def build(
     places: Places,
     ranks: Ranks,
     *,
+    args: Any,
     model: Any,
     tokenizer: Any,
     watch: Watch,
@@ -207,7 +232,8 @@ def build(
         steering: In which mixture.
         places: Where checkpoints go.
         ranks: The processes.
-        model: The model, loaded.
+        args: What `settings` gave.
+        model: The model, loaded after the settings: DeepSpeed divides it then.
         tokenizer: Its tokenizer.
         watch: Saves and evaluates.
     """
@@ -228,7 +254,7 @@ def build(
         ranks=ranks,
         steering=steering,
         model=model,
-        args=settings(recipe, places),
+        args=args,
         train_dataset=rows.dataset(),
         processing_class=tokenizer,
         callbacks=[watch],

@@ -12,7 +12,7 @@ from laconic.errors import RecipeError, TrainError
 from laconic.jsonfile import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
 SCHEMA: Final = 1
@@ -96,7 +96,7 @@ class Places:
         trainer = self.checkpoint(step) / "trainer_state.json"
         if trainer.exists():
             logged = read_json(trainer, TrainError)["log_history"]
-            _write_lines(self.folder / "steps.jsonl", (one for one in logged if "loss" in one))
+            _write_lines(self.folder / "steps.jsonl", _own(logged))
 
     def prune(self, wanted: Collection[int]) -> None:
         """Keep the last checkpoint whole, the models of the wanted ones, and no other."""
@@ -177,6 +177,13 @@ class Places:
 def _steps(folder: Path) -> list[int]:
     found = (path.name.removeprefix("step-") for path in folder.glob("step-*"))
     return sorted(int(step) for step in found if step.isdigit())
+
+
+def _own(logged: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What the trainer logged of its steps; its count of tokens starts anew when a run goes on."""
+    for one in logged:
+        if "loss" in one:
+            yield {key: value for key, value in one.items() if key != "num_tokens"}
 
 
 def _state(head: Mapping[str, Any]) -> str:
