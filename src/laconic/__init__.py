@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from laconic.report import compare
     from laconic.run import Run, Sample, read_run
     from laconic.search import read_study, search
+    from laconic.train import train
 
 __all__ = [
     "Checkpoint",
@@ -39,6 +40,7 @@ __all__ = [
     "read_run",
     "read_study",
     "search",
+    "train",
 ]
 
 _HOMES = {
@@ -57,6 +59,7 @@ _HOMES = {
     "read_run": "run",
     "read_study": "search",
     "search": "search",
+    "train": "train",
 }
 
 

@@ -393,4 +393,6 @@ def _read_results(path: Path) -> tuple[Result, ...]:
 
 
 def _empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
+    """Whether nothing is kept in a folder: a run that is killed as it begins leaves empty files."""
+    kept = folder.is_dir() and [path for path in folder.iterdir() if path.suffix != ".partial"]
+    return kept is not False and not any(path.stat().st_size for path in kept)

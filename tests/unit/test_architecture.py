@@ -108,6 +108,7 @@ def test_public_names_are_pinned_and_load() -> None:
         "read_run",
         "read_study",
         "search",
+        "train",
     ]
     assert all(callable(getattr(laconic, name)) for name in laconic.__all__)
 
@@ -119,6 +120,7 @@ def test_a_public_function_hides_the_module_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("verb", ["", "merge", "eval", "inspect", "search"])
+@pytest.mark.parametrize("verb", ["", "merge", "eval", "inspect", "train"])
 def test_help_imports_no_heavy_library(verb: str) -> None:
     code = (
         "import sys\nsys.argv = ['laconic', *sys.argv[1:]]\nfrom laconic.cli import main\n"

@@ -98,6 +98,18 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         read_run(tmp_path / "run")
 
 
+def test_a_run_that_was_killed_as_it_began_begins_again(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.jsonl").touch()
+    (tmp_path / "run" / "run.json.partial").write_text('{"sch')
+    write(tmp_path / "run", result())
+    assert read_run(tmp_path / "run").complete
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="is no run folder"):
+        RunWriter(tmp_path / "mine", EXPERIMENT, {})
+
+
 def test_another_experiment_is_refused_naming_what_differs(tmp_path: Path) -> None:
     write(tmp_path / "run", result())
     other = replace(EXPERIMENT, sampling=Sampling(temperature=0.7, repeats=2))

@@ -137,14 +137,29 @@ def test_a_run_leaves_a_model_its_curves_and_its_verdict(pools: Path, whole: Pat
     assert [path.name for path in (whole / "checkpoints").iterdir()] == ["step-000008"]
 
 
-def test_a_run_killed_while_it_saves_and_evaluates_ends_as_if_nothing_had_happened(
-    pools: Path, whole: Path, tmp_path: Path
-) -> None:
-    asked, folder = recipe(pools), tmp_path / "killed"
-    for moment in ("checkpoints/.partial/checkpoint-4", "evals/step-000006"):
-        kill_when(folder / moment, start(lambda: train(asked, folder, resume=True)))
-        assert not (folder / "best").exists()
-    train(asked, folder, resume=True)
+def test_kills_and_a_full_disk_cost_nothing(pools: Path, whole: Path, tmp_path: Path) -> None:
+    asked, folder = recipe(pools), tmp_path / "unlucky"
+
+    def go_on() -> None:
+        train(asked, folder, resume=True)
+
+    def go_on_without_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        try:
+            go_on()
+        except TrainError as error:
+            (tmp_path / "told").write_text(str(error))
+
+    kill_when(folder / "checkpoints" / ".partial" / "checkpoint-4", start(go_on))
+    (process,) = start(go_on_without_room)
+    process.join(DEADLINE)
+    told = (tmp_path / "told").read_text()
+    assert "step-000004 cannot be written: " in told
+    assert "The checkpoint of step 2 is whole: mend it, then run the same command" in told
+    assert not (folder / "checkpoints" / ".partial").exists()
+    kill_when(folder / "evals" / "step-000006", start(go_on))
+    assert not (folder / "best").exists()
+    go_on()
     assert held(folder) == held(whole)
 
 
@@ -207,35 +222,6 @@ def test_the_failure_of_one_process_reaches_all(tmp_path: Path) -> None:
     told = [json.loads((tmp_path / rank).read_text()) for rank in "01"]
     assert told[0] == told[1]
     assert told[0] == ["no room", "no recipe (process 1)", "The processes differ in their seed"]
-
-
-def test_a_full_disk_costs_nothing_that_was_saved(pools: Path, whole: Path, tmp_path: Path) -> None:
-    asked, folder = recipe(pools), tmp_path / "full"
-
-    def cramped() -> None:
-        try:
-            train(asked, folder)
-        except TrainError as error:
-            (tmp_path / "told").write_text(str(error))
-
-    def fill_up_behind_the_first_checkpoint() -> None:
-        keep = Places.prune
-
-        def prune(self: Places, wanted: Any) -> None:
-            keep(self, wanted)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-
-        Places.prune = prune  # type: ignore[method-assign]  # in a process of its own
-        cramped()
-
-    (process,) = start(fill_up_behind_the_first_checkpoint)
-    process.join(DEADLINE)
-    told = (tmp_path / "told").read_text()
-    assert "step-000004 cannot be written: " in told
-    assert "The checkpoint of step 2 is whole: mend it, then run the same command" in told
-    assert not (folder / "checkpoints" / ".partial").exists()
-    train(asked, folder, resume=True)
-    assert held(folder) == held(whole)
 
 
 def test_adapters_are_trained_and_delivered_as_a_whole_model(pools: Path, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def train(
         bool, typer.Option("--resume", help="Go on from the last checkpoint of a stopped run.")
     ] = False,
     preset: Annotated[
-        str | None, typer.Option(help="A paper's settings: tldr-7b or tldr-14b.")
+        str | None,
+        typer.Option(help="Settings to start from: a paper's, tldr-7b or tldr-14b, or lab."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check, show the cost; write nothing.")
@@ -126,7 +127,9 @@ def _show_cost(
     text = told(facts)
     if known:
         facts |= {"source": known.source, "figures": dict(known.figures), "notes": known.notes}
-        text += f"\n\n{known.summary}.\n{known.source}: accuracy in %, mean tokens:"
+        text += f"\n\n{known.summary} ({known.source})."
+        if known.figures:
+            text += "\nIts figures, accuracy in % and mean tokens:"
         for name, figures in known.figures.items():
             shown = figures if isinstance(figures, dict) else {"": figures}
             cells = (f"{task} {a:g} / {n:,.0f}".strip() for task, (a, n) in shown.items())

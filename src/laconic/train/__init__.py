@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -272,12 +271,12 @@ class _Session:
         model = self.places.checkpoint(step)
         if job.recipe.lora is not None:
             model = self.places.best
-            export(job, replace(self.places), step)
+            export(job, self.places, step)
         return ask_apart(
             str(model),
-            job.dev,
-            backend=job.recipe.evaluator.backend,
-            devices=job.recipe.evaluator.devices,
+            job.dev.steer,
+            job.dev.sampling,
+            evaluator=job.recipe.evaluator,
             output=self.places.evaluation(step),
         )
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from laconic.errors import TrainError
 from laconic.evaluate import measure, open_engine
-from laconic.registry import parse_spec
 from laconic.run import read_run
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from laconic.progress import Progress
     from laconic.run import Generation, Run, Sample
     from laconic.task import Task
-    from laconic.train.dev import Dev
     from laconic.train.ranks import Ranks
+    from laconic.train.recipe import EvaluatorSection
 
 T = TypeVar("T")
 #: Completions that each process makes before results are collected and kept.
@@ -121,12 +120,12 @@ def ask(
     task: Task,
     sampling: Sampling,
     *,
-    backend: str,
+    evaluator: EvaluatorSection,
     output: Path,
     ranks: Ranks,
     progress: Progress,
 ) -> Run:
-    """Evaluate a model on disk: by all processes where the engine runs in them.
+    """Evaluate a model on disk where the recipe says: by all processes, or apart.
 
     Returns:
         The run, on every process.
@@ -138,54 +137,52 @@ def ask(
             [task],
             model=model,
             sampling=sampling,
-            backend=backend,
+            backend=evaluator.backend,
             output=output,
             progress=progress,
         )
 
-    def alone() -> Run:
-        with closing(open_engine(model, backend)) as engine:
-            return work(engine)
-
-    if parse_spec(backend)[0] != "transformers":
-        return ranks.on_first(alone)
+    if evaluator.where == "apart":
+        return ranks.on_first(
+            lambda: ask_apart(model, task, sampling, evaluator=evaluator, output=output)
+        )
     opened: list[Backend] = []
-    ranks.on_all(lambda: opened.append(open_engine(model, backend)))
+    ranks.on_all(lambda: opened.append(open_engine(model, evaluator.backend)))
     with closing(opened[0]) as engine:
         return on_every(engine, ranks, work)
 
 
-def ask_apart(model: str, dev: Dev, *, backend: str, devices: str | None, output: Path) -> Run:
-    """Evaluate a checkpoint on the steering problems by ``laconic eval`` in another process.
+def ask_apart(
+    model: str, task: Task, sampling: Sampling, *, evaluator: EvaluatorSection, output: Path
+) -> Run:
+    """Evaluate a model by ``laconic eval`` in another process; what it finished before is used.
 
     Args:
-        model: The checkpoint's folder.
-        dev: The problems.
-        backend: The engine.
-        devices: The GPUs it may use, as CUDA_VISIBLE_DEVICES; None for all.
+        model: A checkpoint's folder, a Hub id or a ``lab:`` name.
+        task: The problems; `refuse_apart` has let them pass.
+        sampling: How completions are drawn; `max_tokens` is a number.
+        evaluator: The engine, and the GPUs it may use.
         output: The run folder.
 
     Raises:
         TrainError: Where it fails, with its last words.
     """
-    problems = output.parent / f"{dev.steer.name}.jsonl"
+    problems = output.parent / f"{task.name}.jsonl"
     rows = [
-        {"id": s.id, "problem": s.problem, "answer": s.gold, "level": s.level}
-        for s in dev.steer.samples
+        {"id": s.id, "problem": s.problem, "answer": s.gold, "level": s.level} for s in task.samples
     ]
     problems.parent.mkdir(parents=True, exist_ok=True)
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    drawn = dev.sampling
     command = [
         *(sys.executable, "-m", "laconic", "eval", model, "--task", str(problems)),
-        *("--backend", backend, "--max-tokens", str(drawn.max_tokens)),
-        *("--temperature", str(drawn.temperature), "--top-p", str(drawn.top_p)),
-        *("--repeats", str(drawn.repeats), "--seed", str(drawn.seed), "-o", str(output)),
+        *("--backend", evaluator.backend, "--max-tokens", str(sampling.max_tokens)),
+        *("--temperature", str(sampling.temperature), "--top-p", str(sampling.top_p)),
+        *("--repeats", str(sampling.repeats), "--seed", str(sampling.seed), "-o", str(output)),
     ]
     hidden = {name for name in os.environ if name.startswith(("ACCELERATE_", "TORCHELASTIC_"))}
     environment = {k: v for k, v in os.environ.items() if k not in hidden | {*LAUNCHED}}
-    if devices is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = devices
+    if evaluator.devices is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = evaluator.devices
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]

@@ -155,7 +155,7 @@ def _asked(
             model,
             task,
             dev.sampling,
-            backend=recipe.evaluator.backend,
+            evaluator=recipe.evaluator,
             output=output,
             ranks=ranks,
             progress=progress,

@@ -1,0 +1,151 @@
+"""What the mixture and its bookkeeping add to a step of TRL's trainer on the same batches.
+
+Run it as ``python benchmarks/training.py recipe.yaml [--steps 30] [--rounds 3]``, with the recipe
+of any training on one process. Both trainers start from the same model and see the same rows in the
+same order; the plain one reads them from a data set that was put in that order beforehand. Times
+are CPU seconds of the training loop without its start; saving and evaluating are left out. What an
+update costs beside its evaluation (the controller, the new schedule, the curves, run.json) is
+measured by itself and spread over the steps between two updates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, TrainerCallback
+from trl.trainer.sft_trainer import SFTTrainer
+
+from laconic.bounds import Measurement
+from laconic.sampler import MixtureSampler, lookahead
+from laconic.train.loop import Watch, build, quiet, settings
+from laconic.train.places import Places
+from laconic.train.prepare import Job, load_model, prepare
+from laconic.train.ranks import Ranks
+from laconic.train.recipe import TrainRecipe
+from laconic.train.selection import Candidate
+from laconic.train.steering import Steering
+
+#: Steps before the clock starts.
+WARM = 5
+
+
+class Clock(TrainerCallback):
+    """CPU seconds of the steps behind the first few."""
+
+    def __init__(self) -> None:
+        self.began = self.ended = 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Note when the warm-up and when the last step ended."""
+        control.should_save = False
+        self.ended = time.process_time()
+        if state.global_step == WARM:
+            self.began = self.ended
+
+
+def steering(job: Job) -> Steering:
+    """The mixture of a run, with a controller that needs no bounds."""
+    from laconic.controller import load_controller
+
+    recipe = job.recipe
+    controller = load_controller("static")
+    state = controller.start(
+        dict(zip((pool.name for pool in job.plan.pools), job.rows.weights, strict=True))
+    )
+    ahead = lookahead(workers=recipe.workers, accumulation=recipe.batch.accumulation)
+    sampler = MixtureSampler(job.plan, state.weights)
+    reference = Candidate(0, 1.0, 1.0, 0.0, 1.0)
+    return Steering(controller, state, sampler, reference, recipe.select, ahead)
+
+
+def timed(trainer: Any, steps: int) -> float:
+    """CPU seconds of a step."""
+    clock = Clock()
+    trainer.add_callback(clock)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return (clock.ended - clock.began) / (steps - WARM)
+
+
+def mixture(job: Job, folder: Path) -> float:
+    """CPU seconds of a step of our trainer."""
+    places = Places(folder)
+    args = settings(job.recipe, places)
+    trainer = build(
+        job.recipe,
+        job.rows,
+        steering(job),
+        places,
+        Ranks(),
+        args=args,
+        model=load_model(job),
+        tokenizer=job.tokenizer,
+        watch=Watch(job.recipe, lambda step: False, lambda step: False),
+    )
+    return timed(trainer, job.recipe.steps)
+
+
+def plain(job: Job, folder: Path) -> float:
+    """CPU seconds of a step of TRL's trainer on the same batches."""
+    args = settings(job.recipe, Places(folder))
+    args.train_sampling_strategy = "sequential"
+    trainer = SFTTrainer(
+        model=load_model(job),
+        args=args,
+        train_dataset=job.rows.dataset().select(list(steering(job).sampler)),
+        processing_class=job.tokenizer,
+    )
+    return timed(trainer, job.recipe.steps)
+
+
+def update(job: Job, folder: Path) -> float:
+    """CPU seconds of an update at the run's middle, without its evaluation."""
+    places, held = Places(folder), steering(job)
+    rows = iter(held.sampler)
+    step = job.recipe.steps // 2
+    for _ in range(step * job.plan.block):
+        next(rows)
+    places.checkpoint(step).mkdir(parents=True)
+    began = time.process_time()
+    held.observe(Measurement(step, 9, 0.9, 0.1, 90.0, 1.0), Candidate(step, 0.9, 90.0, 0.0, 1.0))
+    places.keep(held.to_dict(), step)
+    places.prune([step])
+    return time.process_time() - began
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    values = TrainRecipe.from_yaml(asked.recipe).to_dict()
+    every = values["every"]
+    job = prepare(TrainRecipe.from_dict({**values, "steps": asked.steps, "every": asked.steps}), 1)
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        here = Path(scratch)
+        pairs = []
+        for turn in range(asked.rounds):
+            first, second = (plain, mixture) if turn % 2 == 0 else (mixture, plain)
+            one, two = first(job, here / f"{turn}a"), second(job, here / f"{turn}b")
+            pairs.append((one, two) if turn % 2 == 0 else (two, one))
+        spread = update(job, here / "update") / every
+    alone, ours = (median(times) for times in zip(*pairs, strict=True))
+    print("| what | CPU ms a step |\n|---|---|")
+    print(f"| TRL's SFTTrainer | {alone * 1e3:.1f} |\n| the mixture's | {ours * 1e3:.1f} |")
+    print(f"| an update, spread over {every} steps | {spread * 1e3:.2f} |")
+    ratios = sorted(two / one for one, two in pairs)
+    whole = median(ratios) + spread / alone
+    print(f"\nratio {whole:.3f} (rounds {ratios[0]:.3f} to {ratios[-1]:.3f})")
+
+
+if __name__ == "__main__":
+    main()
