@@ -163,6 +163,7 @@ def test_kills_and_a_full_disk_cost_nothing(pools: Path, whole: Path, tmp_path: 
     assert held(folder) == held(whole)
 
 
+@pytest.mark.slow
 def test_a_run_with_loader_processes_resumes_exactly(pools: Path, tmp_path: Path) -> None:
     asked = recipe(pools, **BRIEF, workers=2)
     train(asked, tmp_path / "whole")
@@ -175,6 +176,7 @@ def test_a_run_with_loader_processes_resumes_exactly(pools: Path, tmp_path: Path
     assert [r["from_step"] for r in lines(tmp_path / "whole" / "mixture.jsonl")] == [7, 9]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_run_and_resume_exactly(pools: Path, tmp_path: Path) -> None:
     asked = recipe(pools, **BRIEF, batch={"per_device": 2})
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from laconic.bounds import Bounds, Measurement
 from laconic.chat import explained, load_tokenizer, template_digest, tokenizer_digest
 from laconic.checkpoint import Checkpoint, open_checkpoint
-from laconic.controller import Controller, load_controller
+from laconic.controller import CONTROLLERS, Controller, load_controller
 from laconic.errors import BackendError, TrainError
 from laconic.registry import parse_spec
 from laconic.train.dev import Dev, read_dev
@@ -60,6 +61,7 @@ def prepare(recipe: TrainRecipe, processes: int) -> Job:
     plan = rows.plan(recipe, processes)
     dev = read_dev(recipe, template)
     refuse_overlap(rows, [dev.plain])
+    _try_mixture(recipe, controller, rows)
     if recipe.evaluator.where == "apart":
         refuse_apart(dev.steer)
     elif (engine := parse_spec(recipe.evaluator.backend)[0]) != "transformers":
@@ -84,14 +86,29 @@ def read_controller(recipe: TrainRecipe) -> Controller:
     """
     told = recipe.controller
     if isinstance(told, str):
-        return load_controller(told)
-    if len(told) != 1:
+        found = load_controller(told)
+    elif len(told) == 1:
+        ((name, params),) = told.items()
+        found = load_controller(name, params)
+    else:
         raise TrainError(
             f"controller names {len(told)} controllers ({', '.join(told) or 'none'}); a mixture "
             "has one: controller: {tldr: {eta: 1}}."
         )
-    ((name, params),) = told.items()
-    return load_controller(name, params)
+    if CONTROLLERS.get(found.name).traits["excess"]:
+        raise TrainError(
+            f"controller {found.name} needs a reference model's loss on every pool, which laconic "
+            "train does not measure. Take tldr, constrained, schedule or static."
+        )
+    return found
+
+
+def _try_mixture(recipe: TrainRecipe, controller: Controller, rows: Rows) -> None:
+    """Start the mixture with bounds that are only a stand-in, for what it can refuse by now."""
+    ends = Measurement(0, 1, 0.0, 0.0, 1.0, 0.0), Measurement(0, 1, 1.0, 0.0, 9.0, 0.0)
+    names = (pool.name for pool in rows.pools)
+    weights = dict(zip(names, rows.weights, strict=True))
+    controller.start(weights, roles=rows.roles, bounds=Bounds(*ends) if recipe.bounds else None)
 
 
 def load_model(job: Job) -> Any:
