@@ -82,10 +82,12 @@ def train(
         _show_cost(checked, preset, gpus, (train_rate, generate_rate), as_json=as_json)
         return
     from laconic.train import train as run_training
+    from laconic.train.ranks import find_ranks
 
     with progress_bar("Training") as progress:
         trained = run_training(checked, output, resume=resume, progress=progress)
-    say(trained.to_dict(), trained.to_text(), as_json=as_json)
+    if find_ranks().first:
+        say(trained.to_dict(), trained.to_text(), as_json=as_json)
 
 
 def register(app: typer.Typer) -> None:

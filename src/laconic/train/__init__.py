@@ -69,7 +69,7 @@ def train(
     ranks.on_all(lambda: jobs.append(prepare(recipe, ranks.count)))
     with ExitStack() as stack:
         ranks.on_first(lambda: _open(stack, jobs[0], places, ranks, resume=resume))
-        session = _Session(jobs[0], places, ranks, progress)
+        session = _Session(jobs[0], places, ranks, progress if ranks.first else silent)
         session.run()
         return session.finish()
 
