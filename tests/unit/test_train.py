@@ -272,7 +272,7 @@ def test_a_folder_is_taken_once_and_goes_on_with_its_own_recipe(
 
 
 @pytest.mark.slow
-def test_accelerate_launch_starts_the_command_line(pools: Path, tmp_path: Path) -> None:
+def test_a_launcher_starts_the_command_line(pools: Path, tmp_path: Path) -> None:
     import subprocess
     import sys
 
@@ -282,9 +282,8 @@ def test_accelerate_launch_starts_the_command_line(pools: Path, tmp_path: Path) 
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"),
-            *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
-            *("--main_process_port", "0", "-m", "laconic", "train", "recipe.yaml", "-o", "short"),
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc_per_node", "2", "-m", "laconic", "train", "recipe.yaml", "-o", "short"),
         ],
         cwd=tmp_path,
         capture_output=True,
