@@ -119,8 +119,7 @@ def test_a_public_function_hides_the_module_of_its_name() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
-@pytest.mark.parametrize("verb", ["", "merge", "eval", "inspect", "search"])
-@pytest.mark.parametrize("verb", ["", "merge", "eval", "inspect", "train"])
+@pytest.mark.parametrize("verb", ["", "merge", "eval", "inspect", "search", "train"])
 def test_help_imports_no_heavy_library(verb: str) -> None:
     code = (
         "import sys\nsys.argv = ['laconic', *sys.argv[1:]]\nfrom laconic.cli import main\n"

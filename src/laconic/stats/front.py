@@ -60,6 +60,8 @@ def hypervolume(points: Mapping[str, tuple[float, float]], corner: tuple[float, 
         area += (accuracy - floor) * (corner[1] - length)
         floor = accuracy
     return area
+
+
 @dataclass(frozen=True)
 class Band:
     """How sure a front is: the best accuracy to be had for at most so many tokens.
