@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laconic import lab
+from laconic.arithmetic import LEVELS
 from laconic.experiment import Sampling
 from laconic.lab.reading import work
 from laconic.recipe import Recipe
 from laconic.search import Job, measure
 from laconic.stats import pair, summarise
-from laconic.tasks.lab import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

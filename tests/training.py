@@ -7,12 +7,12 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
+from laconic.arithmetic import chains
 from laconic.chat import load_tokenizer, template_digest, tokenizer_digest
 from laconic.checkpoint import open_checkpoint
 from laconic.lab.corpus import assemble
 from laconic.lab.styles import STYLES, Piece, respond
 from laconic.lab.tokenizer import END, prompt
-from laconic.tasks.lab import chains
 
 if TYPE_CHECKING:
     from pathlib import Path

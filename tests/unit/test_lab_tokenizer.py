@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from transformers import AutoTokenizer
 
+from laconic.arithmetic import chains
 from laconic.lab.styles import STYLES, respond
 from laconic.lab.tokenizer import (
     BYTES,
@@ -20,7 +21,6 @@ from laconic.lab.tokenizer import (
     prompt,
     save,
 )
-from laconic.tasks.lab import chains
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,15 +7,15 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from laconic.arithmetic import LEVELS, MODULUS, NAMES, SUMS, Line, chains
 from laconic.lab.styles import CHECK, STYLES, Piece, check, claim, fast, respond
 from laconic.lab.tokenizer import END, encode, prompt
-from laconic.tasks.lab import LEVELS, MODULUS, NAMES, SUMS, Line, chains
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Sequence
 
-    from laconic.tasks.lab import Levels
+    from laconic.arithmetic import Levels
 
 #: Tokens of one drill text.
 DRILL_LENGTH: Final = 240

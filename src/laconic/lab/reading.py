@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from laconic.tasks.lab import MODULUS, two_digits
+from laconic.arithmetic import MODULUS, two_digits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
