@@ -45,6 +45,8 @@ ROWS = (
     ("engine",),
     ("merge", "evaluate", "regrade", "importing", "calibrate"),
     ("search", "train"),
+    ("merge", "evaluate", "regrade", "importing"),
+    ("search", "data"),
     ("report",),
     ("inspect",),
     ("lab",),

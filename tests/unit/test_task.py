@@ -64,7 +64,7 @@ def test_a_record_tells_other_problems_and_budgets_apart(tmp_path: Path) -> None
     [
         ("labb", "Did you mean 'lab'"),
         ("lab:splitt=dev", "Did you mean 'split'"),
-        ("lab:split=train", r"lab\.split must be 'dev' or 'test', got 'train'"),
+        ("lab:split=all", r"lab\.split must be 'train' or 'dev' or 'test', got 'all'"),
         ("no/such/file.jsonl", "cannot be read: No such file"),
     ],
 )

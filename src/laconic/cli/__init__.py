@@ -16,6 +16,8 @@ from rich.table import Table
 
 from laconic.cli import calibrate, evaluating, grade, importing, reporting, train
 from laconic.cli import search as searching
+from laconic.cli import evaluating, grade, importing
+from laconic.cli.data import data
 from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
 from laconic.cli.presets import merge_presets, preset_values, print_presets, show_preset
@@ -42,6 +44,7 @@ grade.register(app)
 importing.register(app)
 searching.register(app)
 train.register(app)
+app.add_typer(data, name="data")
 app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")
 
 

@@ -1,0 +1,408 @@
+"""``laconic data``: from models' answers to packed training data, a verb a step."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from laconic.cli.grade import EPILOG as GRADE_EXAMPLES
+from laconic.cli.grade import grade
+from laconic.cli.terminal import (
+    Cache,
+    Compress,
+    Json,
+    Output,
+    err,
+    out,
+    progress_bar,
+    say,
+    verdicts,
+)
+from laconic.errors import DataError
+
+if TYPE_CHECKING:
+    from laconic.data.answers import Selection
+
+data = typer.Typer(
+    no_args_is_help=True,
+    help="Build training data: sample answers, select, check, decontaminate and pack them.",
+)
+File = Annotated[Path, typer.Option("--output", "-o", help="The JSONL file to write.")]
+Rows = Annotated[Path, typer.Argument(help="Answers or pairs: JSONL of select or another tool.")]
+TaskData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="The problems of named tasks, a file or folder; default: the Hub's."
+    ),
+]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Run programs that models wrote, in a sandbox.")
+]
+SAMPLE = (
+    "Examples:\n\n"
+    "laconic data sample lab:system2 --task lab:split=train,size=200 -k 4 -o runs/long\n\n"
+    "laconic data sample Qwen/Qwen2.5-7B-Instruct --task problems.jsonl -k 8 --prompt boxed "
+    "--backend vllm -o runs/short\n\n"
+    "laconic data sample MODEL --task problems.jsonl -k 1 --temperature 0 -o runs/greedy"
+)
+SELECT = (
+    "Examples:\n\n"
+    "laconic data select runs/short --rule shortest --levels 1-4 --limit 200 -o short.jsonl\n\n"
+    "laconic data select runs/long --rule longest --difficulty hard --reference runs/short "
+    "-o long.jsonl\n\n"
+    "laconic data select runs/long --rule pairs --ratio 2 -o pairs.jsonl"
+)
+LINT = (
+    "Examples:\n\nlaconic data lint short.jsonl\n\n"
+    "laconic data lint answers.jsonl --max-tokens 8192 -o clean.jsonl"
+)
+DECONTAMINATE = (
+    "Examples:\n\n"
+    "laconic data decontaminate long.jsonl --against math500 --against aime24 -o clean.jsonl\n\n"
+    "laconic data decontaminate long.jsonl --against dev.jsonl --overlap 0.5 -o clean.jsonl\n\n"
+    "laconic data decontaminate short.jsonl --against lab:split=dev --ngram 0 -o clean.jsonl"
+)
+PACK = (
+    "Examples:\n\n"
+    "laconic data pack short=short.jsonl long=long.jsonl --model lab:system2 --policy keep "
+    "-o data\n\n"
+    "laconic data pack short=short.jsonl long=long.jsonl --append "
+    "--model deepseek-ai/DeepSeek-R1-Distill-Qwen-7B --max-tokens 16384 -o data\n\n"
+    "laconic data pack pairs=pairs.jsonl --model merged --policy keep -o pairs"
+)
+
+
+@data.command(epilog=SAMPLE)
+def sample(
+    model: Annotated[str, typer.Argument(help="A checkpoint folder, a Hub id or lab:NAME.")],
+    task: Annotated[
+        list[str], typer.Option(help="A task, NAME[:key=value,...], or FILE.jsonl. Repeatable.")
+    ],
+    output: Output,
+    answers: Annotated[int, typer.Option("--answers", "-k", help="Answers to each problem.")] = 8,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.7,
+    top_p: Annotated[float, typer.Option(help="The probability mass kept, in (0, 1].")] = 0.95,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="The budget of an answer; default: the task's own.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N problems.")] = None,
+    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
+    prompt: Annotated[
+        str | None, typer.Option(help="A prompt's name, or a user's turn with {problem}.")
+    ] = None,
+    task_data: TaskData = None,
+    backend: Annotated[
+        str, typer.Option(help="NAME[:key=value,...]; see: laconic list backends.")
+    ] = "transformers",
+    compress: Compress = False,
+    allow_code: AllowCode = False,
+    as_json: Json = False,
+) -> None:
+    """Sample several answers to each problem: a run, graded as it comes.
+
+    It is laconic eval with other defaults: the folder is a run, the report
+    reads it, and after an interruption the same command goes on.
+    """
+    from laconic.data.sample import sample as draw
+    from laconic.data.select import Filter, difficulties
+    from laconic.evaluate import PLAIN
+
+    with progress_bar("Sampling") as progress:
+        run = draw(
+            model,
+            task,
+            output,
+            answers=answers,
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
+            seed=seed,
+            backend=backend,
+            limit=limit,
+            prompt=prompt or PLAIN,
+            data=task_data,
+            allow_code=allow_code,
+            compress=compress,
+            progress=progress,
+        )
+    n, right = len(run.results), sum(result.correct for result in run.results)
+    mean = sum(result.length for result in run.results) / n
+    ease: dict[str, int] = dict(difficulties([run], Filter()))
+    facts = {"folder": str(output), "answers": n, "right": right, "mean_tokens": mean, **ease}
+    shares = ", ".join(f"{count:,} {name}" for name, count in ease.items())
+    text = (
+        f"{n:,} answers in {output}: {right / n:.1%} right, {mean:,.0f} tokens a piece\n"
+        f"problems by share of right answers: {shares}"
+    )
+    say(facts, text, as_json=as_json)
+
+
+@data.command(epilog=SELECT)
+def select(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders: answers compete by problem.")],
+    output: File,
+    rule: Annotated[
+        Literal["shortest", "longest", "balanced", "all", "pairs"],
+        typer.Option(
+            help="Of each problem's right answers: one of them, all, or the shortest preferred to "
+            "the longest; balanced takes lengths as evenly as can be."
+        ),
+    ] = "shortest",
+    levels: Annotated[
+        str | None, typer.Option(help="Only problems of these levels: 5, 1-3 or 1,2,4-5.")
+    ] = None,
+    difficulty: Annotated[
+        list[str] | None,
+        typer.Option(help="easy, medium or hard by --reference. Repeatable."),
+    ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(help="The run whose share of right answers says how difficult a problem is."),
+    ] = None,
+    easy: Annotated[float, typer.Option(help="The share from which a problem is easy.")] = 2 / 3,
+    hard: Annotated[float, typer.Option(help="The share below which it is hard.")] = 1 / 3,
+    min_tokens: Annotated[int | None, typer.Option(help="The fewest tokens of an answer.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="The most tokens of an answer.")] = None,
+    max_markers: Annotated[
+        int | None, typer.Option(help="How often an answer may hold any one marker.")
+    ] = None,
+    marker: Annotated[
+        list[str] | None,
+        typer.Option(help="A word that marks reflection; default: the TL;DR loader's eleven."),
+    ] = None,
+    ratio: Annotated[
+        float, typer.Option(help="For pairs: how many times the shorter's tokens the longer has.")
+    ] = 1.5,
+    limit: Annotated[int | None, typer.Option(help="The most rows, drawn by the seed.")] = None,
+    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Train on the words of this task, not on those the run asked in."),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="With --task: a prompt's name, or a turn with {problem}.")
+    ] = None,
+    task_data: TaskData = None,
+    as_json: Json = False,
+) -> None:
+    """Select right answers of runs for a pool; every other answer is counted by reason."""
+    from laconic.data.answers import write_selection
+    from laconic.data.select import MARKERS, Filter, parse_levels
+    from laconic.data.select import select as choose
+    from laconic.evaluate import PLAIN
+    from laconic.run import read_run
+    from laconic.task import load_task
+
+    if task is None and (prompt or task_data):
+        raise DataError("--prompt and --data word the problems of a task: say which (--task).")
+    wanted = Filter(
+        levels=parse_levels(levels) if levels else (),
+        ease=tuple(difficulty or ()),  # type: ignore[arg-type]  # checked there
+        easy=easy,
+        hard=hard,
+        min_tokens=min_tokens,
+        max_tokens=max_tokens,
+        max_markers=max_markers,
+        markers=tuple(marker or MARKERS),
+    )
+    chosen = choose(
+        [read_run(folder) for folder in runs],
+        rule,
+        wanted=wanted,
+        reference=[read_run(folder) for folder in reference or ()],
+        ratio=ratio,
+        limit=limit,
+        seed=seed,
+        questions=load_task(task, prompt=prompt or PLAIN, data=task_data) if task else None,
+    )
+    write_selection(chosen, output)
+    _tell(chosen, chosen.dropped, f"Selected {_counted(chosen)} into {output}.", as_json=as_json)
+
+
+@data.command(epilog=LINT)
+def lint(
+    rows: Rows,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the sound rows: a JSONL file.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="The most tokens of an answer.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 2 if anything is found.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look for what is wrong in texts: stray brackets, open thoughts, cut answers and so on."""
+    from laconic.data.answers import read_selection, write_selection
+    from laconic.data.lint import CHECKS
+    from laconic.data.lint import lint as check
+
+    selection = read_selection(rows)
+    sound, faults = check(selection, max_tokens=max_tokens)
+    if output is not None:
+        write_selection(sound, output)
+    counts = Counter(faults.values())
+    lines = [f"{rows}: {len(sound.rows):,} of {len(selection.rows):,} rows are sound"]
+    for reason, count in counts.most_common():
+        first = next(name for name, one in faults.items() if one == reason)
+        lines.append(f"  {reason}: {count:,}, {first} first: {CHECKS[reason]}")
+    say({"rows": len(sound.rows), "faults": faults}, "\n".join(lines), as_json=as_json)
+    if strict and faults:
+        raise DataError(f"{len(faults):,} rows of {rows} are not sound. Drop them: -o FILE.")
+
+
+@data.command(epilog=DECONTAMINATE)
+def decontaminate(
+    rows: Rows,
+    against: Annotated[
+        list[str], typer.Option(help="A benchmark or dev set: a task or a file. Repeatable.")
+    ],
+    output: File,
+    ngram: Annotated[
+        int,
+        typer.Option(help="Words of a shared run that give a row away; 0: whole problems only."),
+    ] = 13,
+    overlap: Annotated[
+        float,
+        typer.Option(
+            help="The share of a question's runs that must be shared; 0: any one will do."
+        ),
+    ] = 0.0,
+    task_data: TaskData = None,
+    as_json: Json = False,
+) -> None:
+    """Take out rows whose question is also a benchmark's problem, whole or by a run of words.
+
+    Give every set that will choose or judge the model. What is taken out, and
+    because of which problem, is written beside the rows (NAME.overlaps.json).
+    """
+    from laconic.data.answers import read_selection, write_selection
+    from laconic.data.decontaminate import decontaminate as clean
+    from laconic.jsonfile import write_json
+    from laconic.task import load_task
+
+    selection = read_selection(rows)
+    tasks = [load_task(one, data=task_data) for one in against]
+    kept, overlaps = clean(selection, tasks, n=ngram, share=overlap)
+    if not kept.rows:
+        raise DataError(
+            f"No row of {rows} is left: all {len(overlaps):,} share words with "
+            f"{', '.join(against)}, {overlaps[0].id} with {overlaps[0].problem}. Give --overlap or "
+            "--ngram 0 if the problems are only worded alike, as the lab's are."
+        )
+    write_selection(kept, output)
+    told = list(map(asdict, overlaps))
+    write_json(output.with_name(output.name.removesuffix(".jsonl") + ".overlaps.json"), told)
+    lines = [f"Kept {_counted(kept)} of {len(selection.rows):,} in {output}."]
+    for one in overlaps[:10]:
+        how = "is" if one.how == "whole" else f"shares '{one.how}' with"
+        lines.append(f"  {one.id} {how} {one.problem}")
+    lines += [f"  and {len(overlaps) - 10:,} more"] if len(overlaps) > 10 else []
+    say({"rows": len(kept.rows), "overlaps": told}, "\n".join(lines), as_json=as_json)
+
+
+@data.command(epilog=PACK)
+def pack(
+    pools: Annotated[
+        list[str], typer.Argument(metavar="NAME=FILE...", help="A pool's name and its rows.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="The checkpoint to be trained: its tokenizer is used.")
+    ],
+    output: Output,
+    policy: Annotated[
+        Literal["think_short", "empty_think", "keep", "raw"],
+        typer.Option(
+            help="How an answer without a thought is written: all but its last lines as the "
+            "thought, behind an empty thought, as it is, or as it is and no prompt opens a thought."
+        ),
+    ] = "think_short",
+    role: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=ROLE", help="What a pool is for; default: its name."),
+    ] = None,
+    template: Annotated[
+        Path | None, typer.Option(help="Write with this chat template, a Jinja file.")
+    ] = None,
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append", help="Write answers behind the template's prompt, not by the template."
+        ),
+    ] = False,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(help="Leave out rows with more tokens, prompt included; default: the window."),
+    ] = None,
+    allow_code: AllowCode = False,
+    cache: Cache = True,
+    as_json: Json = False,
+) -> None:
+    """Encode pools for a model, prove every row, and write them for the trainer.
+
+    One closed thought, an end that is learnt, a prompt as the model is given
+    it, a text that survives the tokenizer, an answer that the grader still
+    finds right: a row that fails is left out and counted.
+    """
+    from laconic.data.answers import read_selection
+    from laconic.data.pack import STATISTICS
+    from laconic.data.pack import pack as encode
+
+    files = dict(_named(text, "NAME=FILE", "short=short.jsonl") for text in pools)
+    if len(files) < len(pools):
+        raise DataError("Two pools have one name. Give each a name of its own.")
+    with progress_bar("Packing") as progress:
+        packed = encode(
+            {name: read_selection(Path(file)) for name, file in files.items()},
+            model,
+            output,
+            policy=policy,
+            roles=dict(_named(text, "NAME=ROLE", "easy=short") for text in role or ()),
+            template=template,
+            append=append,
+            max_tokens=max_tokens,
+            allow_code=allow_code,
+            grades=verdicts(use=cache),
+            progress=progress,
+        )
+    if as_json:
+        statistics = json.loads((packed.folder / "statistics.json").read_text(encoding="utf-8"))
+        out.print_json(json.dumps(statistics))
+        return
+    page = (packed.folder / STATISTICS).read_text(encoding="utf-8")
+    out.print(page, end="", markup=False, soft_wrap=True)
+    err.print(f"Packed {', '.join(packed.pools)} into {output}.", markup=False, soft_wrap=True)
+
+
+data.command(name="grade", epilog=GRADE_EXAMPLES)(grade)
+
+
+def _counted(selection: Selection) -> str:
+    count = len(selection.rows)
+    return f"{count:,} {'pairs' if selection.kind == 'pairs' else 'answers'}"
+
+
+def _tell(selection: Selection, dropped: Any, text: str, *, as_json: bool) -> None:
+    from laconic.data.answers import describe
+
+    facts = {
+        "rows": len(selection.rows),
+        "kind": selection.kind,
+        "dropped": dict(dropped),
+        "failed": list(selection.failed),
+    }
+    lines = [text]
+    if dropped:
+        lines.append(f"  left out: {describe(dropped)}")
+    if selection.failed:
+        lines.append(f"  no answer to {len(selection.failed):,} problems was right")
+    say(facts, "\n".join(lines), as_json=as_json)
+
+
+def _named(text: str, form: str, example: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise DataError(f"'{text}': write {form}, such as {example}.")
+    return name, value

@@ -1,0 +1,253 @@
+"""Answers and pairs of answers, and the JSONL file that keeps them with where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+from laconic.dataset import read_rows
+from laconic.errors import DataError
+from laconic.jsonfile import read_json, write_json
+from laconic.run import is_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from laconic.dataset import Row as FileRow
+    from laconic.pools import Kind
+    from laconic.run import Kind as GoldKind
+
+#: Whether a thought was closed, opened and never closed, or not there; ``unknown`` in other files.
+Thought = Literal["closed", "open", "none", "unknown"]
+#: What other tools call the columns.
+QUESTION: Final = ("question", "problem", "query")
+GOLD: Final = ("gold", "answer", "ref_answer")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to a problem.
+
+    Attributes:
+        id: Its name, unique within a file.
+        question: The text of the user's turn.
+        gold: The right answer.
+        response: What a model wrote.
+        level: The task's own difficulty; None where it has none.
+        length: Its tokens, counted by the writer's tokenizer; None where nobody counted.
+        thought: What the engine saw of a thought.
+        truncated: Whether a budget cut it.
+        kind: What the gold is: an answer, or the exam of a program.
+    """
+
+    id: str
+    question: str
+    gold: str
+    response: str
+    level: int | None = None
+    length: int | None = None
+    thought: Thought = "unknown"
+    truncated: bool = False
+    kind: GoldKind = "answer"
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The answer itself: what a row is made of."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one problem, of which the first is preferred."""
+
+    chosen: Answer
+    rejected: Answer
+
+    @property
+    def id(self) -> str:
+        """The name of the preferred answer."""
+        return self.chosen.id
+
+    @property
+    def question(self) -> str:
+        """The text of the user's turn, the same for both."""
+        return self.chosen.question
+
+    @property
+    def level(self) -> int | None:
+        """The task's own difficulty; None where it has none."""
+        return self.chosen.level
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """Both answers, the preferred one first."""
+        return (self.chosen, self.rejected)
+
+
+Row = Answer | Pair
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows for one pool, and what became of the others.
+
+    Attributes:
+        rows: Answers or pairs, of one kind.
+        kind: ``rows`` for fine-tuning, ``pairs`` for preference training.
+        sources: The runs they came from, each with its folder and digest.
+        dropped: How many answers (of pairs: pairs) were left out, by reason.
+        failed: The problems that no answer got right.
+        steps: What was done so far, each with its settings.
+    """
+
+    rows: tuple[Row, ...]
+    kind: Kind = "rows"
+    sources: tuple[Mapping[str, Any], ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+    steps: tuple[Mapping[str, Any], ...] = ()
+
+    def keep(self, wrong: Callable[[Row], str], step: Mapping[str, Any]) -> Self:
+        """The rows that nothing is wrong with.
+
+        Args:
+            wrong: Says why a row is left out; empty where it stays.
+            step: What is done, for the record.
+        """
+        reasons = [wrong(row) for row in self.rows]
+        gone = Counter(filter(None, reasons))
+        rows = tuple(r for r, reason in zip(self.rows, reasons, strict=True) if not reason)
+        steps = (*self.steps, {**step, "kept": len(rows), "dropped": dict(gone)})
+        dropped = dict(Counter(self.dropped) + gone)
+        return replace(self, rows=rows, dropped=dropped, steps=steps)
+
+
+def write_selection(selection: Selection, path: Path) -> None:
+    """Write rows as JSONL, and where they came from beside it (``short.meta.json``).
+
+    Raises:
+        DataError: Where the files cannot be written.
+    """
+    flat = (_flat(row) for row in selection.rows)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in flat)
+    content = text.encode("utf-8", "surrogatepass")
+    meta = {
+        "kind": selection.kind,
+        "rows": len(selection.rows),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "sources": list(selection.sources),
+        "dropped": dict(selection.dropped),
+        "failed": list(selection.failed),
+        "steps": list(selection.steps),
+    }
+    beside = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(path)
+        write_json(meta_file(path), meta)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def read_selection(path: Path) -> Selection:
+    """Read rows that `select` wrote, or that another tool did.
+
+    Args:
+        path: JSONL, JSON, CSV or Parquet. A row needs ``question`` (or ``problem``, ``query``),
+            ``gold`` (or ``answer``) and ``response``, or ``chosen`` and ``rejected``; it may have
+            ``id``, ``level`` and ``truncated``.
+
+    Raises:
+        DataError: For a folder, a file without rows, ids that come twice, or rows of both kinds.
+        TaskError: For a file or a row that cannot be read, named by its line.
+    """
+    if path.is_dir():
+        what = "a run" if is_run(path) else "a folder"
+        raise DataError(f"{path} is {what}, not a file of answers. First: laconic data select.")
+    rows = tuple(map(_row, read_rows(path)))
+    if not rows:
+        raise DataError(f"{path} has no rows.")
+    ids = Counter(row.id for row in rows)
+    if twice := [name for name, count in ids.items() if count > 1]:
+        raise DataError(f"{path}: the id '{twice[0]}' comes {ids[twice[0]]} times.")
+    kinds = {isinstance(row, Pair) for row in rows}
+    if len(kinds) > 1:
+        raise DataError(f"{path} holds answers and pairs. Put them in files of their own.")
+    kind: Kind = "pairs" if True in kinds else "rows"
+    if not meta_file(path).exists():
+        step = {"step": "read", "file": str(path), "rows": len(rows)}
+        return Selection(rows, kind, steps=(step,))
+    return _with_meta(Selection(rows, kind), path)
+
+
+def meta_file(path: Path) -> Path:
+    """The file beside rows that says where they came from."""
+    return path.with_name(path.name.removesuffix(".jsonl") + ".meta.json")
+
+
+def _with_meta(selection: Selection, path: Path) -> Selection:
+    held = read_json(meta_file(path), DataError)
+    try:
+        steps = tuple(dict(step) for step in held["steps"])
+        found = replace(
+            selection,
+            sources=tuple(dict(source) for source in held["sources"]),
+            dropped={str(reason): int(n) for reason, n in held["dropped"].items()},
+            failed=tuple(map(str, held["failed"])),
+            steps=steps,
+        )
+        digest = held["sha256"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{meta_file(path)} is damaged ({error!r}). Delete it.") from None
+    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        note = {"step": "edited", "file": str(path), "rows": len(found.rows)}
+        return replace(found, steps=(*steps, note))
+    return found
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    """A row as its line holds it."""
+    if isinstance(row, Answer):
+        return asdict(row)
+    same = asdict(row.chosen)
+    for name in ("response", "length", "thought", "truncated"):
+        del same[name]
+    for name, answer in (("chosen", row.chosen), ("rejected", row.rejected)):
+        same |= {name: answer.response, f"{name}_length": answer.length}
+        same |= {f"{name}_thought": answer.thought}
+    return same
+
+
+def _row(row: FileRow) -> Row:
+    if "chosen" not in row.values:
+        return _answer(row, "response", "")
+    return Pair(_answer(row, "chosen", "chosen_"), _answer(row, "rejected", "rejected_"))
+
+
+def _answer(row: FileRow, column: str, prefix: str) -> Answer:
+    """An answer of a file's row; `prefix` begins the names of what is said of this answer alone."""
+    values = row.values
+    length, thought = values.get(f"{prefix}length"), values.get(f"{prefix}thought")
+    return Answer(
+        id=row.optional("id") or str(row.index + 1),
+        question=row.text(*QUESTION),
+        gold=row.text(*GOLD),
+        response=row.text(column),
+        level=row.level(),
+        length=length if isinstance(length, int) else None,
+        thought=thought if thought in ("closed", "open", "none") else "unknown",
+        truncated=values.get("truncated") is True,
+        kind="program" if values.get("kind") == "program" else "answer",
+    )
+
+
+def describe(dropped: Mapping[str, int]) -> str:
+    """Reasons with their counts, the commonest first: ``12 wrong, 3 truncated``."""
+    ordered: Sequence[tuple[str, int]] = Counter(dropped).most_common()
+    return ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in ordered)

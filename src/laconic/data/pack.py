@@ -1,0 +1,279 @@
+"""Pack: rows become token ids, each row proven, in one Parquet file a pool beside a manifest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from laconic.data.answers import Answer, Pair, describe
+from laconic.data.encode import REASONS, Encoded, Encoder
+from laconic.data.lint import CHECKS, lint
+from laconic.data.statistics import pool_statistics, statistics_page
+from laconic.errors import DataError
+from laconic.jsonfile import write_json
+from laconic.pools import COLUMNS, MANIFEST, VERSION, file_digest, read_pools
+from laconic.progress import silent
+from laconic.run import Generation, Sample
+from laconic.scoring import Grader, score_all
+from laconic.version import versions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from laconic.data.answers import Row, Selection
+    from laconic.data.encode import ThinkPolicy
+    from laconic.pools import Pools
+    from laconic.progress import Progress
+
+STATISTICS: Final = "statistics.md"
+#: What may be a pool's name, since it is a file's, too.
+_LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
+_EXPLAINED: Final = {
+    **CHECKS,
+    **REASONS,
+    "not_right": "the grader does not find the right answer in the encoded text",
+}
+
+
+@dataclass
+class _Packed:
+    """A pool's rows on the way into its file.
+
+    Attributes:
+        rows: What is kept, each row with its answers as they were encoded.
+        dropped: How many rows were left out here, by reason.
+        examples: The first row of each reason.
+    """
+
+    rows: list[tuple[Row, tuple[Encoded, ...]]] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def drop(self, row: Row, reason: str) -> None:
+        self.dropped[reason] += 1
+        self.examples.setdefault(reason, row.id)
+
+
+def pack(
+    selections: Mapping[str, Selection],
+    model: str,
+    output: str | Path,
+    *,
+    policy: ThinkPolicy = "think_short",
+    roles: Mapping[str, str] | None = None,
+    template: Path | None = None,
+    append: bool = False,
+    max_tokens: int | None = None,
+    allow_code: bool = False,
+    grades: Path | None = None,
+    progress: Progress = silent,
+) -> Pools:
+    """Encode pools for a model and prove every row; those that fail are left out and counted.
+
+    Args:
+        selections: The rows of each pool, by the pool's name.
+        model: The checkpoint to be trained: its tokenizer and chat template are used.
+        output: The folder to create.
+        policy: How an answer without a thought is written (`laconic.data.encode.Encoder`).
+        roles: What a pool is for, by its name; by default the name itself.
+        template: A chat template to write with, in place of the model's own.
+        append: Write answers behind the template's prompt, not by the template.
+        max_tokens: The most tokens of prompt and answer; by default the model's window.
+        allow_code: Whether programs may be run to grade them, in a sandbox.
+        grades: A file of verdicts to use and to add to.
+        progress: Told after each row.
+
+    Returns:
+        The packed folder.
+
+    Raises:
+        DataError: For names that cannot be, a template that cannot be trained on, a pool of which
+            nothing is left, or a folder that is there already or cannot be written.
+    """
+    output = Path(output)
+    roles = dict(roles or {})
+    _check_names(selections, roles)
+    if output.exists():
+        raise DataError(f"{output} exists. Choose another folder, or delete it.")
+    encoder = Encoder(model, policy, template=template, append=append, max_tokens=max_tokens)
+    total = sum(len(selection.rows) for selection in selections.values())
+    packed: dict[str, _Packed] = {}
+    with Grader(allow_code=allow_code, grades=grades) as grader:
+        done = 0
+        for name, selection in selections.items():
+            packed[name] = _encode(selection, encoder, grader, _part(progress, done, total, name))
+            done += len(selection.rows)
+            if not packed[name].rows:
+                raise _nothing_left(name, selection, packed[name])
+    beside = output.with_name(f".partial-{output.name}")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        _write(beside, selections, packed, roles, encoder)
+        beside.rename(output)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise DataError(f"{output} cannot be written: {error.strerror or error}.") from error
+    return read_pools(output)
+
+
+def _part(progress: Progress, before: int, whole: int, name: str) -> Progress:
+    """The progress of one pool as a part of the whole."""
+
+    def told(done: int, total: int, note: str = "") -> None:
+        progress(before + done, whole, note or name)
+
+    return told
+
+
+def _check_names(selections: Mapping[str, Selection], roles: Mapping[str, str]) -> None:
+    if not selections:
+        raise DataError("There is nothing to pack. Name a pool and its file: short=short.jsonl.")
+    for name in selections:
+        if not name or not _LETTERS.issuperset(name) or name.startswith("."):
+            raise DataError(f"{name!r} is no name for a pool: take letters, digits, - and _.")
+    for name in roles:
+        if name not in selections:
+            raise DataError(f"--role {name}: there is no such pool, only {', '.join(selections)}.")
+
+
+def _encode(selection: Selection, encoder: Encoder, grader: Grader, progress: Progress) -> _Packed:
+    """The rows of a pool that can be trained on."""
+    packed = _Packed()
+    clean, faults = lint(selection)
+    for row in selection.rows:
+        if row.id in faults:
+            packed.drop(row, faults[row.id])
+    encoded: list[tuple[Row, tuple[Encoded, ...]]] = []
+    for row in clean.rows:
+        made = [encoder.encode(row.question, answer.response) for answer in row.answers]
+        if wrong := next((reason for reason in made if isinstance(reason, str)), ""):
+            packed.drop(row, wrong)
+        else:
+            encoded.append((row, tuple(piece for piece in made if isinstance(piece, Encoded))))
+    asked = [_question(row, pieces) for row, pieces in encoded]
+    results = score_all(asked, grader, progress)
+    for (row, pieces), result in zip(encoded, results, strict=True):
+        if result.correct:
+            packed.rows.append((row, pieces))
+        else:
+            packed.drop(row, "not_right")
+    return packed
+
+
+def _question(row: Row, pieces: Sequence[Encoded]) -> tuple[Sample, Generation]:
+    """What the grader is asked of a row: the text that will be trained on, the preferred one's."""
+    answer = row.answers[0]
+    sample = Sample("", row.id, row.question, answer.gold, kind=answer.kind)
+    return sample, Generation(pieces[0].response, pieces[0].length, 0, False, "stop")
+
+
+def _nothing_left(name: str, selection: Selection, packed: _Packed) -> DataError:
+    reason, count = packed.dropped.most_common(1)[0]
+    return DataError(
+        f"{name}: none of its {len(selection.rows):,} rows can be packed "
+        f"({describe(packed.dropped)}). {reason.replace('_', ' ').capitalize()}: "
+        f"{_EXPLAINED[reason]}; {count:,} rows, '{packed.examples[reason]}' first."
+    )
+
+
+def _write(
+    folder: Path,
+    selections: Mapping[str, Selection],
+    packed: Mapping[str, _Packed],
+    roles: Mapping[str, str],
+    encoder: Encoder,
+) -> None:
+    """Everything a packed folder holds."""
+    pools: dict[str, dict[str, Any]] = {}
+    statistics: dict[str, dict[str, Any]] = {}
+    for name, one in packed.items():
+        selection = selections[name]
+        file = f"{name}.parquet"
+        _write_parquet(folder / file, selection.kind == "pairs", one.rows)
+        dropped = Counter(selection.dropped) + one.dropped
+        pieces = [piece for _, encoded in one.rows for piece in encoded]
+        tokens = sum(len(piece.input_ids) for piece in pieces)
+        labels = sum(piece.length for piece in pieces)
+        pools[name] = {
+            "file": file,
+            "kind": selection.kind,
+            "role": roles.get(name, name),
+            "rows": len(one.rows),
+            "tokens": labels if selection.kind == "pairs" else tokens,
+            "label_tokens": labels,
+            "digest": file_digest(folder / file),
+            "sources": list(selection.sources),
+            "dropped": dict(dropped),
+            "steps": list(selection.steps),
+        }
+        statistics[name] = pool_statistics(one.rows, dropped, one.examples, selection.failed)
+    manifest = {
+        "version": VERSION,
+        "model": encoder.name,
+        "tokenizer": encoder.tokenizer,
+        "template": encoder.template,
+        "think_policy": encoder.policy,
+        "max_tokens": encoder.max_tokens,
+        "pools": pools,
+    }
+    write_json(folder / MANIFEST, manifest)
+    write_json(folder / "statistics.json", statistics)
+    (folder / STATISTICS).write_text(statistics_page(statistics), encoding="utf-8")
+    head = {"schema": 1, "kind": "data", "complete": True, "command": list(sys.argv)}
+    write_json(folder / "run.json", head | {"versions": versions("transformers", "pyarrow")})
+
+
+def _write_parquet(
+    path: Path, pairs: bool, rows: Sequence[tuple[Row, tuple[Encoded, ...]]]
+) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise DataError(
+            "Packed pools are Parquet files, which take pyarrow: pip install 'laconic[train]'."
+        ) from None
+    whole, ids = pa.int32(), pa.list_(pa.int32())
+    kinds = {"input_ids": ids, "labels": ids}
+    kinds |= dict.fromkeys(("length", "chosen_length", "rejected_length"), whole)
+    names = COLUMNS["pairs" if pairs else "rows"]
+    held = [_pair_row(*row) if pairs else _plain_row(*row) for row in rows]
+    columns = {
+        name: pa.array([row[name] for row in held], kinds.get(name, pa.string())) for name in names
+    }
+    parquet.write_table(pa.table(columns), path, compression="zstd")
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _plain_row(row: Row, pieces: tuple[Encoded, ...]) -> dict[str, Any]:
+    assert isinstance(row, Answer)
+    (piece,) = pieces
+    return {
+        "id": row.id,
+        "question": row.question,
+        "gold": row.gold,
+        "response": piece.response,
+        "input_ids": piece.input_ids,
+        "labels": piece.labels,
+        "length": piece.length,
+    }
+
+
+def _pair_row(row: Row, pieces: tuple[Encoded, ...]) -> dict[str, Any]:
+    assert isinstance(row, Pair)
+    chosen, rejected = pieces
+    return {
+        "id": row.id,
+        "prompt": chosen.prompt,
+        "chosen": chosen.response + chosen.end,
+        "rejected": rejected.response + rejected.end,
+        "chosen_length": chosen.length,
+        "rejected_length": rejected.length,
+    }
