@@ -221,7 +221,7 @@ def _flat(row: Row) -> dict[str, Any]:
     for name, answer in (("chosen", row.chosen), ("rejected", row.rejected)):
         same |= {name: answer.response, f"{name}_length": answer.length}
         same |= {f"{name}_thought": answer.thought}
-    return same
+    return same | {"rejected_id": row.rejected.id}
 
 
 def _row(row: FileRow) -> Row:
@@ -235,7 +235,7 @@ def _answer(row: FileRow, column: str, prefix: str) -> Answer:
     values = row.values
     length, thought = values.get(f"{prefix}length"), values.get(f"{prefix}thought")
     return Answer(
-        id=row.optional("id") or str(row.index + 1),
+        id=row.optional(f"{prefix}id", "id") or str(row.index + 1),
         question=row.text(*QUESTION),
         gold=row.text(*GOLD),
         response=row.text(column),
