@@ -36,12 +36,13 @@ def learnt(folder: Path, row: Encoded) -> str:
     """What a row teaches, decoded from its labels, after checking how ids and labels agree."""
     tokenizer = load_tokenizer(open_checkpoint(str(folder)))
     prompt = tokenizer.encode(row.prompt, add_special_tokens=False)
-    assert row.input_ids[: len(prompt)] == prompt
-    assert row.labels[: len(prompt)] == [MASKED] * len(prompt)
-    assert row.labels[len(prompt) :] == row.input_ids[len(prompt) :]
+    ids, labels = row.input_ids.tolist(), row.labels.tolist()
+    assert ids[: len(prompt)] == prompt
+    assert labels[: len(prompt)] == [MASKED] * len(prompt)
+    assert labels[len(prompt) :] == ids[len(prompt) :]
     assert tokenizer.decode(row.input_ids) == row.prompt + row.response + row.end
-    assert row.length == len(row.input_ids) - len(prompt)
-    return str(tokenizer.decode(row.labels[len(prompt) :]))
+    assert row.length == len(ids) - len(prompt)
+    return str(tokenizer.decode(labels[len(prompt) :]))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+import numpy as np
+
 from laconic.chat import encode_prompt, load_tokenizer, render, template_digest, tokenizer_digest
 from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError, DataError, did_you_mean
@@ -23,6 +25,8 @@ from laconic.transcript import end_tokens
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from laconic.checkpoint import Checkpoint
 
@@ -51,20 +55,27 @@ class Encoded:
         prompt: The text up to where the model's turn begins, as it is when the model generates.
         response: What the model shall write, without the token that ends its turn.
         end: That token's text.
-        input_ids: The tokens of it all.
-        labels: The same, `MASKED` where nothing is learnt: the prompt.
+        input_ids: The tokens of it all, ``[token]``.
+        prompt_length: How many of them are the prompt's.
     """
 
     prompt: str
     response: str
     end: str
-    input_ids: list[int]
-    labels: list[int]
+    input_ids: NDArray[np.int32]
+    prompt_length: int
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """The tokens that are learnt, and `MASKED` for those of the prompt, ``[token]``."""
+        labels = self.input_ids.copy()
+        labels[: self.prompt_length] = MASKED
+        return labels
 
     @property
     def length(self) -> int:
         """Tokens of the answer, the one that ends the turn included."""
-        return sum(label != MASKED for label in self.labels)
+        return len(self.input_ids) - self.prompt_length
 
 
 class Encoder:
@@ -160,8 +171,7 @@ class Encoder:
             return "round_trip"
         if self.max_tokens is not None and len(ids) > self.max_tokens:
             return "over_length"
-        labels = [MASKED] * len(before) + ids[len(before) :]
-        return Encoded(prompt, response, self.end, ids, labels)
+        return Encoded(prompt, response, self.end, np.array(ids, np.int32), len(before))
 
     def _write(self, answer: str) -> tuple[str, str] | None:
         """The model's whole turn with its thought's opening, and what of it follows the prompt."""

@@ -86,7 +86,7 @@ def pack(
         max_tokens: The most tokens of prompt and answer; by default the model's window.
         allow_code: Whether programs may be run to grade them, in a sandbox.
         grades: A file of verdicts to use and to add to.
-        progress: Told after each row.
+        progress: Told after each row, once it is encoded and once it is graded.
 
     Returns:
         The packed folder.
@@ -101,13 +101,13 @@ def pack(
     if output.exists():
         raise DataError(f"{output} exists. Choose another folder, or delete it.")
     encoder = Encoder(model, policy, template=template, append=append, max_tokens=max_tokens)
-    total = sum(len(selection.rows) for selection in selections.values())
+    total = 2 * sum(len(selection.rows) for selection in selections.values())
     packed: dict[str, _Packed] = {}
     with Grader(allow_code=allow_code, grades=grades) as grader:
         done = 0
         for name, selection in selections.items():
             packed[name] = _encode(selection, encoder, grader, _part(progress, done, total, name))
-            done += len(selection.rows)
+            done += 2 * len(selection.rows)
             if not packed[name].rows:
                 raise _nothing_left(name, selection, packed[name])
     beside = output.with_name(f".partial-{output.name}")
@@ -150,14 +150,17 @@ def _encode(selection: Selection, encoder: Encoder, grader: Grader, progress: Pr
         if row.id in faults:
             packed.drop(row, faults[row.id])
     encoded: list[tuple[Row, tuple[Encoded, ...]]] = []
-    for row in clean.rows:
+    gone = len(selection.rows) - len(clean.rows)
+    for done, row in enumerate(clean.rows, start=1):
+        progress(gone + done, 0)
         made = [encoder.encode(row.question, answer.response) for answer in row.answers]
         if wrong := next((reason for reason in made if isinstance(reason, str)), ""):
             packed.drop(row, wrong)
         else:
             encoded.append((row, tuple(piece for piece in made if isinstance(piece, Encoded))))
     asked = [_question(row, pieces) for row, pieces in encoded]
-    results = score_all(asked, grader, progress)
+    before = 2 * len(selection.rows) - len(encoded)
+    results = score_all(asked, grader, _part(progress, before, 0, ""))
     for (row, pieces), result in zip(encoded, results, strict=True):
         if result.correct:
             packed.rows.append((row, pieces))
