@@ -74,6 +74,23 @@ def test_the_recipes_of_the_mergekit_page_are_recipes(tmp_path: Path) -> None:
         assert f"method: {method}" in told
 
 
+@pytest.mark.parametrize("page", ["docs/data.md"])
+def test_every_command_of_a_page_is_one(page: str) -> None:
+    import typer
+
+    from laconic.cli import app
+
+    text = "\n".join(blocks(page, "console") + blocks(page, "")).replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line.startswith("laconic")]
+    assert len(lines) > 5
+    for line in lines:
+        _, *words = shlex.split(line)
+        group = typer.main.get_command(app)
+        while isinstance(group, typer.core.TyperGroup):
+            group = group.commands[words.pop(0)]
+        group.make_context(line, words)
+
+
 def test_the_example_method_keeps_the_contract(tmp_path: Path) -> None:
     code = next(b for b in blocks("docs/add-a-method.md", "python") if "def extrapolate" in b)
     (tmp_path / "extrapolate.py").write_text(code)

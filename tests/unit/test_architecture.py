@@ -123,6 +123,7 @@ def test_a_public_function_hides_the_module_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("verb", ["", "merge", "eval", "inspect", "search", "train"])
+@pytest.mark.parametrize("verb", ["", "merge", "eval", "inspect", "data pack"])
 def test_help_imports_no_heavy_library(verb: str) -> None:
     code = (
         "import sys\nsys.argv = ['laconic', *sys.argv[1:]]\nfrom laconic.cli import main\n"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from laconic.data.answers import Answer, Pair, read_selection, write_selection
+from laconic.data.answers import Answer, Pair, Selection, read_selection, write_selection
 from laconic.data.select import Filter, parse_levels, select
 from laconic.errors import DataError, TaskError
 from laconic.experiment import Experiment, Sampling, TaskRecord
@@ -181,8 +181,21 @@ def test_a_selection_survives_its_file_and_an_edit_is_noted(rule: Rule, tmp_path
     again = read_selection(path)
     assert again.rows == found.rows
     assert (again.dropped, again.failed, again.kind) == (found.dropped, ("t/c",), found.kind)
+    assert [p.name for p in path.parent.iterdir() if "partial" in p.name] == []
     path.write_text(path.read_text() + "\n")
     assert read_selection(path).steps[-1]["step"] == "edited"
+
+
+def test_a_lone_surrogate_survives_the_file_and_a_folder_is_no_file(tmp_path: Path) -> None:
+    odd = Selection((Answer("1", "2+3?", "5", "\ud800 \\boxed{5}"),))
+    write_selection(odd, tmp_path / "odd.jsonl")
+    assert read_selection(tmp_path / "odd.jsonl").rows == odd.rows
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match="folder cannot be written"):
+        write_selection(odd, tmp_path / "folder")
+    assert not list(tmp_path.glob("*.partial"))
+    with pytest.raises(DataError, match="is a folder, not a file of answers"):
+        read_selection(tmp_path / "folder")
 
 
 def test_rows_of_other_tools_are_read_and_broken_ones_named(tmp_path: Path) -> None:

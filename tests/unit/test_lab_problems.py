@@ -130,3 +130,13 @@ def test_the_planted_task_asks_the_same_problems_with_a_begun_thought() -> None:
     assert not any(sample.prefill for sample in plain.samples)
     assert all(sample.prefill.startswith("<think>") for sample in begun.samples)
     assert plain.record(None).digest != begun.record(None).digest
+
+
+@pytest.mark.parametrize("name", ["lab", "lab_long"])
+def test_the_task_can_be_drawn_at_one_level_and_from_the_training_split(name: str) -> None:
+    made = load_task(f"{name}:split=train,size=20,level=5")
+    assert {sample.level for sample in made.samples} == {5}
+    assert {split_of(sample.problem) for sample in made.samples} == {"train"}
+    assert len({sample.problem for sample in made.samples}) == 20
+    with pytest.raises(TaskError, match="level must be"):
+        load_task(f"{name}:level=6")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -12,16 +11,13 @@ import typer
 
 from laconic.cli.grade import EPILOG as GRADE_EXAMPLES
 from laconic.cli.grade import grade
+from laconic.cli.packing import PACK, AllowCode, pack
 from laconic.cli.terminal import (
-    Cache,
     Compress,
     Json,
     Output,
-    err,
-    out,
     progress_bar,
     say,
-    verdicts,
 )
 from laconic.errors import DataError
 
@@ -39,9 +35,6 @@ TaskData = Annotated[
     typer.Option(
         "--data", help="The problems of named tasks, a file or folder; default: the Hub's."
     ),
-]
-AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Run programs that models wrote, in a sandbox.")
 ]
 SAMPLE = (
     "Examples:\n\n"
@@ -66,14 +59,6 @@ DECONTAMINATE = (
     "laconic data decontaminate long.jsonl --against math500 --against aime24 -o clean.jsonl\n\n"
     "laconic data decontaminate long.jsonl --against dev.jsonl --overlap 0.5 -o clean.jsonl\n\n"
     "laconic data decontaminate short.jsonl --against lab:split=dev --ngram 0 -o clean.jsonl"
-)
-PACK = (
-    "Examples:\n\n"
-    "laconic data pack short=short.jsonl long=long.jsonl --model lab:system2 --policy keep "
-    "-o data\n\n"
-    "laconic data pack short=short.jsonl long=long.jsonl --append "
-    "--model deepseek-ai/DeepSeek-R1-Distill-Qwen-7B --max-tokens 16384 -o data\n\n"
-    "laconic data pack pairs=pairs.jsonl --model merged --policy keep -o pairs"
 )
 
 
@@ -241,7 +226,7 @@ def lint(
 
     selection = read_selection(rows)
     sound, faults = check(selection, max_tokens=max_tokens)
-    if output is not None:
+    if output is not None and sound.rows:
         write_selection(sound, output)
     counts = Counter(faults.values())
     lines = [f"{rows}: {len(sound.rows):,} of {len(selection.rows):,} rows are sound"]
@@ -249,6 +234,8 @@ def lint(
         first = next(name for name, one in faults.items() if one == reason)
         lines.append(f"  {reason}: {count:,}, {first} first: {CHECKS[reason]}")
     say({"rows": len(sound.rows), "faults": faults}, "\n".join(lines), as_json=as_json)
+    if not sound.rows:
+        raise DataError(f"No row of {rows} is sound: there is nothing to write.")
     if strict and faults:
         raise DataError(f"{len(faults):,} rows of {rows} are not sound. Drop them: -o FILE.")
 
@@ -303,79 +290,7 @@ def decontaminate(
     say({"rows": len(kept.rows), "overlaps": told}, "\n".join(lines), as_json=as_json)
 
 
-@data.command(epilog=PACK)
-def pack(
-    pools: Annotated[
-        list[str], typer.Argument(metavar="NAME=FILE...", help="A pool's name and its rows.")
-    ],
-    model: Annotated[
-        str, typer.Option(help="The checkpoint to be trained: its tokenizer is used.")
-    ],
-    output: Output,
-    policy: Annotated[
-        Literal["think_short", "empty_think", "keep", "raw"],
-        typer.Option(
-            help="How an answer without a thought is written: all but its last lines as the "
-            "thought, behind an empty thought, as it is, or as it is and no prompt opens a thought."
-        ),
-    ] = "think_short",
-    role: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=ROLE", help="What a pool is for; default: its name."),
-    ] = None,
-    template: Annotated[
-        Path | None, typer.Option(help="Write with this chat template, a Jinja file.")
-    ] = None,
-    append: Annotated[
-        bool,
-        typer.Option(
-            "--append", help="Write answers behind the template's prompt, not by the template."
-        ),
-    ] = False,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(help="Leave out rows with more tokens, prompt included; default: the window."),
-    ] = None,
-    allow_code: AllowCode = False,
-    cache: Cache = True,
-    as_json: Json = False,
-) -> None:
-    """Encode pools for a model, prove every row, and write them for the trainer.
-
-    One closed thought, an end that is learnt, a prompt as the model is given
-    it, a text that survives the tokenizer, an answer that the grader still
-    finds right: a row that fails is left out and counted.
-    """
-    from laconic.data.answers import read_selection
-    from laconic.data.pack import STATISTICS
-    from laconic.data.pack import pack as encode
-
-    files = dict(_named(text, "NAME=FILE", "short=short.jsonl") for text in pools)
-    if len(files) < len(pools):
-        raise DataError("Two pools have one name. Give each a name of its own.")
-    with progress_bar("Packing") as progress:
-        packed = encode(
-            {name: read_selection(Path(file)) for name, file in files.items()},
-            model,
-            output,
-            policy=policy,
-            roles=dict(_named(text, "NAME=ROLE", "easy=short") for text in role or ()),
-            template=template,
-            append=append,
-            max_tokens=max_tokens,
-            allow_code=allow_code,
-            grades=verdicts(use=cache),
-            progress=progress,
-        )
-    if as_json:
-        statistics = json.loads((packed.folder / "statistics.json").read_text(encoding="utf-8"))
-        out.print_json(json.dumps(statistics))
-        return
-    page = (packed.folder / STATISTICS).read_text(encoding="utf-8")
-    out.print(page, end="", markup=False, soft_wrap=True)
-    err.print(f"Packed {', '.join(packed.pools)} into {output}.", markup=False, soft_wrap=True)
-
-
+data.command(epilog=PACK)(pack)
 data.command(name="grade", epilog=GRADE_EXAMPLES)(grade)
 
 
@@ -399,10 +314,3 @@ def _tell(selection: Selection, dropped: Any, text: str, *, as_json: bool) -> No
     if selection.failed:
         lines.append(f"  no answer to {len(selection.failed):,} problems was right")
     say(facts, "\n".join(lines), as_json=as_json)
-
-
-def _named(text: str, form: str, example: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name or not value:
-        raise DataError(f"'{text}': write {form}, such as {example}.")
-    return name, value

@@ -135,7 +135,7 @@ def write_selection(selection: Selection, path: Path) -> None:
     """
     flat = (_flat(row) for row in selection.rows)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in flat)
-    content = text.encode("utf-8", "surrogatepass")
+    content = text.encode("utf-8", "backslashreplace")  # a lone surrogate as JSON escapes it
     meta = {
         "kind": selection.kind,
         "rows": len(selection.rows),
@@ -153,6 +153,8 @@ def write_selection(selection: Selection, path: Path) -> None:
         write_json(meta_file(path), meta)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def read_selection(path: Path) -> Selection:
