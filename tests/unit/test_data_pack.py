@@ -170,6 +170,32 @@ def test_the_command_line_builds_data_and_refuses_what_cannot_be_trained_on(
     assert not (tmp_path / "other").exists()
 
 
+def test_a_recipe_builds_the_pools_in_one_go(command: Command, tmp_path: Path) -> None:
+    text = (
+        "model: lab:system2\npolicy: keep\nagainst: ['lab:split=dev']\nngram: 0\npools:\n"
+        f"  short:\n    sample: {{model: lab:system1, tasks: ['{TASK}'], answers: 2}}\n"
+        "    difficulty: [easy]\n    reference: [short]\n    role: efficiency\n"
+    )
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert "| short |" in command("data", "build", "recipe.yaml", "-o", "built")
+    pools = read_pools(tmp_path / "built" / "packed")
+    assert (pools["short"].role, pools.think_policy) == ("efficiency", "keep")
+    assert (tmp_path / "built" / "short.jsonl").exists()
+    assert "is built" in command("data", "build", "recipe.yaml", "-o", "built", code=2)
+    for old, new, told in (
+        ("difficulty", "dificulty", "pools.short has no key 'dificulty'. Did you mean 'diff"),
+        ("tasks", "task", "pools.short.sample has no key 'task'. Did you mean 'tasks'?"),
+        ("policy", "polcy", "a recipe of data has no key 'polcy'"),
+        ("keep", "kep", "policy: Input should be"),
+        ("    reference: [short]\n", "", "pools.short: a difficulty needs a reference"),
+        ("reference: [short]", "reference: [runs/x]", "runs/x has no run.json"),
+        ("lab:system1", "lab:systm1", "Did you mean 'lab:system1'"),
+    ):
+        (tmp_path / "bad.yaml").write_text(text.replace(old, new))
+        assert told in command("data", "build", "bad.yaml", "-o", "other", code=2)
+        assert not (tmp_path / "other").exists()
+
+
 def test_lint_names_what_is_wrong_and_keeps_the_rest(tmp_path: Path) -> None:
     good = {"id": "a", "problem": "2+3?", "answer": 5, "response": "\\boxed{5}"}
     jsonl(tmp_path / "rows.jsonl", good, good | {"id": "b", "response": '["\\boxed{5}"]'})

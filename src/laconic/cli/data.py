@@ -11,7 +11,7 @@ import typer
 
 from laconic.cli.grade import EPILOG as GRADE_EXAMPLES
 from laconic.cli.grade import grade
-from laconic.cli.packing import PACK, AllowCode, pack
+from laconic.cli.packing import BUILD, PACK, AllowCode, build, pack
 from laconic.cli.terminal import (
     Compress,
     Json,
@@ -291,6 +291,7 @@ def decontaminate(
 
 
 data.command(epilog=PACK)(pack)
+data.command(epilog=BUILD)(build)
 data.command(name="grade", epilog=GRADE_EXAMPLES)(grade)
 
 

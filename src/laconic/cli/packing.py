@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from laconic.cli.terminal import Cache, Json, Output, err, out, progress_bar, verdicts
 from laconic.errors import DataError
 
+if TYPE_CHECKING:
+    from laconic.pools import Pools
+
+BUILD = "Examples:\n\nlaconic data build recipe.yaml -o built"
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Run programs that models wrote, in a sandbox.")
 ]
@@ -67,7 +71,6 @@ def pack(
     finds right: a row that fails is left out and counted.
     """
     from laconic.data.answers import read_selection
-    from laconic.data.pack import STATISTICS
     from laconic.data.pack import pack as encode
 
     files = dict(_named(text, "NAME=FILE", "short=short.jsonl") for text in pools)
@@ -87,6 +90,31 @@ def pack(
             grades=verdicts(use=cache),
             progress=progress,
         )
+    _show(packed, output, as_json=as_json)
+
+
+def build(
+    recipe: Annotated[Path, typer.Argument(help="What to sample, select and pack: a YAML file.")],
+    output: Output,
+    as_json: Json = False,
+) -> None:
+    """Sample, select, decontaminate and pack as one recipe says.
+
+    The folder holds the runs, the selected rows and, last, packed. After an
+    interruption the same command goes on.
+    """
+    from laconic.data.build import build as make
+    from laconic.data.build import read_data_recipe
+
+    with progress_bar("Building") as progress:
+        packed = make(read_data_recipe(recipe), output, progress=progress)
+    _show(packed, packed.folder, as_json=as_json)
+
+
+def _show(packed: Pools, output: Path, *, as_json: bool) -> None:
+    """Print the statistics of a packed folder."""
+    from laconic.data.pack import STATISTICS
+
     if as_json:
         statistics = json.loads((packed.folder / "statistics.json").read_text(encoding="utf-8"))
         out.print_json(json.dumps(statistics))

@@ -97,7 +97,7 @@ def pack(
     """
     output = Path(output)
     roles = dict(roles or {})
-    _check_names(selections, roles)
+    check_names(selections, roles)
     if output.exists():
         raise DataError(f"{output} exists. Choose another folder, or delete it.")
     encoder = Encoder(model, policy, template=template, append=append, max_tokens=max_tokens)
@@ -131,7 +131,12 @@ def _part(progress: Progress, before: int, whole: int, name: str) -> Progress:
     return told
 
 
-def _check_names(selections: Mapping[str, Selection], roles: Mapping[str, str]) -> None:
+def check_names(selections: Mapping[str, object], roles: Mapping[str, str]) -> None:
+    """Refuse names of pools that cannot be a file's, and roles of pools that there are not.
+
+    Raises:
+        DataError: With the name.
+    """
     if not selections:
         raise DataError("There is nothing to pack. Name a pool and its file: short=short.jsonl.")
     for name in selections:

@@ -360,7 +360,7 @@ def parse_levels(text: str) -> tuple[int, ...]:
     def numbers(part: str) -> Iterable[int]:
         found = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
         if found is None:
-            raise DataError(f"--levels {text}: write levels such as 5, 1-3 or 1,2,4-5.")
+            raise DataError(f"levels {text}: write them as 5, 1-3 or 1,2,4-5.")
         return range(int(found[1]), int(found[2] or found[1]) + 1)
 
     return tuple(sorted({number for part in text.split(",") for number in numbers(part)}))
