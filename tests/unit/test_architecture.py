@@ -44,9 +44,7 @@ ROWS = (
     ("plan", "scoring", "merge_presets"),
     ("engine",),
     ("merge", "evaluate", "regrade", "importing", "calibrate"),
-    ("search", "train"),
-    ("merge", "evaluate", "regrade", "importing"),
-    ("search", "data"),
+    ("search", "train", "data"),
     ("report",),
     ("inspect",),
     ("lab",),
@@ -122,8 +120,7 @@ def test_a_public_function_hides_the_module_of_its_name() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
-@pytest.mark.parametrize("verb", ["", "merge", "eval", "inspect", "search", "train"])
-@pytest.mark.parametrize("verb", ["", "merge", "eval", "inspect", "data pack"])
+@pytest.mark.parametrize("verb", ["", "merge", "eval", "inspect", "search", "train", "data pack"])
 def test_help_imports_no_heavy_library(verb: str) -> None:
     code = (
         "import sys\nsys.argv = ['laconic', *sys.argv[1:]]\nfrom laconic.cli import main\n"

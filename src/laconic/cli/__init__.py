@@ -16,7 +16,6 @@ from rich.table import Table
 
 from laconic.cli import calibrate, evaluating, grade, importing, reporting, train
 from laconic.cli import search as searching
-from laconic.cli import evaluating, grade, importing
 from laconic.cli.data import data
 from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
