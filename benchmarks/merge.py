@@ -48,7 +48,7 @@ FLOATS_PER_BATCH = 1 << 22
 FORMULAS = """
 import sys
 from laconic import Recipe, merge
-from laconic.engine import Means
+from laconic.engine.means import Means
 merge(Recipe.from_yaml(sys.argv[1]), sys.argv[2], means=Means(kernels=False))
 """
 

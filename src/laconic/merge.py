@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from laconic.card import model_card
 from laconic.checkpoint import EMBED, Checkpoint
-from laconic.engine import Engine, Means
+from laconic.engine import Engine
 from laconic.engine.cluster import connected, spread
+from laconic.engine.means import Means
 from laconic.errors import CalibrationError, CheckpointError, RecipeError, WorkerError
 from laconic.jsonfile import write_json
 from laconic.plan import Plan, plan

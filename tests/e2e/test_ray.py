@@ -19,7 +19,7 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from laconic.cli import app
-from laconic.engine import Means
+from laconic.engine.means import Means
 from laconic.errors import CheckpointError, WorkerError
 from laconic.merge import execute, merge
 from laconic.plan import plan
@@ -169,7 +169,7 @@ def test_workers_lost_for_good_end_in_a_sentence_and_keep_what_is_finished(
 #: Merges in a process that kills itself when some tensors are finished.
 DRIVER = """
 import os, signal, sys
-from laconic.engine import Means
+from laconic.engine.means import Means
 from laconic.merge import merge
 from laconic.recipe import Recipe
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.torch import save_file
 
-from laconic.engine import Means
+from laconic.engine.means import Means
 from laconic.errors import CheckpointError
 from laconic.kernels import TILE
 from laconic.merge import merge

@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 
 from laconic.calibration import KINDS, Calibration
 from laconic.checkpoint import open_checkpoint
-from laconic.engine import Means
+from laconic.engine.means import Means
 from laconic.merge import merge
 from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, TensorGroup
 from laconic.plan import plan

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from laconic.engine import Means
 from laconic.engine.cluster import check_address, connected
+from laconic.engine.means import Means
 from laconic.errors import RecipeError, WorkerError
 
 

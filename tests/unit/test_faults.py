@@ -27,7 +27,7 @@ KILLS = 40
 DRILL = """
 import json, os, random, signal, sys, time
 from pathlib import Path
-from laconic.engine import Means
+from laconic.engine.means import Means
 from laconic.merge import merge
 from laconic.recipe import Recipe
 

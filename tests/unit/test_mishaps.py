@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from laconic.engine import Means
+from laconic.engine.means import Means
 from laconic.errors import CheckpointError
 from laconic.merge import merge
 from laconic.recipe import Recipe
@@ -27,7 +27,7 @@ from tests.unit.test_faults import digests
 EVERY_FILE = """
 import os, signal, sys
 from pathlib import Path
-from laconic.engine import Means
+from laconic.engine.means import Means
 from laconic.merge import merge
 from laconic.recipe import Recipe
 
@@ -247,7 +247,7 @@ def test_work_on_other_inputs_of_the_same_headers_is_not_taken_over(
 CUT = """
 import os, sys
 from pathlib import Path
-from laconic.engine import Means
+from laconic.engine.means import Means
 from laconic.merge import merge
 from laconic.recipe import Recipe
 

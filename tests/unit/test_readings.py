@@ -12,7 +12,7 @@ import torch
 
 from laconic.calibration import Calibration, Kind, merge_of
 from laconic.checkpoint import open_checkpoint
-from laconic.engine import Means
+from laconic.engine.means import Means
 from laconic.errors import CalibrationError, LaconicError, RecipeError
 from laconic.merge import merge
 from laconic.plan import plan

@@ -131,7 +131,7 @@ def merge(
     Everything is checked before the first byte is written, and the output
     folder appears only when it is whole.
     """
-    from laconic.engine import Means
+    from laconic.engine.means import Means
     from laconic.merge import execute
     from laconic.plan import plan
     from laconic.recipe import Recipe, read_recipe, set_value

@@ -89,8 +89,8 @@ def calibrate(
 ) -> None:
     """Measure what aim, sens, acm, regmean and fisher need to know of a model.
 
-    Activations, gram and mutual_information go layer by layer: memory holds
-    one layer at a time, whatever the size of the model. Sensitivity and fisher
+    Activations, gram and mutual_information go layer by layer and load one
+    layer's weights at a time. Sensitivity and fisher
     need the whole model. A calibration that is stopped goes on where it was.
     """
     from laconic.calibrate import Means, prepare

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
 from laconic import kernels
-from laconic.budget import BLOCK
 from laconic.checkpoint import FLOATS, WIDTH
 from laconic.effects import equals_base
 from laconic.engine.members import asked_trim, open_members
 from laconic.engine.norms import give_norms
-from laconic.errors import CheckpointError, RecipeError
+from laconic.errors import CheckpointError
 from laconic.method import EVERY, Limit, Trim
 from laconic.stage import need_whole
 from laconic.thresholds import Threshold, find_thresholds
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
     from laconic.checkpoint import TensorSpec
     from laconic.engine.formula import Formula
     from laconic.engine.fused import Fused
+    from laconic.engine.means import Means
     from laconic.engine.members import Array, Members
     from laconic.plan import Plan
     from laconic.progress import Progress
@@ -44,44 +42,6 @@ if TYPE_CHECKING:
 AHEAD: Final = 8
 #: The most blocks that a thread counts in one go; a stop waits for it.
 TOGETHER: Final = 64
-
-
-@dataclass(frozen=True)
-class Means:
-    """Where and how fast a merge is done; none of it changes a byte.
-
-    Attributes:
-        device: ``cpu``, or a CUDA device such as ``cuda`` or ``cuda:1`` (docs/merge.md says
-            what is known of how it rounds).
-        threads: How many blocks are worked on at once; None for one a processor.
-        block: The elements of a block.
-        kernels: Whether chains that have a compiled kernel use it; the formulas give the same.
-        ray: The Ray cluster whose workers share the work (see `laconic.engine.cluster`): ``auto``,
-            ``local`` or ``host:port``; None for this process alone.
-    """
-
-    device: str = "cpu"
-    threads: int | None = None
-    block: int = BLOCK
-    kernels: bool = True
-    ray: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.device != "cpu":
-            _check_device(self.device)
-        if self.ray is not None:
-            from laconic.engine.cluster import check_address
-
-            check_address(self.ray, self.device)
-        for key in ("threads", "block"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise RecipeError(f"{key} must be at least 1, got {value}.")
-
-    @property
-    def workers(self) -> int:
-        """How many threads there are."""
-        return self.threads or len(os.sched_getaffinity(0))
 
 
 class Sink(Protocol):
@@ -391,17 +351,3 @@ class _Passes:
 
 def _places(chain: Chain, step: int, i: int, value: float, block: tuple[int, int]) -> Array:
     return chain.places(*block, step, i, value)
-
-
-def _check_device(device: str) -> None:
-    """Refuse a device that is not there."""
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        kind = ""
-    if kind not in {"cpu", "cuda"}:
-        raise RecipeError(f"device '{device}': write cpu, cuda or cuda:NUMBER.")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise RecipeError(f"device '{device}': torch finds no CUDA device here. Use cpu.")

@@ -28,7 +28,8 @@ from laconic.writer import CheckpointWriter, WeightFile
 
 if TYPE_CHECKING:
     from laconic.checkpoint import TensorSpec
-    from laconic.engine import Limits, Means
+    from laconic.engine import Limits
+    from laconic.engine.means import Means
     from laconic.engine.members import Array
     from laconic.method import Trim
     from laconic.recipe import Recipe

@@ -23,7 +23,8 @@ import numpy as np
 
 from laconic.backend import Resident
 from laconic.checkpoint import FLOATS, WIDTH
-from laconic.engine import Engine, Means
+from laconic.engine import Engine
+from laconic.engine.means import Means
 from laconic.engine.members import asked_trim
 from laconic.evaluate import open_engine
 from laconic.merge import execute
