@@ -33,7 +33,9 @@ class Family:
     @classmethod
     def at(cls, folder: str | Path | None = None) -> Family:
         """The family in a folder of ``laconic lab train``; the shipped one by default."""
-        return cls(*(f"lab:{m}" if folder is None else str(Path(folder) / m) for m in MEMBERS))
+        if folder is None:
+            return cls(*(f"lab:{member}" for member in MEMBERS))
+        return cls(*(str(Path(folder).resolve() / member) for member in MEMBERS))
 
     @property
     def members(self) -> dict[str, str]:

@@ -74,7 +74,7 @@ def study(
         workers: Processes that merge and measure.
         progress: Told after each finished model.
     """
-    output, family = Path(output).expanduser(), Family.at()
+    output, family = Path(output).expanduser().resolve(), Family.at()
     bench = Bench(output, workers, progress)
     calibrations = Calibrations(output / "stats", family, Samples.asked(bench, family))
     grids = {**menu(family), **informed_menu(family, calibrations.all())}
