@@ -29,6 +29,7 @@ from tests.conftest import MakeCheckpoint, tensors
 from tests.hub import serve
 
 ray: Any = pytest.importorskip("ray", reason="Ray is not installed: pip install 'laconic[ray]'")
+pytestmark = pytest.mark.slow  # clusters of real workers, minutes in all
 
 #: Bytes of an output file: six of them, of several tensors each.
 SHARD = 120_000

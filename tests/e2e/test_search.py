@@ -20,6 +20,7 @@ def block(language: str, holding: str) -> str:
     return next(text for text in found if holding in text)
 
 
+@pytest.mark.slow
 def test_the_page_on_search_does_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(block("yaml", "lab:base"))
     (tmp_path / "read.py").write_text(block("python", "read_study"))

@@ -137,6 +137,7 @@ def test_a_run_leaves_a_model_its_curves_and_its_verdict(pools: Path, whole: Pat
     assert [path.name for path in (whole / "checkpoints").iterdir()] == ["step-000008"]
 
 
+@pytest.mark.slow
 def test_kills_and_a_full_disk_cost_nothing(pools: Path, whole: Path, tmp_path: Path) -> None:
     asked, folder = recipe(pools), tmp_path / "unlucky"
 
