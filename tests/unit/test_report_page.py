@@ -132,7 +132,7 @@ def choose(page: Page, **values: str) -> str:
 
 def opened(page: Page, problem: str) -> None:
     """Wait until a problem is open."""
-    page.wait_for_function(f"byId('a-title').textContent === 'Problem {problem}'")
+    page.locator("#a-title", has_text=f"Problem {problem}").wait_for()
 
 
 def test_the_charts_are_drawn_and_a_tab_shows_the_other_task(visit: Visit) -> None:
