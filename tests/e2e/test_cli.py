@@ -250,4 +250,7 @@ def test_named_tasks_presets_and_programs(tmp_path: Path) -> None:
     presets = json.loads(laconic("list", "presets", "--json", cwd=tmp_path).stdout)
     named = [p["name"] for p in presets if p.get("tasks", {}).get("amc23")]
     assert named == ["tldr-14b", "tldr-7b"]
+    told = json.loads(laconic("show", "tldr-7b", "--json", cwd=tmp_path).stdout)
+    assert [one["family"] for one in told] == ["evaluation preset", "training preset"]
+    assert "controller:" in laconic("show", "tldr-7b", cwd=tmp_path).stdout
     assert "openai/gsm8k on the Hub" in laconic("show", "gsm8k", cwd=tmp_path).stdout

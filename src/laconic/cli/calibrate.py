@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from laconic.cli.terminal import Json, progress_bar, say
+from laconic.cli.options import Json, Seed
+from laconic.cli.terminal import progress_bar, say
 
 EPILOG = (
     "Examples:\n\n"
@@ -73,7 +74,7 @@ def calibrate(
         Literal["sampled", "data"],
         typer.Option(help="For fisher: gradients of tokens the model samples, or of the data's."),
     ] = "sampled",
-    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
+    seed: Seed = 0,
     device: Annotated[str, typer.Option(help="Where it computes: auto, cpu or cuda.")] = "auto",
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16 or float16; sums are always wider.")

@@ -11,14 +11,23 @@ import typer
 
 from laconic.cli.grade import EPILOG as GRADE_EXAMPLES
 from laconic.cli.grade import grade
-from laconic.cli.packing import BUILD, PACK, AllowCode, build, pack
-from laconic.cli.terminal import (
+from laconic.cli.options import (
+    AllowCode,
+    Backend,
     Compress,
     Json,
+    Limit,
+    MaxTokens,
+    Model,
     Output,
-    progress_bar,
-    say,
+    Prompt,
+    Seed,
+    TaskData,
+    Temperature,
+    TopP,
 )
+from laconic.cli.packing import BUILD, PACK, build, pack
+from laconic.cli.terminal import progress_bar, say
 from laconic.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,12 +39,6 @@ data = typer.Typer(
 )
 File = Annotated[Path, typer.Option("--output", "-o", help="The JSONL file to write.")]
 Rows = Annotated[Path, typer.Argument(help="Answers or pairs: JSONL of select or another tool.")]
-TaskData = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", help="The problems of named tasks, a file or folder; default: the Hub's."
-    ),
-]
 SAMPLE = (
     "Examples:\n\n"
     "laconic data sample lab:system2 --task lab:split=train,size=200 -k 4 -o runs/long\n\n"
@@ -64,26 +67,20 @@ DECONTAMINATE = (
 
 @data.command(epilog=SAMPLE)
 def sample(
-    model: Annotated[str, typer.Argument(help="A checkpoint folder, a Hub id or lab:NAME.")],
+    model: Model,
     task: Annotated[
         list[str], typer.Option(help="A task, NAME[:key=value,...], or FILE.jsonl. Repeatable.")
     ],
     output: Output,
     answers: Annotated[int, typer.Option("--answers", "-k", help="Answers to each problem.")] = 8,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.7,
-    top_p: Annotated[float, typer.Option(help="The probability mass kept, in (0, 1].")] = 0.95,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="The budget of an answer; default: the task's own.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first N problems.")] = None,
-    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
-    prompt: Annotated[
-        str | None, typer.Option(help="A prompt's name, or a user's turn with {problem}.")
-    ] = None,
+    temperature: Temperature = 0.7,
+    top_p: TopP = 0.95,
+    max_tokens: MaxTokens = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    prompt: Prompt = None,
     task_data: TaskData = None,
-    backend: Annotated[
-        str, typer.Option(help="NAME[:key=value,...]; see: laconic list backends.")
-    ] = "transformers",
+    backend: Backend = "transformers",
     compress: Compress = False,
     allow_code: AllowCode = False,
     as_json: Json = False,
@@ -164,7 +161,7 @@ def select(
         float, typer.Option(help="For pairs: how many times the shorter's tokens the longer has.")
     ] = 1.5,
     limit: Annotated[int | None, typer.Option(help="The most rows, drawn by the seed.")] = None,
-    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
+    seed: Seed = 0,
     task: Annotated[
         str | None,
         typer.Option(help="Train on the words of this task, not on those the run asked in."),

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from laconic.cli.terminal import Compress, Json, Output, out, progress_bar
+from laconic.cli.options import (
+    AllowCode,
+    Backend,
+    Compress,
+    Json,
+    Limit,
+    MaxTokens,
+    Model,
+    Output,
+    Prompt,
+    Seed,
+    TaskData,
+    Tasks,
+)
+from laconic.cli.terminal import out, progress_bar
 from laconic.errors import LaconicError
 
 EPILOG = (
@@ -25,24 +38,16 @@ EPILOG = (
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A checkpoint folder, a Hub id or lab:NAME.")],
+    model: Model,
     output: Output,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(help="A task, NAME[:key=value,...], or FILE.jsonl. Repeatable."),
-    ] = None,
+    task: Tasks = None,
     preset: Annotated[
         str | None,
         typer.Option(help="A paper's protocol, NAME[:role=system1]; see: laconic list presets."),
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="The problems of named tasks, a file or folder; default: the Hub's."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first N problems.")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="The budget of a completion; default: the task's own.")
-    ] = None,
+    data: TaskData = None,
+    limit: Limit = None,
+    max_tokens: MaxTokens = None,
     repeats: Annotated[
         int | None, typer.Option(help="Completions per problem; default: 1.")
     ] = None,
@@ -50,26 +55,15 @@ def evaluate(
     top_p: Annotated[
         float | None, typer.Option(help="The probability mass kept, in (0, 1]; default: 1.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            help="A prompt's name (laconic list prompts), or a user's turn with {problem}; "
-            "default: the problem alone."
-        ),
-    ] = None,
-    backend: Annotated[
-        str, typer.Option(help="NAME[:key=value,...]; see: laconic list backends.")
-    ] = "transformers",
+    seed: Seed = 0,
+    prompt: Prompt = None,
+    backend: Backend = "transformers",
     compress: Compress = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show the first prompt and the cost; generate nothing."),
     ] = False,
-    allow_code: Annotated[
-        bool,
-        typer.Option("--allow-code", help="Run programs that the model writes, in a sandbox."),
-    ] = False,
+    allow_code: AllowCode = False,
     as_json: Json = False,
 ) -> None:
     """Measure a model's accuracy and length on tasks.
@@ -120,24 +114,6 @@ def evaluate(
     out.print(
         comparison.to_json() if as_json else comparison.to_text(), markup=False, soft_wrap=True
     )
-
-
-def presets() -> list[dict[str, Any]]:
-    """The presets, as a list of them says it."""
-    from laconic.presets import preset_names, read_preset
-
-    found = [read_preset(name) for name in preset_names()]
-    return [
-        {
-            "name": preset.name,
-            "family": "evaluation preset",
-            "summary": preset.summary,
-            "source": preset.source,
-            "tasks": dict(preset.tasks),
-            "roles": list(preset.roles),
-        }
-        for preset in found
-    ]
 
 
 def prompts() -> list[dict[str, Any]]:

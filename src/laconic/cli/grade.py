@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from laconic.cli.terminal import Cache, Json, out, progress_bar, verdicts
+from laconic.cli.options import Cache, Json
+from laconic.cli.terminal import out, progress_bar, verdicts
 
 if TYPE_CHECKING:
     from laconic.regrade import Regrading

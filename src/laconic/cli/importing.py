@@ -7,15 +7,8 @@ from typing import Annotated
 
 import typer
 
-from laconic.cli.terminal import (
-    Cache,
-    Compress,
-    Json,
-    Output,
-    out,
-    progress_bar,
-    verdicts,
-)
+from laconic.cli.options import Cache, Compress, Json, Output
+from laconic.cli.terminal import out, progress_bar, verdicts
 from laconic.errors import RunError
 
 EPILOG = (

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from laconic.cli.terminal import Margin, out, progress_bar
+from laconic.cli.options import Margin, Seed
+from laconic.cli.terminal import out, progress_bar
 from laconic.errors import LaconicError
 
 
@@ -47,7 +48,7 @@ def lab_train(
     size: Annotated[
         str, typer.Option(help="tiny, mini (what ships), small, or medium (for a GPU).")
     ] = "mini",
-    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
+    seed: Seed = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; part of what is equal.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:

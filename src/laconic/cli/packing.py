@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from laconic.cli.terminal import Cache, Json, Output, err, out, progress_bar, verdicts
+from laconic.cli.options import AllowCode, Cache, Json, Output
+from laconic.cli.terminal import err, out, progress_bar, verdicts
 from laconic.errors import DataError
 
 if TYPE_CHECKING:
     from laconic.pools import Pools
 
 BUILD = "Examples:\n\nlaconic data build recipe.yaml -o built"
-AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Run programs that models wrote, in a sandbox.")
-]
 PACK = (
     "Examples:\n\n"
     "laconic data pack short=short.jsonl long=long.jsonl --model lab:system2 --policy keep "

@@ -1,4 +1,4 @@
-"""What the command line says of merge presets, and how it takes one."""
+"""What the command line says of presets, and how it takes a merge preset."""
 
 from __future__ import annotations
 
@@ -15,6 +15,31 @@ from laconic.errors import RecipeError
 
 if TYPE_CHECKING:
     from laconic.merge_presets import Preset
+
+
+def settings() -> list[dict[str, Any]]:
+    """The evaluation and training presets, as a list of them says it."""
+    from laconic import presets as evaluation
+    from laconic.train import presets as training
+
+    asked = [evaluation.read_preset(name) for name in evaluation.preset_names()]
+    trained = [training.read_preset(name) for name in training.names()]
+    return [
+        *({"family": "evaluation preset", **_tree(preset)} for preset in asked),
+        *({"family": "training preset", **_tree(preset)} for preset in trained),
+    ]
+
+
+def show_settings(found: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print evaluation and training presets of one name, whole."""
+    if as_json:
+        out.print_json(json.dumps(found))
+        return
+    for facts in found:
+        told = {k: v for k, v in facts.items() if k not in ("name", "family", "notes")}
+        out.print(f"[bold]{facts['name']}[/] ({facts['family']})\n")
+        text = yaml.safe_dump(told, sort_keys=False, width=78, default_flow_style=None)
+        out.print("\n".join([text, *facts["notes"], ""]), markup=False)
 
 
 def merge_presets() -> list[dict[str, Any]]:
@@ -110,3 +135,9 @@ def _figures(preset: Preset) -> Table:
 def _plain(preset: Preset) -> dict[str, Any]:
     missing = list(preset.missing)
     return {"family": "merge preset", **asdict(preset), "missing": missing}
+
+
+def _tree(preset: Any) -> dict[str, Any]:
+    """A preset as JSON and YAML hold it."""
+    tree: dict[str, Any] = json.loads(json.dumps(asdict(preset)))
+    return tree

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from laconic.cli.terminal import Margin, err, out
+from laconic.cli.options import Margin
+from laconic.cli.terminal import err, out
 
 EPILOG = (
     "Examples:\n\n"

@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from laconic.cli.terminal import Json, Output, out, progress_bar
+from laconic.cli.options import (
+    AllowCode,
+    Backend,
+    Json,
+    Limit,
+    MaxTokens,
+    Output,
+    Prompt,
+    TaskData,
+    Tasks,
+    Temperature,
+    TopP,
+)
+from laconic.cli.terminal import out, progress_bar
 from laconic.errors import LaconicError
 
 EPILOG = (
@@ -27,10 +40,7 @@ _UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 def search(
     recipe: Annotated[Path, typer.Argument(help="A recipe file in which numbers are ranges.")],
     output: Output,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(help="A task, NAME[:key=value,...], or FILE.jsonl. Repeatable."),
-    ] = None,
+    task: Tasks = None,
     prove_on: Annotated[
         list[str] | None,
         typer.Option(help="What to prove the winner on; default: half of each task's problems."),
@@ -52,31 +62,18 @@ def search(
     system1: Annotated[
         str | None, typer.Option(help="The fast model to compare with; default: the base.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="The problems of named tasks, a file or folder; default: the Hub's."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first N problems.")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="The budget of a completion; default: the task's own.")
-    ] = None,
+    data: TaskData = None,
+    limit: Limit = None,
+    max_tokens: MaxTokens = None,
     repeats: Annotated[int, typer.Option(help="Completions per problem.")] = 1,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="The probability mass kept, in (0, 1].")] = 1.0,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
     seed: Annotated[
         int, typer.Option(help="The only source of randomness: drawing, places, problem order.")
     ] = 0,
-    prompt: Annotated[
-        str | None,
-        typer.Option(help="A prompt's name (laconic list prompts), or a turn with {problem}."),
-    ] = None,
-    backend: Annotated[
-        str, typer.Option(help="NAME[:key=value,...]; see: laconic list backends.")
-    ] = "transformers",
-    allow_code: Annotated[
-        bool,
-        typer.Option("--allow-code", help="Run programs that the model writes, in a sandbox."),
-    ] = False,
+    prompt: Prompt = None,
+    backend: Backend = "transformers",
+    allow_code: AllowCode = False,
     workers: Annotated[
         int, typer.Option(help="Processes that try candidates, each with a model of its own.")
     ] = 1,

@@ -7,9 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 
@@ -18,23 +17,6 @@ if TYPE_CHECKING:
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
-
-Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to create.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-Margin = Annotated[
-    float, typer.Option(min=0, max=1, help="The loss of accuracy that counts as none, a fraction.")
-]
-Compress = Annotated[
-    bool, typer.Option("--gzip", help="Keep the results gzipped: results.jsonl.gz.")
-]
-Cache = Annotated[
-    bool,
-    typer.Option(
-        "--cache/--no-cache",
-        help="Use and keep verdicts in the user's cache folder: the same answer to the same gold "
-        "is compared once.",
-    ),
-]
 
 
 def verdicts(*, use: bool) -> Path | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from laconic.cli.terminal import Json, Output, err, progress_bar, say
+from laconic.cli.options import Json, Output
+from laconic.cli.terminal import err, progress_bar, say
 from laconic.errors import RecipeError
 from laconic.registry import parse_value
 

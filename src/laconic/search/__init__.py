@@ -1,10 +1,11 @@
 """Search: recipes with ranges, tried out and measured until the front of accuracy and length shows.
 
 The data's way: `space` finds the ranges and checks their corners; `exam` deals the problems into
-those searched on, in growing subsets, and those kept for the proof; `explore` leads: references,
-then workers, then the proof; each worker (`trials`) asks the `sampler` for a place, gets the
-weights from `resident`, and drops what `goal` finds hopeless; `study` is the folder that all of it
-is kept in, and `story` what it comes to. `grid` is the simpler search over given candidates.
+those searched on, in growing subsets, and those kept for the proof; both are part of what is
+`asked`. `explore` leads: `measure` takes the references, workers try places, `measure` takes the
+proof. Each worker (`trials`) asks the `sampler` for a place, gets the weights from `resident`, and
+drops what `goal` finds hopeless; `study` is the folder that all of it is kept in, and `story` what
+it comes to. `grid` is the simpler search over given candidates.
 """
 
 from __future__ import annotations

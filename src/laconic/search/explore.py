@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, wait
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from laconic.errors import RunError
-from laconic.evaluate import GREEDY, PLAIN, open_engine
+from laconic.evaluate import GREEDY, PLAIN
 from laconic.jsonfile import write_json
-from laconic.plan import plan
 from laconic.progress import Progress, silent
 from laconic.recipe import read_recipe
-from laconic.run import is_run, read_run
+from laconic.run import read_run
 from laconic.scoring import Grader
-from laconic.search.exam import Exam, Sitting, set_exams
-from laconic.search.goal import MARGIN, Constraint, measured, read_constraint, versus
-from laconic.search.resident import Seats
+from laconic.search.asked import Asked, find_references
+from laconic.search.exam import set_exams
+from laconic.search.goal import Constraint, measured, read_constraint
+from laconic.search.measure import Measurer
 from laconic.search.sampler import Guide, open_study
-from laconic.search.space import Space, read_space
+from laconic.search.space import read_space
 from laconic.search.study import STUDY, Study, Trial, front_names, read_study, read_trials
-from laconic.search.trials import Work, provenance, retry, work
+from laconic.search.trials import Work, retry, work
 from laconic.search.workers import pool
 from laconic.version import versions
 
 if TYPE_CHECKING:
     from laconic.experiment import Sampling
     from laconic.run import Result
-
-#: What the winner must keep to where the user sets no constraint.
-DEFAULT: Final = Constraint("accuracy", "system2", -MARGIN)
 
 
 def search(
@@ -112,7 +107,7 @@ def search(
     )
     wanted = read_constraint(constraint) if constraint else None
     _check_counts(trials, budget, workers)
-    asked = _Asked(space, exams[0], exams[1], wanted, _references(space, system1, wanted))
+    asked = Asked(space, exams[0], exams[1], wanted, find_references(space, system1, wanted))
     leader = _Leader(
         asked,
         Path(output).expanduser(),
@@ -129,49 +124,12 @@ def search(
     return read_study(leader.folder)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """All that decides what a search finds, but for how long it goes on.
-
-    Attributes:
-        space: Where to look.
-        exam: The problems to search on.
-        proof: Those to prove the winner on.
-        constraint: What candidates must keep to, if anything.
-        references: The models to compare with, by ``system2`` and, if there is one, ``system1``.
-    """
-
-    space: Space
-    exam: Exam
-    proof: Exam
-    constraint: Constraint | None
-    references: Mapping[str, str]
-
-    def facts(self) -> dict[str, Any]:
-        """The same as study.json says it."""
-        return {
-            "recipe": self.space.values,
-            "ranges": [one.plain() for one in self.space.ranges],
-            "constraint": str(self.constraint) if self.constraint else None,
-            "tasks": [asdict(record) for record in self.exam.records],
-            "prove_on": [asdict(record) for record in self.proof.records],
-            "sampling": asdict(self.exam.sampling),
-            "backend": self.exam.backend,
-        }
-
-    @property
-    def digest(self) -> str:
-        """A short name for it."""
-        told = [self.facts(), dict(self.references)]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
-
-
 class _Leader:
     """Carries a search through, from the references to the proof."""
 
     def __init__(
         self,
-        asked: _Asked,
+        asked: Asked,
         folder: Path,
         *,
         trials: int,
@@ -209,12 +167,12 @@ class _Leader:
         self._refuse_other()
         self.folder.mkdir(parents=True, exist_ok=True)
         allow_code = self.asked.exam.allow_code
-        with self._alone(), Grader(allow_code=allow_code) as self.grader:
+        with self._alone(), Grader(allow_code=allow_code) as grader:
+            measurer = Measurer(
+                self.asked, self.folder, grader, self.facts["tokens"], self.budget, self.progress
+            )
             self._note("references")
-            runs = {
-                name: self._sit(self.asked.exam, name, "references", self.budget)
-                for name in self.asked.references
-            }
+            runs = {name: measurer.reference(name) for name in self.asked.references}
             self.facts["references"] = {
                 name: {
                     "model": self.asked.references[name],
@@ -228,7 +186,7 @@ class _Leader:
             guide = Guide(self.asked.space, job.seed)
             retry(open_study(job.storage, job.digest, guide), self.folder, guide)
             self._spread(job)
-            self._prove(runs)
+            self._prove(runs, measurer)
 
     def help(self) -> None:
         """Try candidates for a search that another process leads."""
@@ -275,58 +233,6 @@ class _Leader:
         self.facts["state"] = state
         self.facts["complete"] = state == "done"
         write_json(self.folder / STUDY, self.facts)
-
-    def _sit(self, exam: Exam, name: str, place: str, most: int | None) -> list[Result]:
-        """Measure a reference, or take what was measured; a budget cut short is an error."""
-        folder = self.folder / place / name
-        results, done = self._answers(exam, self.asked.references[name], folder, name, most)
-        if not done:
-            raise RunError(
-                f"The budget of {self.budget:,} tokens ended while {name} was measured. It is "
-                "kept: give a larger --budget, or fewer problems (--limit)."
-            )
-        return results
-
-    def _answers(
-        self, exam: Exam, model: str, folder: Path, name: str, most: int | None
-    ) -> tuple[list[Result], bool]:
-        """A reference's results, and whether all are there; tokens are counted."""
-        kind = "references" if folder.parent.name == "references" else "proof"
-        if is_run(folder) and (run := read_run(folder)).complete:
-            self.facts["tokens"][kind] += sum(result.length for result in run.results)
-            return list(run.results), True
-        with closing(open_engine(model, exam.backend)) as engine:
-            exam.check(engine)
-            facts = {"versions": engine.versions, "device": engine.device, "command": sys.argv}
-            with Sitting(
-                exam,
-                engine,
-                folder,
-                grader=self.grader,
-                model=model,
-                digest=engine.fingerprint,
-                provenance=facts,
-            ) as sitting:
-                return self._ask(exam, sitting, kind, name, most)
-
-    def _ask(
-        self, exam: Exam, sitting: Sitting, kind: str, name: str, most: int | None
-    ) -> tuple[list[Result], bool]:
-        """Ask one model everything, as far as the budget goes."""
-        tokens = self.facts["tokens"]
-        tokens[kind] += sitting.tokens
-
-        def paid(new: int) -> bool:
-            tokens[kind] += new
-            self.progress(len(sitting.results), exam.problems, name)
-            return most is None or sum(tokens.values()) < most
-
-        done = paid(0)
-        for rung in exam.rungs():
-            done = done and sitting.ask(rung, paid)
-        if done:
-            sitting.finish()
-        return sitting.results, done
 
     def _work(self, runs: Mapping[str, Sequence[Result]]) -> Work:
         """What the workers are told; some tokens are put by for the proof."""
@@ -375,14 +281,14 @@ class _Leader:
                 ended = read_trials(self.folder)
                 self.progress(len(ended), self.trials, ended[-1].name if ended else "")
 
-    def _prove(self, runs: Mapping[str, Sequence[Result]]) -> None:
+    def _prove(self, runs: Mapping[str, Sequence[Result]], measurer: Measurer) -> None:
         """Choose the winner, measure it on fresh problems, and say what came of it."""
         ended = read_trials(self.folder)
         complete = [trial for trial in ended if trial.state == "complete"]
         tokens = self.facts["tokens"]
         tokens["search"] = max((trial.spent for trial in ended), default=0) - tokens["references"]
         self.facts["front"] = front_names(complete)
-        chosen = choose(self.folder, complete, runs, self.asked.constraint or DEFAULT)
+        chosen = choose(self.folder, complete, runs, self.asked.goal)
         if chosen is None:
             self._note("done")
             return
@@ -397,45 +303,8 @@ class _Leader:
         }
         self.facts["winner"] = winner
         self._note("proving")
-        winner["proof"] = self._proof(trial)
+        winner["proof"] = measurer.prove(trial)
         self._note("done")
-
-    def _proof(self, trial: Trial) -> dict[str, Any]:
-        """The winner and the references on the problems kept for it, as far as the budget goes."""
-        proof, place = self.asked.proof, self.folder / "proof"
-        found: dict[str, list[Result]] = {}
-        for name, model in self.asked.references.items():
-            found[name], _ = self._answers(proof, model, place / name, name, self.budget)
-        planned = plan(self.asked.space.at(trial.parameters))
-        if is_run(place / "winner") and (run := read_run(place / "winner")).complete:
-            found["winner"] = list(run.results)
-            self.facts["tokens"]["proof"] += sum(result.length for result in run.results)
-        else:
-            with closing(Seats(proof.backend, self.folder / "work")) as seats:
-                engine = seats.take(planned)
-                with Sitting(
-                    proof,
-                    engine,
-                    place / "winner",
-                    grader=self.grader,
-                    model=trial.name,
-                    digest=planned.digest,
-                    provenance=provenance(planned, engine),
-                ) as sitting:
-                    found["winner"], _ = self._ask(proof, sitting, "proof", "proof", self.budget)
-        if not (found["winner"] and found["system2"]):
-            return {"problems": proof.problems, "answered": 0}
-        compared = versus(found["winner"], found["system2"])
-        constraint = self.asked.constraint or DEFAULT
-        return {
-            "problems": proof.problems,
-            "answered": len(found["winner"]),
-            **{name: measured(rows).plain() for name, rows in found.items() if rows},
-            "accuracy_diff": asdict(compared.accuracy_diff),
-            "length_change": asdict(compared.length_change),
-            "constraint": str(constraint),
-            "verdict": constraint.verdict(found["winner"], found),
-        }
 
 
 def choose(
@@ -469,18 +338,6 @@ def choose(
         if shown in best:
             return best[shown][1], shown
     return None
-
-
-def _references(space: Space, system1: str | None, constraint: Constraint | None) -> dict[str, str]:
-    """The models to compare with, by role."""
-    planned = plan(space.middle_recipe())
-    fast = system1 or (planned.recipe.base if planned.recipe.base else None)
-    found = {"system2": planned.system2.name}
-    if fast is not None and fast != planned.system2.name:
-        found["system1"] = fast
-    if constraint and constraint.reference == "system1" and "system1" not in found:
-        raise RunError(f"--constraint {constraint}: which model is System 1? Name it: --system1.")
-    return found
 
 
 def _check_counts(trials: int | None, budget: int | None, workers: int) -> None:

@@ -1,0 +1,134 @@
+"""``laconic list`` and ``laconic show``: what there is, and what one of them does."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from laconic.cli import evaluating
+from laconic.cli.options import Json
+from laconic.cli.presets import merge_presets, print_presets, settings, show_preset, show_settings
+from laconic.cli.terminal import out
+from laconic.errors import LaconicError, did_you_mean
+
+if TYPE_CHECKING:
+    from laconic.registry import Plugin, Registry
+
+
+def list_(
+    kind: Annotated[
+        Literal["methods", "tasks", "backends", "controllers", "presets", "prompts"],
+        typer.Argument(help="What to list."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """List what there is: methods with transforms and adjustments, tasks, backends and so on."""
+    if kind == "presets":
+        listed = settings()
+    elif kind == "prompts":
+        listed = evaluating.prompts()
+    else:
+        listed = [_described(p) for registry in _registries()[kind] for p in registry.all()]
+    if as_json:
+        out.print_json(json.dumps([*listed, *(merge_presets() if kind == "presets" else [])]))
+        return
+    columns = ("name", "is a", "summary", *(["source"] if kind == "methods" else []))
+    table = Table(*columns, box=None, pad_edge=False)
+    for one in listed:
+        source = str(one.get("source", "")).split("; ")[0].rstrip(".")
+        family = one["family"] + (" (experimental)" if one.get("experimental") else "")
+        cells = (one["name"], family, one["summary"], source)
+        table.add_row(*map(escape, cells[: len(columns)]))
+    out.print(table)
+    if kind == "presets":
+        print_presets()
+
+
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A method, transform, adjustment, task, backend, controller or preset."
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Explain one of them: what it does, its parameters, its source."""
+    from laconic.merge_presets import presets
+
+    plugins = {p.name: p for group in _registries().values() for r in group for p in r.all()}
+    if name in presets():
+        show_preset(presets()[name], as_json=as_json)
+        return
+    if found := [one for one in settings() if one["name"] == name]:
+        show_settings(found, as_json=as_json)
+        return
+    if name not in plugins:
+        known = [*plugins, *presets(), *(one["name"] for one in settings())]
+        raise LaconicError(f"Nothing is called '{name}'. {did_you_mean(name, known)}")
+    plugin = plugins[name]
+    if as_json:
+        out.print_json(json.dumps(_described(plugin)))
+        return
+    out.print(f"[bold]{plugin.name}[/] ({plugin.family})\n")
+    text = re.sub(r"\nArgs:\n(?:(?: {4}.*)?\n)+", "\n", plugin.help)
+    out.print(re.sub(r"(?<=\S)\n(?=\S)", " ", text), markup=False)
+    if dataset := plugin.traits.get("dataset"):
+        out.print(f"\nProblems: {dataset.origin}", markup=False)
+    if told := _needs(plugin):
+        out.print("\n" + " ".join(told), markup=False)
+    if plugin.parameters:
+        out.print()
+        table = Table("parameter", "is", "default", "what", box=None, pad_edge=False)
+        for parameter in plugin.parameters:
+            default = "required" if parameter.required else str(parameter.default)
+            cells = (parameter.kind, default, parameter.help)
+            table.add_row(parameter.name, *map(escape, cells))
+        out.print(table)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command(name="list")(list_)
+    app.command()(show)
+
+
+def _registries() -> dict[str, tuple[Registry[Any], ...]]:
+    from laconic.backend import BACKENDS
+    from laconic.controller import CONTROLLERS
+    from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
+    from laconic.task import TASKS
+
+    return {
+        "methods": (METHODS, TRANSFORMS, ADJUSTMENTS),
+        "tasks": (TASKS,),
+        "backends": (BACKENDS,),
+        "controllers": (CONTROLLERS,),
+    }
+
+
+def _described(plugin: Plugin[Any]) -> dict[str, Any]:
+    """A plug-in as JSON holds it."""
+    return {
+        "name": plugin.name,
+        "family": plugin.family,
+        "summary": plugin.summary,
+        "help": plugin.help,
+        "source": plugin.source,
+        "needs": _needs(plugin),
+        "experimental": bool(plugin.traits.get("experimental")),
+        "parameters": [vars(p) for p in plugin.parameters],
+        **({"problems": dataset.origin} if (dataset := plugin.traits.get("dataset")) else {}),
+    }
+
+
+def _needs(plugin: Plugin[Any]) -> list[str]:
+    """What a step of a merge takes and costs; nothing of other plug-ins."""
+    from laconic.needs import needs
+
+    return needs(plugin) if plugin.family in ("method", "transform", "adjustment") else []
