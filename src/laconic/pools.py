@@ -22,7 +22,10 @@ Kind = Literal["rows", "pairs"]
 #: The columns of a pool's file, in order, by the pool's kind.
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "rows": ("id", "question", "gold", "response", "input_ids", "labels", "length"),
-    "pairs": ("id", "prompt", "chosen", "rejected", "chosen_length", "rejected_length"),
+    "pairs": (
+        *("id", "question", "gold", "prompt", "chosen", "rejected"),
+        *("prompt_ids", "chosen_ids", "rejected_ids", "chosen_length", "rejected_length"),
+    ),
 }
 
 

@@ -37,6 +37,8 @@ _EXPLAINED: Final = {
     **CHECKS,
     **REASONS,
     "not_right": "the grader does not find the right answer in the encoded text",
+    "rejected_not_right": "the grader does not find the right answer in the rejected text: pairs "
+    "prefer a short right answer to a long right one",
 }
 
 
@@ -163,22 +165,43 @@ def _encode(selection: Selection, encoder: Encoder, grader: Grader, progress: Pr
             packed.drop(row, wrong)
         else:
             encoded.append((row, tuple(piece for piece in made if isinstance(piece, Encoded))))
-    asked = [_question(row, pieces) for row, pieces in encoded]
     before = 2 * len(selection.rows) - len(encoded)
-    results = score_all(asked, grader, _part(progress, before, 0, ""))
-    for (row, pieces), result in zip(encoded, results, strict=True):
-        if result.correct:
-            packed.rows.append((row, pieces))
+    faulty = _wrong(encoded, grader, _part(progress, before, 0, ""))
+    for place, (row, pieces) in enumerate(encoded):
+        if place in faulty:
+            packed.drop(row, faulty[place])
         else:
-            packed.drop(row, "not_right")
+            packed.rows.append((row, pieces))
     return packed
 
 
-def _question(row: Row, pieces: Sequence[Encoded]) -> tuple[Sample, Generation]:
-    """What the grader is asked of a row: the text that will be trained on, the preferred one's."""
-    answer = row.answers[0]
+def _wrong(
+    encoded: Sequence[tuple[Row, tuple[Encoded, ...]]], grader: Grader, progress: Progress
+) -> dict[int, str]:
+    """Why rows are left out in whose text the grader does not find the right answer, by place."""
+    asked = [
+        (place, side, _question(row, side, piece))
+        for place, (row, pieces) in enumerate(encoded)
+        for side, piece in enumerate(pieces)
+    ]
+    each = max(len(asked) // max(len(encoded), 1), 1)
+
+    def told(done: int, total: int, note: str = "") -> None:
+        progress(done // each, total // each, note)
+
+    results = score_all([question for _, _, question in asked], grader, told)
+    wrong: dict[int, str] = {}
+    for (place, side, _), result in zip(asked, results, strict=True):
+        if not result.correct:
+            wrong.setdefault(place, "rejected_not_right" if side else "not_right")
+    return wrong
+
+
+def _question(row: Row, side: int, piece: Encoded) -> tuple[Sample, Generation]:
+    """What the grader is asked of one of a row's answers: the text that will be trained on."""
+    answer = row.answers[side]
     sample = Sample("", row.id, row.question, answer.gold, kind=answer.kind)
-    return sample, Generation(pieces[0].response, pieces[0].length, 0, False, "stop")
+    return sample, Generation(piece.response, piece.length, 0, False, "stop")
 
 
 def _nothing_left(name: str, selection: Selection, packed: _Packed) -> DataError:
@@ -248,7 +271,7 @@ def _write_parquet(
             "Packed pools are Parquet files, which take pyarrow: pip install 'laconic[train]'."
         ) from None
     whole, ids = pa.int32(), pa.list_(pa.int32())
-    kinds = {"input_ids": ids, "labels": ids}
+    kinds = dict.fromkeys(("input_ids", "labels", "prompt_ids", "chosen_ids", "rejected_ids"), ids)
     kinds |= dict.fromkeys(("length", "chosen_length", "rejected_length"), whole)
     names = COLUMNS["pairs" if pairs else "rows"]
     held = [_pair_row(*row) if pairs else _plain_row(*row) for row in rows]
@@ -279,9 +302,14 @@ def _pair_row(row: Row, pieces: tuple[Encoded, ...]) -> dict[str, Any]:
     chosen, rejected = pieces
     return {
         "id": row.id,
+        "question": row.question,
+        "gold": row.chosen.gold,
         "prompt": chosen.prompt,
         "chosen": chosen.response + chosen.end,
         "rejected": rejected.response + rejected.end,
+        "prompt_ids": chosen.input_ids[: chosen.prompt_length],
+        "chosen_ids": chosen.input_ids[chosen.prompt_length :],
+        "rejected_ids": rejected.input_ids[rejected.prompt_length :],
         "chosen_length": chosen.length,
         "rejected_length": rejected.length,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -168,6 +169,7 @@ class _Session:
             last = str(self.places.checkpoint(self.start)) if self.start else None
             self.trainer.train(resume_from_checkpoint=last)
             self.trainer = None
+            self.ranks.on_first(lambda: shutil.rmtree(self.places.pairs, ignore_errors=True))
 
     def begin(self, step: int) -> bool:
         """Before the first step: check given bounds, or make up for a missed evaluation."""

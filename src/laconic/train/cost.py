@@ -61,18 +61,19 @@ def preview(
     Raises:
         LaconicError: As `train` does for parts that do not fit.
     """
-    if preset is not None and not Path(recipe.pools.folder).exists():
+    folder = recipe.pools.folder if recipe.pools else ""
+    if preset is not None and not Path(folder).exists():
         read_controller(recipe)
         lengths, size, job = dict(preset.lengths), preset.size, None
         answers = round((recipe.dev.limit or 1) * (1 - recipe.dev.heldout)) * recipe.dev.samples
         held = (recipe.dev.limit or 1) * recipe.dev.samples - answers
-        basis = f"assumed by the preset {preset.name}, as there is no folder {recipe.pools.folder}"
+        basis = f"assumed by the preset {preset.name}, as there is no folder {folder}"
     else:
         job = prepare(recipe, processes)
         lengths = {pool.name: pool.mean_length for pool in job.rows.pools}
         size, answers = _size(recipe), job.dev.answers
         held = len(job.dev.heldout.samples) * recipe.dev.samples if job.dev.heldout else 0
-        basis = f"counted in {recipe.pools.folder}"
+        basis = f"counted in {folder}"
     block = recipe.batch.per_device * recipe.batch.accumulation * processes
     row = _mean_row(recipe, lengths)
     evaluations = math.ceil(recipe.steps / recipe.every)
@@ -131,7 +132,9 @@ def told(facts: Mapping[str, Any]) -> str:
 
 def _mean_row(recipe: TrainRecipe, lengths: Mapping[str, float]) -> float:
     """Trained tokens of a row at the first weights."""
-    weights = dict(recipe.pools.weights) or {name: 1 / len(lengths) for name in lengths}
+    weights = dict(recipe.pools.weights if recipe.pools else {}) or {
+        name: 1 / len(lengths) for name in lengths
+    }
     known = {name: lengths.get(name, max(lengths.values())) for name in weights}
     if recipe.unit == "samples":
         return math.fsum(share * known[name] for name, share in weights.items())

@@ -1,6 +1,7 @@
-"""The training itself: TRL's trainer with our order of rows, checkpoints that are whole or absent.
+"""The training itself: TRL's trainers with our order of rows, checkpoints whole or absent.
 
-Imports torch, transformers and TRL: only what is about to train should import it.
+Imports torch, transformers and TRL: only what is about to train should import it. What differs
+between objectives is in a module of each: `supervised`, `preference`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from safetensors import SafetensorError
-from transformers import PrinterCallback, TrainerCallback
-from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from laconic.errors import LaconicError, TrainError
 from laconic.jsonfile import write_json
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from laconic.sampler import MixtureSampler
     from laconic.train.places import Places
     from laconic.train.ranks import Ranks
     from laconic.train.recipe import TrainRecipe
@@ -41,27 +39,18 @@ SCHEDULES: Final = {
 }
 
 
-class MixtureTrainer(SFTTrainer):
-    """TRL's trainer over a mixture's order of rows, whose checkpoints appear whole.
+class Steered(Trainer):
+    """Put before a trainer of TRL: a mixture's order of rows, and checkpoints that appear whole.
 
     Args:
-        sampler: The order of the rows.
         places: Where checkpoints go.
         ranks: The processes.
-        steering: What a checkpoint keeps beside the model.
+        steering: The order of the rows, and what a checkpoint keeps beside the model.
         more: What TRL's trainer takes.
     """
 
-    def __init__(
-        self,
-        *,
-        sampler: MixtureSampler,
-        places: Places,
-        ranks: Ranks,
-        steering: Steering,
-        **more: Any,
-    ) -> None:
-        self._order = sampler
+    def __init__(self, *, places: Places, ranks: Ranks, steering: Steering, **more: Any) -> None:
+        self._order = steering.sampler
         self._places = places
         self._ranks = ranks
         self._steering = steering
@@ -80,7 +69,7 @@ class MixtureTrainer(SFTTrainer):
         def save() -> None:
             with explained(target, self._places):
                 # TRL's own would write a model card first, which names nothing that helps here.
-                super(SFTTrainer, self)._save_checkpoint(model, trial)
+                Trainer._save_checkpoint(self, model, trial)
 
         def publish() -> None:
             made = self._places.partial / f"checkpoint-{step}"
@@ -161,11 +150,14 @@ class Watch(TrainerCallback):
 @contextmanager
 def quiet() -> Iterator[None]:
     """Train without bars for each file that is written, and notes that nobody can act on."""
+    import datasets
     from transformers.utils import logging
 
     upstream: Any = logging
     shown, verbosity = upstream.is_progress_bar_enabled(), upstream.get_verbosity()
+    mapped = datasets.are_progress_bars_disabled()
     upstream.disable_progress_bar()
+    datasets.disable_progress_bars()
     upstream.set_verbosity_error()  # a tied head is told as missing from every checkpoint
     try:
         with warnings.catch_warnings():
@@ -176,6 +168,8 @@ def quiet() -> Iterator[None]:
         upstream.set_verbosity(verbosity)
         if shown:
             upstream.enable_progress_bar()
+        if not mapped:
+            datasets.enable_progress_bars()
 
 
 def settings(recipe: TrainRecipe, places: Places) -> Any:
@@ -184,7 +178,8 @@ def settings(recipe: TrainRecipe, places: Places) -> Any:
 
     on_gpu = torch.cuda.is_available()
     half = on_gpu if recipe.precision == "auto" else recipe.precision == "bfloat16"
-    return SFTConfig(
+    return _objective(recipe).settings(
+        recipe,
         output_dir=str(places.partial),
         max_steps=recipe.steps,
         per_device_train_batch_size=recipe.batch.per_device,
@@ -199,9 +194,6 @@ def settings(recipe: TrainRecipe, places: Places) -> Any:
         use_cpu=not on_gpu,
         activation_checkpointing=recipe.checkpointing,
         dataloader_num_workers=recipe.workers,
-        max_length=None,  # rows that are too long are errors before this
-        packing=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
         eval_strategy="no",
         save_strategy="no",
         logging_steps=min(LOG, recipe.every),
@@ -223,7 +215,7 @@ def build(
     model: Any,
     tokenizer: Any,
     watch: Watch,
-) -> MixtureTrainer:
+) -> Any:
     """The trainer of a run.
 
     Args:
@@ -248,17 +240,28 @@ def build(
             target_modules=recipe.lora.targets,
             task_type="CAUSAL_LM",
         )
-    trainer = MixtureTrainer(
-        sampler=steering.sampler,
+    trainer = _objective(recipe).trainer(
+        recipe,
+        rows,
         places=places,
         ranks=ranks,
         steering=steering,
         model=model,
         args=args,
-        train_dataset=rows.dataset(),
         processing_class=tokenizer,
         callbacks=[watch],
         peft_config=lora,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _objective(recipe: TrainRecipe) -> Any:
+    """The module of a recipe's objective: its ``settings`` and its ``trainer``."""
+    if recipe.objective.kind == "pairs":
+        from laconic.train import preference
+
+        return preference
+    from laconic.train import supervised
+
+    return supervised

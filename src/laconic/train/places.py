@@ -46,6 +46,11 @@ class Places:
         """The model that the run delivers."""
         return self.folder / "best"
 
+    @property
+    def pairs(self) -> Path:
+        """Where pairs are during preference training, with what the reference says of them."""
+        return self.folder / "pairs"
+
     def checkpoint(self, step: int) -> Path:
         """A checkpoint that training can go on from."""
         return self.folder / "checkpoints" / f"step-{step:06}"

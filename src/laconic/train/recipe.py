@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from laconic.controller import Role  # noqa: TC001  # pydantic reads the fields' types
 from laconic.errors import RecipeError, did_you_mean
 from laconic.mixture import Unit  # noqa: TC001  # the same
 from laconic.recipe import read_yaml
+from laconic.train.objective import SFT, Objective, ObjectiveSection, settle
+from laconic.train.section import Count, Number, Section, Share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,28 +24,7 @@ if TYPE_CHECKING:
 HOW = ("evaluator", "workers", "keep", "checkpointing")
 
 
-def _number(value: object) -> object:
-    """YAML reads ``1e-5``, without a point, as text: it is meant as a number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_number)]
-Share = Annotated[Number, Ge(0), Le(1)]
-Count = Annotated[int, Ge(1)]
-
-
-class _Section(BaseModel):
-    """A mapping of the recipe: only its own keys, no guessed types, unchanging."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class PoolsSection(_Section):
+class PoolsSection(Section):
     """The packed rows.
 
     Attributes:
@@ -58,7 +39,7 @@ class PoolsSection(_Section):
     roles: Mapping[str, Role] = Field(default_factory=dict)
 
 
-class DevSection(_Section):
+class DevSection(Section):
     """The problems that steer the mixture, and those that only judge what came of it.
 
     Attributes:
@@ -78,7 +59,7 @@ class DevSection(_Section):
     data: str | None = None
 
 
-class SamplingSection(_Section):
+class SamplingSection(Section):
     """How completions are drawn, the same for bounds, dev and final.
 
     Attributes:
@@ -94,7 +75,7 @@ class SamplingSection(_Section):
     seed: int = 0
 
 
-class Given(_Section):
+class Given(Section):
     """A bound that was measured before.
 
     Attributes:
@@ -116,7 +97,7 @@ class Given(_Section):
     thinking: Share = 1.0
 
 
-class BoundsSection(_Section):
+class BoundsSection(Section):
     """The two references.
 
     Attributes:
@@ -131,14 +112,14 @@ class BoundsSection(_Section):
     folder: str | None = None
 
 
-class BatchSection(_Section):
+class BatchSection(Section):
     """The rows of one optimizer step: per device, times processes, times accumulation."""
 
     per_device: Count = 1
     accumulation: Count = 1
 
 
-class LoraSection(_Section):
+class LoraSection(Section):
     """Train adapters instead of all weights.
 
     Attributes:
@@ -154,7 +135,7 @@ class LoraSection(_Section):
     targets: str | list[str] = "all-linear"
 
 
-class SelectSection(_Section):
+class SelectSection(Section):
     """Which checkpoint is the best, and when to stop: the shortest that is good enough.
 
     Attributes:
@@ -172,7 +153,7 @@ class SelectSection(_Section):
     patience: Count | None = 8
 
 
-class EvaluatorSection(_Section):
+class EvaluatorSection(Section):
     """Where the dev problems are answered.
 
     Attributes:
@@ -187,12 +168,13 @@ class EvaluatorSection(_Section):
     devices: str | None = None
 
 
-class TrainRecipe(_Section):
+class TrainRecipe(Section):
     """A training run in full.
 
     Attributes:
         model: System 2, which training starts from: a folder, a Hub id or a ``lab:`` name.
-        pools: The rows.
+        objective: What a step makes likelier: ``sft``, the rows of the pools, or a baseline.
+        pools: The rows; None where the objective draws problems and no rows.
         dev: The problems that steer.
         sampling: How completions are drawn.
         bounds: The references; None for controllers without, against System 2's own measurement.
@@ -217,7 +199,8 @@ class TrainRecipe(_Section):
     """
 
     model: str
-    pools: PoolsSection
+    objective: Objective = Field(default_factory=ObjectiveSection)
+    pools: PoolsSection | None = None
     dev: DevSection
     bounds: BoundsSection | None = None
     sampling: SamplingSection = Field(default_factory=SamplingSection)
@@ -248,7 +231,7 @@ class TrainRecipe(_Section):
             RecipeError: For a key that does not exist, is missing, or has another type or range.
         """
         try:
-            found = cls.model_validate(dict(values))
+            found = cls.model_validate(settle(values))
         except ValidationError as error:
             raise RecipeError(_told(cls, error.errors()[0])) from None
         if found.every > found.steps:
@@ -275,6 +258,8 @@ class TrainRecipe(_Section):
     def digest(self) -> str:
         """Of everything that decides what comes out; not of where and how fast."""
         held = {key: value for key, value in self.to_dict().items() if key not in HOW}
+        if held["objective"] == SFT:  # runs that began before there were others go on
+            del held["objective"]
         return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -327,4 +312,4 @@ def _keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 
 def _sections() -> Sequence[type[BaseModel]]:
-    return _Section.__subclasses__()
+    return Section.__subclasses__()

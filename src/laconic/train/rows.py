@@ -14,12 +14,18 @@ if TYPE_CHECKING:
 
     from laconic.controller import Role
     from laconic.mixture import Pool
-    from laconic.pools import Pools
+    from laconic.pools import Kind, Pools
     from laconic.task import Task
-    from laconic.train.recipe import TrainRecipe
+    from laconic.train.objective import ObjectiveSection
+    from laconic.train.recipe import PoolsSection, TrainRecipe
 
 #: What the manifest's words for a pool's role are to a controller.
 ROLES: dict[str, Role] = {"short": "efficiency", "long": "accuracy"}
+#: The columns that are trained on, by the pools' kind.
+TRAINED: Mapping[Kind, tuple[str, ...]] = {
+    "rows": ("input_ids", "labels"),
+    "pairs": ("prompt_ids", "chosen_ids", "rejected_ids"),
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Rows:
     """Packed pools, one after another.
 
     Attributes:
-        table: A pyarrow table with the columns input_ids and labels.
+        table: A pyarrow table with the columns that are trained on.
         pools: Where each pool's rows stand, and how many tokens each of them trains.
         weights: The first share of each pool, in the order of `pools`.
         roles: What pools are there for, by name.
@@ -74,22 +80,24 @@ def read_rows(recipe: TrainRecipe, *, tokenizer: str, template: str) -> Rows:
     """
     import pyarrow
 
+    assert recipe.pools is not None  # the recipe has said so
+    kind = recipe.objective.kind
     packed = read_pools(recipe.pools.folder)
     packed.refuse_other(tokenizer=tokenizer, template=template, model=recipe.model)
-    weights = _weights(recipe, packed)
+    weights = _weights(recipe.pools, packed, recipe.objective)
     tables = {name: packed[name].table() for name in weights}
     for name, table in tables.items():
         _check(name, table, recipe.max_length)
     owners = [i for i, table in enumerate(tables.values()) for _ in range(table.num_rows)]
-    lengths = [n for table in tables.values() for n in table["length"].to_pylist()]
+    lengths = [n for table in tables.values() for n in _trained(table)]
     digests = {name: packed[name].digest for name in weights}
     return Rows(
         table=pyarrow.concat_tables(
-            [table.select(["input_ids", "labels"]) for table in tables.values()]
+            [table.select(list(TRAINED[kind])) for table in tables.values()]
         ),
         pools=split_pools(list(weights), owners, lengths, digests),
         weights=tuple(weights.values()),
-        roles=_roles(recipe, packed, weights),
+        roles=_roles(recipe.pools, packed, weights),
         questions={name: tuple(t["question"].to_pylist()) for name, t in tables.items()},
         tokens={name: packed[name].tokens / max(packed[name].rows, 1) for name in weights},
         think_policy=packed.think_policy,
@@ -120,26 +128,62 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _weights(recipe: TrainRecipe, packed: Pools) -> dict[str, float]:
+def _weights(section: PoolsSection, packed: Pools, objective: ObjectiveSection) -> dict[str, float]:
     """The first share of each pool that is used."""
-    rows = [pool.name for pool in packed.of_kind("rows")]
-    weights = dict(recipe.pools.weights) or {name: 1 / len(rows) for name in rows}
+    fit = [pool.name for pool in packed.of_kind(objective.kind)]
+    weights = dict(section.weights) or {name: 1 / len(fit) for name in fit}
+    told = ", ".join(fit) or "there is none"
     for name in weights:
-        if packed[name].kind != "rows":
+        if packed[name].kind == objective.kind:
+            continue
+        if objective.kind == "rows":
             raise TrainError(
                 f"Pool '{name}' of {packed.folder} holds pairs for preference training; "
-                f"fine-tuning takes pools of rows: {', '.join(rows) or 'there is none'}."
+                f"fine-tuning takes pools of rows: {told}."
             )
+        raise TrainError(
+            f"Pool '{name}' of {packed.folder} holds single answers; objective {objective.name} "
+            f"takes a pool of pairs: {told}. Make one: laconic data select --rule pairs."
+        )
+    if objective.kind == "pairs" and len(weights) != 1:
+        raise TrainError(
+            f"objective {objective.name} takes one pool of pairs, and {packed.folder} gives "
+            f"{len(weights)} ({told}). "
+            + (
+                f"Name one: pools.weights: {{{fit[0]}: 1}}."
+                if fit
+                else "Make one: laconic data select --rule pairs, then laconic data pack."
+            )
+        )
     check_weights(list(weights), list(weights.values()))
     return weights
 
 
-def _roles(recipe: TrainRecipe, packed: Pools, weights: Mapping[str, float]) -> dict[str, Role]:
+def _trained(table: Any) -> list[int]:
+    """Of each row, the tokens that are trained on: of a pair, those of both answers."""
+    from pyarrow import compute
+
+    if "length" in table.column_names:
+        return list(table["length"].to_pylist())
+    return list(compute.add(table["chosen_length"], table["rejected_length"]).to_pylist())
+
+
+def _roles(section: PoolsSection, packed: Pools, weights: Mapping[str, float]) -> dict[str, Role]:
     """What the pools are there for: as the recipe says, else as the manifest does."""
-    for name in recipe.pools.roles:
+    for name in section.roles:
         packed[name]  # an unknown name is an error that tells the nearest
     found = {n: ROLES[packed[n].role] for n in weights if packed[n].role in ROLES}
-    return found | {n: role for n, role in recipe.pools.roles.items() if n in weights}
+    return found | {n: role for n, role in section.roles.items() if n in weights}
+
+
+def _sizes(table: Any) -> Any:
+    """Of each row its tokens, prompt included; of a pair those of the longer answer."""
+    from pyarrow import compute
+
+    if "input_ids" in table.column_names:
+        return compute.list_value_length(table["input_ids"])
+    prompt, *sides = (compute.list_value_length(table[name]) for name in TRAINED["pairs"])
+    return compute.add(prompt, compute.max_element_wise(*sides))
 
 
 def _check(name: str, table: Any, longest: int) -> None:
@@ -148,7 +192,7 @@ def _check(name: str, table: Any, longest: int) -> None:
 
     if table.num_rows == 0:
         raise TrainError(f"Pool '{name}' is empty: give it rows, or leave it out of the recipe.")
-    sizes = compute.list_value_length(table["input_ids"])
+    sizes = _sizes(table)
     over = compute.greater(sizes, longest)
     if count := compute.sum(over).as_py():
         row = compute.index(over, True).as_py()
@@ -157,7 +201,7 @@ def _check(name: str, table: Any, longest: int) -> None:
             f"({longest} tokens), first row {row} ('{table['id'][row]}') with {sizes[row]}. "
             "Cutting would lose their ends: raise max_length, or drop them when packing."
         )
-    if sizes != compute.list_value_length(table["labels"]):
+    if "labels" in table.column_names and sizes != compute.list_value_length(table["labels"]):
         raise TrainError(
             f"Pool '{name}' has rows with more or fewer labels than tokens. Pack it again: "
             "laconic data pack."
