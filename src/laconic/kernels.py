@@ -5,6 +5,9 @@ that a chain reads its inputs once and keeps its intermediate values in the firs
 operations and their order are those of the formulas in `laconic.methods`, which are the oracle:
 tests compare the bytes. Integers are narrowed after each step because Numba widens them, and loops
 run over slices because those need no check for negative positions; both keep the loops vectorised.
+
+All of it is one module, long as it is: Numba's cache on disk watches the file of the function it
+compiled, and no other.
 """
 
 from __future__ import annotations

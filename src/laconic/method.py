@@ -373,9 +373,7 @@ def adjustment(
     norms: bool = False,
     experimental: bool = False,
 ) -> Callable[[A], A]:
-    """Register ``(group, merged, *, ...) -> Tensor``: the merged tensor, adjusted.
-
-    The group is the one the method saw.
+    """Register ``(group, merged, *, ...) -> Tensor``: adjust what a method made of the group.
 
     Args:
         reach: What one element of the result depends on.
