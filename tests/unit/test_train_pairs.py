@@ -91,7 +91,7 @@ def test_pairs_are_packed_as_tokens_and_both_answers_are_proven(pools: Path) -> 
         ({"objective": {"dpo": {}, "simpo": {}}}, r"names 2 objectives \(dpo, simpo\)"),
         (
             {"objective": "simpo", "controller": "tldr"},
-            r"controller tldr moves the shares of pools, and objective simpo trains on one pool",
+            r"controller tldr moves the shares of pools, and objective simpo has one source",
         ),
         ({"objective": "dpo", "pools": None}, r"lacks 'pools'"),
     ],

@@ -185,7 +185,8 @@ class _Session:
     def evaluate(self, step: int) -> bool:
         """Measure the model, move the mixture, keep what is worth it; say whether to stop."""
         measured, seen = self._observe(step)
-        self.steering.observe(measured, seen)
+        made = self.trainer.state.num_input_tokens_seen if self.job.rows.samples else None
+        self.steering.observe(measured, seen, tokens=made)
         self.ranks.agree("the mixture's schedule", self.steering.sampler.schedule.digest)
         self.ranks.on_first(lambda: self._keep(step))
         note = f"{measured.accuracy:.1%} right, {measured.length:,.1f} tokens a piece"

@@ -74,12 +74,18 @@ def preview(
         size, answers = _size(recipe), job.dev.answers
         held = len(job.dev.heldout.samples) * recipe.dev.samples if job.dev.heldout else 0
         basis = f"counted in {folder}"
+    made = 0.0
+    if grpo := recipe.objective.grpo:
+        made = grpo.mean_limit(recipe.steps)
+        lengths = {name: length + made for name, length in lengths.items()}
+        basis = f"a prompt of {grpo.task} and an answer at its limit"
     block = recipe.batch.per_device * recipe.batch.accumulation * processes
     row = _mean_row(recipe, lengths)
     evaluations = math.ceil(recipe.steps / recipe.every)
     length, told = _answer(recipe, job, preset)
     models = 2 if recipe.bounds else 1
-    generated = round(length * (answers * (evaluations + models) + held * (models + 1)))
+    judged = length * (answers * (evaluations + models) + held * (models + 1))
+    generated = round(judged + recipe.steps * block * made)
     trained = round(recipe.steps * block * row)
     hours = {
         "training": trained / rates.training / 3600,

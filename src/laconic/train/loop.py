@@ -1,7 +1,7 @@
 """The training itself: TRL's trainers with our order of rows, checkpoints whole or absent.
 
 Imports torch, transformers and TRL: only what is about to train should import it. What differs
-between objectives is in a module of each: `supervised`, `preference`.
+between objectives is in a module of each: `supervised`, `preference`, `reinforcement`.
 """
 
 from __future__ import annotations
@@ -262,6 +262,10 @@ def _objective(recipe: TrainRecipe) -> Any:
         from laconic.train import preference
 
         return preference
+    if recipe.objective.grpo:
+        from laconic.train import reinforcement
+
+        return reinforcement
     from laconic.train import supervised
 
     return supervised

@@ -13,6 +13,7 @@ from laconic.errors import BackendError, TrainError
 from laconic.registry import parse_spec
 from laconic.train.dev import Dev, read_dev
 from laconic.train.evaluators import refuse_apart
+from laconic.train.problems import read_problems
 from laconic.train.rows import Rows, read_rows, refuse_overlap
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ def prepare(recipe: TrainRecipe, processes: int) -> Job:
     checkpoint = open_checkpoint(recipe.model)
     tokenizer = load_tokenizer(checkpoint)
     template = template_digest(tokenizer)
-    rows = read_rows(recipe, tokenizer=tokenizer_digest(tokenizer), template=template)
+    if recipe.objective.grpo:
+        rows = read_problems(recipe, recipe.objective.grpo, tokenizer)
+    else:
+        rows = read_rows(recipe, tokenizer=tokenizer_digest(tokenizer), template=template)
     plan = rows.plan(recipe, processes)
     dev = read_dev(recipe, template)
     refuse_overlap(rows, [dev.plain])

@@ -14,7 +14,7 @@ from laconic.controller import Role  # noqa: TC001  # pydantic reads the fields'
 from laconic.errors import RecipeError, did_you_mean
 from laconic.mixture import Unit  # noqa: TC001  # the same
 from laconic.recipe import read_yaml
-from laconic.train.objective import SFT, Objective, ObjectiveSection, settle
+from laconic.train.objective import SFT, Objective, ObjectiveSection, refuse_stages, settle
 from laconic.train.section import Count, Number, Section, Share
 
 if TYPE_CHECKING:
@@ -239,6 +239,8 @@ class TrainRecipe(Section):
                 f"every is {found.every}, but there are only {found.steps} steps: the mixture "
                 "would never move. Make every smaller."
             )
+        if found.objective.grpo:
+            refuse_stages(found.objective.grpo, found.steps)
         return found
 
     @classmethod

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from laconic.controller import Role
     from laconic.mixture import Pool
     from laconic.pools import Kind, Pools
+    from laconic.run import Sample
     from laconic.task import Task
     from laconic.train.objective import ObjectiveSection
     from laconic.train.recipe import PoolsSection, TrainRecipe
@@ -40,6 +41,7 @@ class Rows:
         questions: Of each pool, what its rows answer.
         tokens: Mean tokens of a row, prompt included, by pool.
         think_policy: How thoughts were encoded.
+        samples: The problems of the rows where they are answered in training; else none.
     """
 
     table: Any
@@ -49,14 +51,23 @@ class Rows:
     questions: Mapping[str, tuple[str, ...]]
     tokens: Mapping[str, float]
     think_policy: str
+    samples: tuple[Sample, ...] = ()
 
     def plan(self, recipe: TrainRecipe, processes: int) -> Plan:
         """What never changes in a run of so many processes.
 
         Raises:
-            TrainError: For an empty pool, or one smaller than a step.
+            TrainError: For an empty pool, one smaller than a step, or a step that cuts a group.
         """
         block = recipe.batch.per_device * recipe.batch.accumulation * processes
+        if grpo := recipe.objective.grpo:
+            if block % grpo.group:
+                raise TrainError(
+                    f"A step has {block} answers (batch.per_device x batch.accumulation x "
+                    f"{processes} processes), which are no whole groups of {grpo.group} "
+                    "(objective.grpo.group). Change one of them."
+                )
+            block //= grpo.group
         return Plan(self.pools, block, recipe.steps, recipe.unit, recipe.seed)
 
     def dataset(self) -> Any:

@@ -51,8 +51,14 @@ class Steering:
     candidates: list[Candidate] = field(default_factory=list)
     stopped: str = ""
 
-    def observe(self, measured: Measurement, seen: Candidate) -> None:
-        """Move the mixture by an evaluation, from the first step whose rows are not drawn yet."""
+    def observe(self, measured: Measurement, seen: Candidate, *, tokens: int | None = None) -> None:
+        """Move the mixture by an evaluation, from the first step whose rows are not drawn yet.
+
+        Args:
+            measured: The evaluation.
+            seen: The checkpoint it saw.
+            tokens: Those trained on so far, where the rows do not say it.
+        """
         step = measured.step
         self.state, record = self.controller.update(self.state, measured)
         block = max(step + self.ahead, self.sampler.frontier)
@@ -66,7 +72,7 @@ class Steering:
                 "unit": self.sampler.plan.unit,
                 "sample_shares": self._named(recent.sample_shares),
                 "token_shares": self._named(recent.token_shares),
-                "tokens": sum(total.tokens),
+                "tokens": sum(total.tokens) if tokens is None else tokens,
                 "thinking": seen.thinking,
                 "lacking": lacking(seen, self.system2, self.rule),
                 "best": self.best.step,
