@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.backend import BACKENDS, Backend, Remote, refuse_overflow
+from laconic.calls import calls, complete, digest
 from laconic.checkpoint import Checkpoint
 from laconic.errors import BackendError, RecipeError, TaskError
 from laconic.experiment import Experiment, Sampling, difference
@@ -125,8 +125,8 @@ def measure(
     """
     jobs = [_Job.of(task, sampling) for task in tasks]
     folder = None if output is None else Path(output)
-    for task, job in zip(tasks, jobs, strict=True):
-        refuse_overflow(engine, task.samples, job.max_tokens)
+    for job in jobs:
+        refuse_overflow(engine, job.calls, job.max_tokens)
     experiment = Experiment(
         model=model,
         model_digest=engine.fingerprint,
@@ -177,12 +177,12 @@ def preview(
     loaded, sampling = asked.tasks, asked.sampling
     jobs = [_Job.of(task, sampling) for task in loaded]
     with closing(open_engine(model, backend)) as engine:
-        for task, job in zip(loaded, jobs, strict=True):
-            refuse_overflow(engine, task.samples, job.max_tokens)
-        first = jobs[0].samples[0]
+        for job in jobs:
+            refuse_overflow(engine, job.calls, job.max_tokens)
+        first = jobs[0].calls[0]
         drawn = replace(sampling, max_tokens=jobs[0].max_tokens)
         remote = {"request": engine.request(first, drawn)} if isinstance(engine, Remote) else {}
-        prompts = [engine.prompt_length(sample) for job in jobs for sample in job.samples]
+        prompts = [engine.prompt_length(call) for job in jobs for call in job.calls]
         return {
             "prompt": engine.render(first),
             "problems": sum(len(task.samples) for task in loaded),
@@ -191,7 +191,7 @@ def preview(
             "longest_prompt": max(prompts),
             "window": engine.window,
             "max_tokens": {job.name: job.max_tokens for job in jobs},
-            "most_tokens": sum(len(job.samples) * job.max_tokens for job in jobs),
+            "most_tokens": sum(len(job.calls) * job.max_tokens for job in jobs),
             "device": engine.device,
             "dtype": engine.dtype,
             **asked.facts,
@@ -212,6 +212,11 @@ class _Job:
         repeats = task.repeats or sampling.repeats
         repeated = (replace(s, repeat=r) for s in task.samples for r in range(repeats))
         return cls(task.name, tuple(repeated), sampling.max_tokens or task.max_tokens)
+
+    @property
+    def calls(self) -> tuple[Sample, ...]:
+        """All that is asked of the model."""
+        return tuple(call for sample in self.samples for call in calls(sample))
 
 
 @dataclass(frozen=True)
@@ -334,7 +339,7 @@ def _measure(
         "versions": versions("math-verify") | engine.versions,
         "device": engine.device,
         "window": engine.window,
-        "prompts": {job.name: _prompts(engine, job.samples) for job in jobs},
+        "prompts": {job.name: digest(engine, job.samples) for job in jobs},
         "started": _now(),
         **facts,
         **_engine_facts(engine),
@@ -364,13 +369,6 @@ def _measure(
     return Run("", experiment, tuple(held), True, folder, provenance)
 
 
-def _prompts(engine: Backend, samples: Sequence[Sample]) -> dict[str, str]:
-    """The first prompt exactly as the model sees it, and a digest of all of them in order."""
-    prompts = [engine.render(sample) for sample in samples if sample.repeat == 0]
-    digest = hashlib.sha256("\0".join(prompts).encode("utf-8", "replace")).hexdigest()
-    return {"first": prompts[0], "sha256": digest}
-
-
 def _engine_facts(engine: Backend) -> dict[str, Any]:
     """What a run keeps of a model that runs elsewhere."""
     return {"engine": engine.facts} if isinstance(engine, Remote) else {}
@@ -387,7 +385,7 @@ def _batches(
     for job in jobs:
         missing = [sample for sample in job.samples if sample.key not in held]
         asked = replace(sampling, max_tokens=job.max_tokens)
-        for batch in engine.generate(missing, asked) if missing else ():
+        for batch in complete(engine, missing, asked):
             if job.samples[0].kind == "program":
                 yield score_all(batch, grader)
             else:

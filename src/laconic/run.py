@@ -52,6 +52,7 @@ class Sample:
         kind: What the gold is: an answer, or the exam of a program (`laconic.exam`).
         raw: Whether `problem` goes to the model as it stands, without a chat template.
         stop: Texts that end the completion, themselves left out.
+        estimate: A user's turn that is asked first, for the ``{budget}`` of `problem`; or empty.
     """
 
     task: str
@@ -64,6 +65,7 @@ class Sample:
     kind: Kind = "answer"
     raw: bool = False
     stop: tuple[str, ...] = ()
+    estimate: str = ""
 
     @property
     def key(self) -> Key:

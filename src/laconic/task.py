@@ -65,7 +65,11 @@ class Task:
     def record(self, max_tokens: int | None) -> TaskRecord:
         """What a run remembers of this task, asked with a budget (None: its own)."""
         asked = [
-            (s.id, s.problem, s.prefill, s.gold, *([list(s.stop)] if s.raw else []))
+            (
+                *(s.id, s.problem, s.prefill, s.gold),
+                *([list(s.stop)] if s.raw else []),
+                *([s.estimate] if s.estimate else []),
+            )
             for s in self.samples
         ]
         return TaskRecord(

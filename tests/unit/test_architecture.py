@@ -39,7 +39,7 @@ ROWS = (
     ("companions", "readings"),
     ("donors",),
     ("method", "task", "backend", "controller", "presets"),
-    ("effects", "thresholds", "decoding", "chat", "served", "transcript"),
+    ("effects", "thresholds", "decoding", "chat", "served", "transcript", "calls"),
     ("methods", "tasks", "backends", "controllers"),
     ("plan", "scoring", "merge_presets"),
     ("engine",),

@@ -92,7 +92,7 @@ def test_set_reaches_into_sections() -> None:
         ({"evaluator": {"backend": "vllm"}}, r"vllm cannot hold the model in training"),
         (
             {"dev": {"task": "lab_planted", "limit": 4}, "evaluator": {"where": "apart"}},
-            r"needs a prefill or a raw prompt, which evaluator\.where: apart cannot pass on",
+            r"needs a prefill, a raw prompt or two calls, which evaluator\.where: apart",
         ),
     ],
 )

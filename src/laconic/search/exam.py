@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.backend import refuse_overflow
+from laconic.calls import complete
 from laconic.errors import TaskError
 from laconic.experiment import Experiment, Sampling, TaskRecord
 from laconic.registry import parse_spec
@@ -156,7 +157,7 @@ class Sitting:
             drawn = replace(
                 self._exam.sampling, max_tokens=self._exam.sampling.max_tokens or task.max_tokens
             )
-            for batch in self._engine.generate(missing, drawn) if missing else ():
+            for batch in complete(self._engine, missing, drawn):
                 if task.samples[0].kind == "program":
                     new = score_all(batch, self._grader)
                 else:

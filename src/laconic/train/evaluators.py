@@ -197,8 +197,8 @@ def refuse_apart(task: Task) -> None:
         TrainError: Naming the first.
     """
     for sample in task.samples:
-        if sample != replace(sample, prefill="", raw=False, stop=()):
+        if sample != replace(sample, prefill="", raw=False, stop=(), estimate=""):
             raise TrainError(
-                f"{task.name}, problem '{sample.id}' needs a prefill or a raw prompt, which "
-                "evaluator.where: apart cannot pass on. Take where: inside, or another task."
+                f"{task.name}, problem '{sample.id}' needs a prefill, a raw prompt or two calls, "
+                "which evaluator.where: apart cannot pass on. Take where: inside, or another task."
             )

@@ -71,8 +71,9 @@ def _refuse(task: Task, section: GrpoSection) -> None:
                 f"objective.grpo.task {section.task} asks for programs, which would have to be run "
                 "in training. Take problems with answers."
             )
-        if sample.stop:
+        if sample.stop or sample.estimate:
+            what = "ends answers by texts" if sample.stop else "asks twice for one answer"
             raise TrainError(
-                f"objective.grpo.prompt {section.prompt} ends answers by texts, and a model in "
-                "training is to end them itself. Take another prompt: laconic list prompts."
+                f"objective.grpo.prompt {section.prompt} {what}, and a model in training is asked "
+                "once and ends its answer itself. Take another prompt: laconic list prompts."
             )
