@@ -135,6 +135,30 @@ def test_a_bfloat16_base_is_added_to_in_float32_and_stored_as_it_was(tmp_path: P
     assert {s.dtype for s in plan(Recipe([name], "average")).specs} == {"BF16"}
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 1.4])
+def test_an_adapter_at_a_scale_is_what_peft_merges_at_it(scale: float, tmp_path: Path) -> None:
+    base = qwen(tmp_path / "base")
+    adapt(base, tmp_path / "adapter", r=2, lora_alpha=3, target_modules="all-linear")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = AutoModelForCausalLM.from_pretrained(base)
+        theirs = peft.PeftModel.from_pretrained(model, tmp_path / "adapter")
+        for module in theirs.modules():
+            if isinstance(module, peft.tuners.lora.Linear):
+                module.scale_layer(scale)
+        theirs = theirs.merge_and_unload()
+    recipe = Recipe(
+        [f"{base}+{tmp_path / 'adapter'}"],
+        "task_arithmetic",
+        base=str(base),
+        params={"scale": scale},
+    )
+    merge(recipe, tmp_path / "scaled")
+    assert_equal(str(tmp_path / "scaled"), theirs)
+    same = (theirs.state_dict()[f"{Q}.weight"] == open_model(str(base)).read(f"{Q}.weight")).all()
+    assert bool(same) is (scale == 0)
+
+
 def test_two_adapters_stack(tmp_path: Path) -> None:
     base = qwen(tmp_path / "base")
     first = adapt(base, tmp_path / "first", target_modules=["q_proj"])
