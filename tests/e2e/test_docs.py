@@ -74,6 +74,16 @@ def test_the_recipes_of_the_mergekit_page_are_recipes(tmp_path: Path) -> None:
         assert f"method: {method}" in told
 
 
+def test_the_recipes_of_the_training_page_are_recipes(tmp_path: Path) -> None:
+    from laconic.train.recipe import TrainRecipe
+
+    names = []
+    for text in blocks("docs/training.md", "yaml"):
+        (tmp_path / "recipe.yaml").write_text(text)
+        names.append(TrainRecipe.from_yaml(tmp_path / "recipe.yaml").objective.name)
+    assert names == ["sft", "dpo", "grpo"]
+
+
 @pytest.mark.parametrize("page", ["docs/data.md"])
 def test_every_command_of_a_page_is_one(page: str) -> None:
     import typer

@@ -122,7 +122,7 @@ def test_pools_that_an_objective_cannot_train_on_are_refused(pools: Path, tmp_pa
         with pytest.raises(LaconicError, match=sentence):
             prepare(asked, 1)
 
-    refuse(recipe(pools, "sft"), "A mixture needs at least one pool")
+    refuse(recipe(pools, "sft"), r"holds pairs only \(pairs\); fine-tuning takes pools of rows")
     refuse(recipe(pools, "dpo", max_length=100), r"longer than max_length \(100 tokens\), first")
     answers = write_pools(tmp_path / "answers")
     refuse(recipe(answers, "dpo"), r"takes one pool of pairs, and .* gives 0 \(there is none\)")

@@ -144,6 +144,11 @@ def _weights(section: PoolsSection, packed: Pools, objective: ObjectiveSection) 
     fit = [pool.name for pool in packed.of_kind(objective.kind)]
     weights = dict(section.weights) or {name: 1 / len(fit) for name in fit}
     told = ", ".join(fit) or "there is none"
+    if not weights and objective.kind == "rows":
+        raise TrainError(
+            f"{packed.folder} holds pairs only ({', '.join(packed.pools)}); fine-tuning takes "
+            "pools of rows. Preference training on pairs is objective: dpo or simpo."
+        )
     for name in weights:
         if packed[name].kind == objective.kind:
             continue
