@@ -20,6 +20,7 @@ from laconic.errors import LaconicError, RecipeError, TrainError
 from laconic.lab.styles import STYLES, respond
 from laconic.pools import read_pools
 from laconic.train import TrainRecipe, train
+from laconic.train.cost import Rates, _activations, _size, preview
 from laconic.train.prepare import Job, prepare
 from tests.training import MODEL, recipe_values, write_pools
 
@@ -135,6 +136,16 @@ def test_pools_that_an_objective_cannot_train_on_are_refused(pools: Path, tmp_pa
     task.write_text(json.dumps({"problem": row["question"], "answer": row["gold"]}) + "\n")
     seen = {"task": str(task), "heldout": 0}
     refuse(recipe(pools, "dpo", dev=seen), "Pool 'pairs' answers 1 of the dev problems")
+
+
+def test_a_dry_run_counts_both_answers(pools: Path) -> None:
+    asked = recipe(pools, "dpo")
+    facts = preview(asked, processes=1, rates=Rates())
+    rows = prepare(asked, 1).rows.table.to_pylist()
+    mean = sum(len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in rows) / len(rows)
+    assert facts["tokens_per_row"] == pytest.approx(mean, abs=0.1)
+    single = recipe(pools, "sft")
+    assert facts["bytes_of_activations"] == 2 * _activations(single, _size(single))
 
 
 def log_probabilities(job: Job) -> dict[str, list[float]]:

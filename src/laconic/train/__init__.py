@@ -169,7 +169,6 @@ class _Session:
             last = str(self.places.checkpoint(self.start)) if self.start else None
             self.trainer.train(resume_from_checkpoint=last)
             self.trainer = None
-            self.ranks.on_first(lambda: shutil.rmtree(self.places.pairs, ignore_errors=True))
 
     def begin(self, step: int) -> bool:
         """Before the first step: check given bounds, or make up for a missed evaluation."""
@@ -207,6 +206,7 @@ class _Session:
 
         def write() -> None:
             facts = _facts(self.job, self.ranks) | {"result": trained.to_dict()}
+            shutil.rmtree(self.places.pairs, ignore_errors=True)
             (self.places.folder / "summary.txt").write_text(trained.to_text() + "\n", "utf-8")
             self.places.write_head(facts, complete=True)
 

@@ -178,7 +178,8 @@ def _states(recipe: TrainRecipe, size: Size) -> int:
 
 def _activations(recipe: TrainRecipe, size: Size) -> int:
     """Bytes of activations on one GPU, for its rows at the greatest length."""
-    tokens = recipe.batch.per_device * recipe.max_length
+    sides = 2 if recipe.objective.kind == "pairs" else 1
+    tokens = recipe.batch.per_device * recipe.max_length * sides
     layer = tokens * size.hidden
     if recipe.checkpointing:
         return layer * (TWICE * size.layers + KEPT)
