@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
+import math
 import resource
-import socket
-import time
+import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
 from laconic.checkpoint import open_checkpoint
-from laconic.errors import LaconicError, RecipeError, TrainError
+from laconic.errors import RecipeError, TrainError
 from laconic.run import read_run
 from laconic.train import TrainRecipe, train
 from laconic.train.places import Places
+from tests.doomed import attempt, fail_by_turns, run
 from tests.training import recipe_values, write_pools
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
     from pathlib import Path
 
-FORK: Any = multiprocessing.get_context("fork")
 #: What must be equal, byte for byte, of a run that was killed and one that was not.
 SAME = (
     "mixture.jsonl",
@@ -37,7 +37,6 @@ BRIEF: dict[str, Any] = {
     "dev": {"task": "lab:split=dev", "limit": 4, "heldout": 0},
     "keep": 1,
 }
-DEADLINE = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -67,47 +66,15 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def join(ranks: int, rank: int, port: int) -> None:
-    """Make this process one of several, as a launcher would."""
-    from accelerate.state import AcceleratorState, PartialState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    PartialState._reset_state()
-    for name, value in (
-        ("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", ranks), ("LOCAL_WORLD_SIZE", ranks),
-        ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", port), ("ACCELERATE_USE_CPU", "true"),
-    ):  # fmt: skip
-        os.environ[name] = str(value)
-
-
-def start(work: Callable[[], object], ranks: int = 1) -> list[Any]:
-    """Run some work in processes of its own, connected where there are several."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def run(rank: int) -> None:
-        os.setsid()
-        if ranks > 1:
-            join(ranks, rank, port)
-        work()
-
-    started = [FORK.Process(target=run, args=(rank,)) for rank in range(ranks)]
-    for process in started:
-        process.start()
-    return started
-
-
-def kill_when(path: Path, processes: list[Any]) -> None:
-    """Kill processes, and their loaders, as soon as a path is there."""
-    end = time.monotonic() + DEADLINE
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} never came"
-        assert all(process.is_alive() for process in processes), f"over before {path} was there"
-        time.sleep(0.002)
-    for process in processes:
-        os.killpg(process.pid, 9)
-        process.join()
+@contextmanager
+def room(size: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes, as if the disk were full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_run_leaves_a_model_its_curves_and_its_verdict(pools: Path, whole: Path) -> None:
@@ -137,91 +104,86 @@ def test_a_run_leaves_a_model_its_curves_and_its_verdict(pools: Path, whole: Pat
     assert [path.name for path in (whole / "checkpoints").iterdir()] == ["step-000008"]
 
 
-@pytest.mark.slow
 def test_kills_and_a_full_disk_cost_nothing(pools: Path, whole: Path, tmp_path: Path) -> None:
-    asked, folder = recipe(pools), tmp_path / "unlucky"
-
-    def go_on() -> None:
-        train(asked, folder, resume=True)
-
-    def go_on_without_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-        try:
-            go_on()
-        except TrainError as error:
-            (tmp_path / "told").write_text(str(error))
-
-    kill_when(folder / "checkpoints" / ".partial" / "checkpoint-4", start(go_on))
-    (process,) = start(go_on_without_room)
-    process.join(DEADLINE)
-    told = (tmp_path / "told").read_text()
-    assert "step-000004 cannot be written: " in told
-    assert "The checkpoint of step 2 is whole: mend it, then run the same command" in told
+    values, folder = recipe_values(pools), tmp_path / "unlucky"
+    saving = "checkpoints/.partial/checkpoint-4/trainer_state.json"
+    assert run(attempt, values, folder, dies=(saving, 1)) == [-9]
+    assert Places(folder).steps() == [2]
+    sentence = r"step-000004 cannot be written: .*of step 2 is whole: mend it, then run the same"
+    with room(1_000_000), pytest.raises(TrainError, match=sentence):
+        train(recipe(pools), folder, resume=True)
     assert not (folder / "checkpoints" / ".partial").exists()
-    kill_when(folder / "evals" / "step-000006", start(go_on))
-    assert not (folder / "best").exists()
-    go_on()
+    assert run(attempt, values, folder, dies=("evals/step-000006/run.json", 2)) == [-9]
+    assert Places(folder).last() == 6
+    train(recipe(pools), folder, resume=True)
     assert held(folder) == held(whole)
+
+
+@pytest.fixture(scope="module")
+def brief(pools: Path) -> Path:
+    """An undisturbed run of half the length."""
+    return train(recipe(pools, **BRIEF), pools.parent / "brief").folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "moment",
+    [
+        ("bounds/steer/system2/run.json", 2),
+        ("checkpoints/.partial/checkpoint-2/config.json", 1),
+        ("checkpoints/.partial/checkpoint-2/trainer_state.json", 1),
+        ("checkpoints/step-000002", 1),
+        ("evals/step-000002/results.jsonl", 1),
+        ("evals/step-000002/run.json", 2),
+        ("checkpoints/step-000002/mixture.json", 1),
+        ("mixture.jsonl", 1),
+        ("steps.jsonl", 2),
+        ("candidates/step-000002", 1),
+        ("checkpoints/step-000004", 1),
+        ("evals/step-000004/run.json", 2),
+        (".best.partial/journal.jsonl", 20),
+        ("best", 1),
+        ("summary.txt", 1),
+    ],
+    ids=str,
+)
+def test_a_kill_at_any_moment_costs_nothing(
+    pools: Path, brief: Path, tmp_path: Path, moment: tuple[str, int]
+) -> None:
+    asked = recipe_values(pools, **BRIEF)
+    assert run(attempt, asked, tmp_path / "killed", dies=moment) == [-9]
+    train(recipe(pools, **BRIEF), tmp_path / "killed", resume=True)
+    assert held(tmp_path / "killed") == held(brief)
 
 
 @pytest.mark.slow
 def test_a_run_with_loader_processes_resumes_exactly(pools: Path, tmp_path: Path) -> None:
-    asked = recipe(pools, **BRIEF, workers=2)
-    train(asked, tmp_path / "whole")
-    kill_when(
-        tmp_path / "killed" / "checkpoints" / "step-000002",
-        start(lambda: train(asked, tmp_path / "killed")),
-    )
-    train(asked, tmp_path / "killed", resume=True)
-    assert held(tmp_path / "killed") == held(tmp_path / "whole")
+    values = recipe_values(pools, **BRIEF, workers=2)
+    assert run(attempt, values, tmp_path / "whole") == [0]
+    killed = tmp_path / "killed"
+    assert run(attempt, values, killed, dies=("evals/step-000002", 1)) == [-9]
+    assert run(attempt, values, killed) == [0]
+    assert held(killed) == held(tmp_path / "whole")
     assert [r["from_step"] for r in lines(tmp_path / "whole" / "mixture.jsonl")] == [7, 9]
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_run_and_resume_exactly(pools: Path, tmp_path: Path) -> None:
-    asked = recipe(pools, **BRIEF, batch={"per_device": 2})
-
-    def run(folder: Path, *, resume: bool = False) -> list[Any]:
-        return start(lambda: train(asked, folder, resume=resume), ranks=2)
-
-    for process in run(tmp_path / "whole"):
-        process.join(DEADLINE)
-        assert process.exitcode == 0
-    kill_when(tmp_path / "killed" / "checkpoints" / "step-000002", run(tmp_path / "killed"))
-    for process in run(tmp_path / "killed", resume=True):
-        process.join(DEADLINE)
-        assert process.exitcode == 0
-    assert held(tmp_path / "killed") == held(tmp_path / "whole")
+    values = recipe_values(pools, **BRIEF, batch={"per_device": 2})
+    assert run(attempt, values, tmp_path / "whole", ranks=2) == [0, 0]
     assert json.loads((tmp_path / "whole" / "run.json").read_text())["processes"] == 2
+    for moment in (
+        ("checkpoints/.partial/checkpoint-2/trainer_state.json", 1),
+        ("evals/step-000002/run.json", 2),
+    ):
+        killed = tmp_path / f"killed-{moment[1]}"
+        assert run(attempt, values, killed, ranks=2, dies=moment) == [-9, -9]
+        assert run(attempt, values, killed, ranks=2) == [0, 0]
+        assert held(killed) == held(tmp_path / "whole")
 
 
 def test_the_failure_of_one_process_reaches_all(tmp_path: Path) -> None:
-    from laconic.train.ranks import find_ranks
-
-    def run() -> None:
-        ranks = find_ranks()
-
-        def fail() -> None:
-            raise TrainError("no room")
-
-        told = []
-        for work in (lambda: ranks.on_first(fail), lambda: ranks.on_all(only_on_second)):
-            try:
-                work()
-            except LaconicError as error:
-                told.append(str(error))
-        try:
-            ranks.agree("their seed", ranks.index)
-        except TrainError as error:
-            told.append(str(error).split(":")[0])
-        (tmp_path / str(ranks.index)).write_text(json.dumps(told))
-
-    def only_on_second() -> None:
-        if os.environ["RANK"] == "1":
-            raise RecipeError("no recipe")
-
-    for process in start(run, ranks=2):
-        process.join(DEADLINE)
+    assert run(fail_by_turns, tmp_path, ranks=2) == [0, 0]
     told = [json.loads((tmp_path / rank).read_text()) for rank in "01"]
     assert told[0] == told[1]
     assert told[0] == ["no room", "no recipe (process 1)", "The processes differ in their seed"]
@@ -239,6 +201,54 @@ def test_adapters_are_trained_and_delivered_as_a_whole_model(pools: Path, tmp_pa
     query = "model.layers.0.self_attn.q_proj.weight"
     assert (best.stored(query) != origin.stored(query)).any()
     assert (best.stored("model.norm.weight") == origin.stored("model.norm.weight")).all()
+
+
+def test_the_excess_loss_of_a_pool_is_that_of_its_tokens(pools: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from laconic.pools import read_pools
+    from laconic.train.losses import _excess, _losses
+
+    folder = open_checkpoint("lab:system2").folder
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.eval()
+    row = read_pools(pools)["long"].table().slice(3, 1).to_pylist()[0]
+    ids, labels = row["input_ids"], row["labels"]
+    with torch.no_grad():
+        found = _losses(model, ids, labels)
+        told = model(input_ids=torch.tensor([ids]), labels=torch.tensor([labels])).loss
+    assert len(found) == row["length"]
+    assert found.mean() == pytest.approx(told.item(), rel=1e-4)
+    before = [np.array([1.0, 2.0, 3.0]), np.array([1.0])]
+    after = [np.array([1.5, 1.0, 4.0]), np.array([2.0])]
+    mean, error = _excess(after, before)
+    assert mean == pytest.approx((0.5 + 0 + 1 + 1) / 4)
+    assert error == pytest.approx((2 * 2 * 0.375**2) ** 0.5 / 4)
+
+
+def test_doremi_is_steered_by_losses_above_the_starts_and_resumes(
+    pools: Path, tmp_path: Path
+) -> None:
+    values = recipe_values(pools, **BRIEF, controller={"doremi": {"floor": 0.1}})
+    values["pools"]["weights"] = {"short": 1.0, "long": 0.0}
+    asked = TrainRecipe.from_dict({**values, "rate": 1e-3})
+    (first, second) = lines(train(asked, tmp_path / "whole").folder / "mixture.jsonl")
+    excess = first["measured"]["excess"]
+    assert excess["long"] > excess["short"] >= 0
+    assert first["measured"]["excess_se"]["long"] > 0
+    assert first["after"]["long"] == pytest.approx(0.05)
+    tilted = 0.95 * math.exp(-second["measured"]["excess"]["long"])
+    tilted *= math.exp(second["measured"]["excess"]["short"])
+    assert second["after"]["long"] == pytest.approx(0.9 * 0.05 / (0.05 + tilted) + 0.05)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "candidates")
+    (tmp_path / "cut" / "losses.npz").unlink()
+    # What is left says that step 4 was not evaluated: that needs the reference's losses.
+    state = tmp_path / "cut" / "checkpoints" / "step-000004" / "mixture.json"
+    held_ = json.loads(state.read_text())
+    state.write_text(json.dumps({**held_, "evaluated": 2, "records": held_["records"][:1]}))
+    with pytest.raises(TrainError, match=r"losses\.npz is missing or damaged: begin the training"):
+        train(asked, tmp_path / "cut", resume=True)
 
 
 def test_figures_given_for_another_model_are_refused_before_the_first_step(

@@ -21,7 +21,7 @@ from laconic.train.places import Places
 from laconic.train.prepare import prepare
 from laconic.train.presets import names, read_launch, read_preset
 from laconic.train.recipe import EvaluatorSection, SelectSection, TrainRecipe, set_value
-from laconic.train.selection import Candidate, lacking, ranked, should_stop
+from laconic.train.selection import Candidate, lacking, ranked, settled, should_stop
 from laconic.train.steering import Steering
 from tests.training import recipe_values, rows, write_pools
 
@@ -84,7 +84,6 @@ def test_set_reaches_into_sections() -> None:
         ({"max_length": 2000}, r"the window of lab:system2 holds 1024 tokens"),
         ({"controller": "tdlr"}, r"No controller 'tdlr'\. Did you mean 'tldr'"),
         ({"controller": {"tldr": {}, "static": {}}}, r"controller names 2 controllers"),
-        ({"controller": "doremi"}, r"needs a reference model's loss .* does not measure"),
         ({"controller": "tldr"}, r"tldr needs bounds: measure System 1 and System 2"),
         ({"controller": {"schedule": {"points": [[0, 1.0]]}}}, r"schedule"),
         ({"controller": {"tldr": {"eta": -1}}}, r"tldr\.eta must be"),
@@ -170,6 +169,30 @@ def test_the_shortest_checkpoint_that_is_good_enough_is_the_best() -> None:
     assert (
         should_stop(seen, SYSTEM2, eager) == "no better checkpoint than step 2's in 4 evaluations"
     )
+
+
+def test_training_stops_where_mixture_length_and_accuracy_stand_still() -> None:
+    def told(lengths: list[float], accuracies: list[float], shares: list[float]) -> str:
+        records = [
+            {
+                "step": 2 * place,
+                "after": {"short": share, "long": 1 - share},
+                "measured": {"length": length, "accuracy": right, "accuracy_se": 0.02},
+            }
+            for place, (length, right, share) in enumerate(
+                zip(lengths, accuracies, shares, strict=True), start=1
+            )
+        ]
+        return settled(records, SelectSection(plateau=3))
+
+    level, right, still = [400, 200, 201, 203, 199.9], [0.95, 0.9, 0.91, 0.9, 0.92], [0.5] * 5
+    sentence = "mixture, length and accuracy stand still since step 4, 3 evaluations ago"
+    assert told(level, right, still) == sentence
+    assert told(level[2:], right[2:], still[2:]) == ""
+    assert told([*level[:4], 195], right, still) == ""
+    assert told(level, [*right[:4], 0.93], still) == ""
+    assert told(level, right, [0.5, 0.5, 0.507, 0.514, 0.521]) == ""
+    assert settled([], SelectSection(plateau=None)) == ""
 
 
 def test_fewer_loader_processes_never_redraw_what_was_drawn() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from laconic.controller import CONTROLLERS
 from laconic.errors import LaconicError, TrainError
 from laconic.evaluate import measure
 from laconic.jsonfile import write_json
@@ -20,6 +21,7 @@ from laconic.stats import summarise
 from laconic.train.dev import candidate
 from laconic.train.ending import Trained, export, finish
 from laconic.train.evaluators import ask_apart, on_every
+from laconic.train.losses import Excess
 from laconic.train.places import Places
 from laconic.train.prepare import Job, load_model, prepare
 from laconic.train.ranks import Ranks, find_ranks
@@ -124,6 +126,8 @@ class _Session:
         self.progress = progress
         recipe = job.recipe
         self.references = self._references()
+        needed = CONTROLLERS.get(job.controller.name).traits["excess"]
+        self.excess = Excess(job.rows, recipe.seed, places, ranks) if needed else None
         state = job.controller.start(
             dict(zip((pool.name for pool in job.plan.pools), job.rows.weights, strict=True)),
             roles=job.rows.roles,
@@ -144,6 +148,7 @@ class _Session:
         """Train from where the run stands to its end."""
         ended = self.start == self.job.recipe.steps or bool(self.steering.stopped)
         if ended and self.steering.evaluated == self.start:
+            self.ranks.on_first(lambda: self._keep(self.start))  # a kill may have cut it short
             return
         from laconic.threads import using_threads
         from laconic.train.loop import Watch, build, quiet, settings
@@ -176,6 +181,8 @@ class _Session:
             if self.references.given:
                 measured, _ = self._observe(0)
                 self.references.check_start(measured)
+            if self.excess is not None:
+                self.excess.begin(self.trainer.model_wrapped)
             return False
         if self.steering.evaluated < step:
             return self.evaluate(step)
@@ -184,6 +191,8 @@ class _Session:
     def evaluate(self, step: int) -> bool:
         """Measure the model, move the mixture, keep what is worth it; say whether to stop."""
         measured, seen = self._observe(step)
+        if self.excess is not None:
+            measured = self.excess.add(measured, self.trainer.model_wrapped)
         made = self.trainer.state.num_input_tokens_seen if self.job.rows.samples else None
         self.steering.observe(measured, seen, tokens=made)
         self.ranks.agree("the mixture's schedule", self.steering.sampler.schedule.digest)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from laconic.bounds import Bounds, Measurement
 from laconic.chat import explained, load_tokenizer, template_digest, tokenizer_digest
 from laconic.checkpoint import Checkpoint, open_checkpoint
-from laconic.controller import CONTROLLERS, Controller, load_controller
+from laconic.controller import Controller, load_controller
 from laconic.errors import BackendError, TrainError
 from laconic.registry import parse_spec
 from laconic.train.dev import Dev, read_dev
@@ -98,11 +98,6 @@ def read_controller(recipe: TrainRecipe) -> Controller:
         raise TrainError(
             f"controller names {len(told)} controllers ({', '.join(told) or 'none'}); a mixture "
             "has one: controller: {tldr: {eta: 1}}."
-        )
-    if CONTROLLERS.get(found.name).traits["excess"]:
-        raise TrainError(
-            f"controller {found.name} needs a reference model's loss on every pool, which laconic "
-            "train does not measure. Take tldr, constrained, schedule or static."
         )
     return found
 

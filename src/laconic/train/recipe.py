@@ -144,6 +144,8 @@ class SelectSection(Section):
         thinking: How much of System 2's share of closed thoughts must be left; None asks nothing.
         first: The first step whose checkpoint may be chosen.
         patience: Stop after so many evaluations without a better checkpoint; None never stops.
+        plateau: Stop after so many evaluations in which nothing moved: the mixture and the length
+            by less than 2 %, the accuracy within its standard error; None never stops.
     """
 
     margin: Share = 0.02
@@ -151,6 +153,7 @@ class SelectSection(Section):
     thinking: Share | None = 0.98
     first: Count = 1
     patience: Count | None = 8
+    plateau: Count | None = 5
 
 
 class EvaluatorSection(Section):

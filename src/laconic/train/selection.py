@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from laconic.train.recipe import SelectSection
+
+#: Between the evaluations of a plateau no weight differs by more.
+STILL: Final = 0.02
+#: Nor the mean length, as a fraction of it.
+LEVEL: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -82,3 +87,38 @@ def should_stop(candidates: Sequence[Candidate], system2: Candidate, rule: Selec
     if since < rule.patience:
         return ""
     return f"no better checkpoint than step {best.step}'s in {since} evaluations"
+
+
+def settled(records: Sequence[Mapping[str, Any]], rule: SelectSection) -> str:
+    """Why nothing more is to come, in words; empty where something moves still.
+
+    On a plateau neither the mixture nor the mean length moved by 2 % over so many evaluations, nor
+    the accuracy by more than its standard error.
+
+    Args:
+        records: What each evaluation said and did, in order, as the log holds it.
+        rule: How many evaluations a plateau takes.
+    """
+    if rule.plateau is None or len(records) <= rule.plateau:
+        return ""
+    recent = records[-rule.plateau - 1 :]
+    weights = [record["after"] for record in recent]
+    measured = [record["measured"] for record in recent]
+    moved = max(_spread(one[pool] for one in weights) for pool in weights[0])
+    lengths, accuracies = ([one[key] for one in measured] for key in ("length", "accuracy"))
+    still = (
+        moved < STILL
+        and _spread(lengths) < LEVEL * max(lengths)
+        and _spread(accuracies) <= max(one["accuracy_se"] for one in measured)
+    )
+    if not still:
+        return ""
+    return (
+        f"mixture, length and accuracy stand still since step {recent[0]['step']}, "
+        f"{rule.plateau} evaluations ago"
+    )
+
+
+def _spread(values: Iterable[float]) -> float:
+    found = list(values)
+    return max(found) - min(found)

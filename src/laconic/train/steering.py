@@ -10,7 +10,7 @@ from laconic.controller import State
 from laconic.errors import TrainError
 from laconic.mixture import Drawn
 from laconic.sampler import MixtureSampler, replay
-from laconic.train.selection import Candidate, lacking, ranked, should_stop
+from laconic.train.selection import Candidate, lacking, ranked, settled, should_stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,9 @@ class Steering:
             }
         )
         self.evaluated = step
-        self.stopped = should_stop(self.candidates, self.system2, self.rule)
+        self.stopped = should_stop(self.candidates, self.system2, self.rule) or settled(
+            self.records, self.rule
+        )
 
     @property
     def best(self) -> Candidate:
