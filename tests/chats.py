@@ -6,7 +6,7 @@ import json
 from pathlib import Path  # noqa: TC003
 from typing import TYPE_CHECKING
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 if TYPE_CHECKING:
     from tests.conftest import MakeCheckpoint
@@ -49,7 +49,14 @@ R1_TRAINING = _ASKED.replace("ANSWER", "turn['content']")
 SPECIAL = (BOS, END, USER, ASSISTANT, "<|im_start|>", "<|im_end|>", "<|endoftext|>")
 
 
-def chat_model(make: MakeCheckpoint, name: str, template: str, end: str = "<|im_end|>") -> Path:
+def chat_model(
+    make: MakeCheckpoint,
+    name: str,
+    template: str,
+    end: str = "<|im_end|>",
+    *,
+    begins: bool = False,
+) -> Path:
     """A checkpoint with a byte-level tokenizer that joins line breaks, and a chat template.
 
     Args:
@@ -57,6 +64,7 @@ def chat_model(make: MakeCheckpoint, name: str, template: str, end: str = "<|im_
         name: Its folder.
         template: The chat template; none where it is empty.
         end: The token that ends a turn.
+        begins: Whether the tokenizer puts BOS before every text, as Llama's do.
     """
     folder: Path = make(name)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -68,6 +76,9 @@ def chat_model(make: MakeCheckpoint, name: str, template: str, end: str = "<|im_
     toy.add_tokens(
         [AddedToken(t, special=False, normalized=False) for t in ("<think>", "</think>")]
     )
+    if begins:
+        start = [(BOS, toy.token_to_id(BOS))]
+        toy.post_processor = processors.TemplateProcessing(f"{BOS} $A", special_tokens=start)
     toy.save(str(folder / "tokenizer.json"))
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "bos_token": BOS}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))

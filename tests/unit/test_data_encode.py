@@ -101,6 +101,24 @@ def test_both_fixes_of_r1s_template_train_what_the_model_generates(
         assert learnt(folder, row) == whole.removeprefix("<think>\n") + END
 
 
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_text_begins_once_whoever_writes_its_beginning(
+    begins: bool, make_checkpoint: MakeCheckpoint
+) -> None:
+    written = chat_model(make_checkpoint, "written", R1_TRAINING, END, begins=begins)
+    tokenizer = load_tokenizer(open_checkpoint(str(written)))
+    start = tokenizer.bos_token_id
+    row = made(Encoder(str(written), "think_short"), SHORT)
+    assert (tokenizer.encode(row.prompt)[:2] == [start, start]) == begins
+    assert row.input_ids.tolist().count(start) == 1
+    assert row.input_ids[0] == start
+    unwritten = chat_model(make_checkpoint, "unwritten", QWEN25, begins=begins)
+    assert start not in made(Encoder(str(unwritten), "think_short"), SHORT).input_ids
+    twice = chat_model(make_checkpoint, "twice", "{{ bos_token }}" + R1_TRAINING, END)
+    with pytest.raises(DataError, match=r"Prompts of .*twice begin with .* twice, as no text does"):
+        Encoder(str(twice), "think_short")
+
+
 def test_a_template_that_asks_in_another_way_than_the_models_own_is_refused(
     make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:

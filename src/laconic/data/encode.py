@@ -93,7 +93,7 @@ class Encoder:
 
     Raises:
         DataError: For a template that deletes or changes answers, asks in another way than the
-            model's own, does not end the turn, or does not fit the policy.
+            model's own, does not end the turn, does not fit the policy, or begins a text twice.
         CheckpointError: For a model that is no checkpoint.
     """
 
@@ -136,6 +136,7 @@ class Encoder:
                 f"raw writes answers without a thought, but the prompt of {self.name} opens one "
                 f"(it ends in {OPEN}). Give --policy think_short or empty_think."
             )
+        self._refuse_two_starts(asked)
         self.end = self._prove()
 
     def encode(self, question: str, answer: str) -> Encoded | str:
@@ -226,6 +227,20 @@ class Encoder:
             )
         if own is None:
             self.template = template_digest(self._tokenizer)
+
+    def _refuse_two_starts(self, asked: str) -> None:
+        """Refuse prompts that begin with the token of a text's beginning twice.
+
+        A template may write that token, and so may a tokenizer; texts that a template wrote are
+        encoded without the tokenizer's, so two come from the template or the tokenizer alone.
+        """
+        start = self._tokenizer.bos_token_id
+        if start is not None and encode_prompt(self._tokenizer, asked)[:2] == [start, start]:
+            raise DataError(
+                f"Prompts of {self.name} begin with {self._decode([start])!r} twice, as no text "
+                "does that it has seen. Let its chat template (chat_template.jinja) write it once, "
+                "and its tokenizer add none where special tokens are not asked for."
+            )
 
     def _prove(self) -> str:
         """Put a conversation with a thought through the template.
