@@ -47,6 +47,8 @@ class Chat:
         slow: Seconds before an answer that is too slow.
         room: The most requests it takes at a time; beyond, it answers 429.
         after: What a 429 asks for in its Retry-After header.
+        reload: Takes the weights of a folder, and raises where it cannot; None where the server
+            has no such endpoint.
         script: What befalls the first requests, in order: a fault or a status; "" for nothing.
         url: Its base URL.
         seen: Requests by what befell them.
@@ -55,6 +57,7 @@ class Chat:
         headers: The headers of the last request.
         flying: Requests being answered.
         peak: The most of them at a time.
+        forgotten: How often it was told to forget kept prefixes.
     """
 
     answer: Callable[[Body], Answer] = boxed_number
@@ -66,6 +69,7 @@ class Chat:
     slow: float = 5.0
     room: int = 1_000_000
     after: str = "0.05"
+    reload: Callable[[str], None] | None = None
     script: list[str | int] = field(default_factory=list)
     url: str = ""
     seen: Counter[str] = field(default_factory=Counter)
@@ -74,6 +78,7 @@ class Chat:
     headers: dict[str, str] = field(default_factory=dict)
     flying: int = 0
     peak: int = 0
+    forgotten: int = 0
     _dice: random.Random = field(default_factory=lambda: random.Random(7))
 
     async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,6 +105,8 @@ class Chat:
             return send(writer, 200, {"data": entries})
         if path == "/version":
             return send(writer, 200, {"version": "0.11.2"})
+        if path in {"/collective_rpc", "/reset_prefix_cache"} and self.reload is not None:
+            return self._renew(path, body, writer, self.reload)
         if path not in {"/v1/chat/completions", "/v1/completions"}:
             return send(writer, 404, {"error": {"message": "Not Found"}})
         request: Body = json.loads(body)
@@ -124,6 +131,24 @@ class Chat:
             send(writer, 200, write(answer, chat=chat))
         self.given[asked(request)] += 1
         return None
+
+    def _renew(
+        self, path: str, body: bytes, writer: asyncio.StreamWriter, reload: Callable[[str], None]
+    ) -> None:
+        """What vLLM's server answers to the two requests of its developer mode that are used."""
+        if path == "/reset_prefix_cache":
+            self.forgotten += 1
+            return send(writer, 200, b"")
+        request: Body = json.loads(body)
+        if request.get("method") != "reload_weights":
+            return send(writer, 400, {"detail": "Missing 'method' in request body"})
+        try:
+            reload(request["kwargs"]["weights_path"])
+        except ConnectionAbortedError:
+            return writer.transport.abort()
+        except Exception as error:  # noqa: BLE001  # a server answers whatever its engine raises
+            return send(writer, 500, {"error": {"message": str(error)}})
+        return send(writer, 200, {"results": [None]})
 
     def _fault(self) -> str | int:
         if self.script:

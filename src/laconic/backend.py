@@ -11,6 +11,7 @@ from laconic.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.checkpoint import Checkpoint
     from laconic.experiment import Sampling
     from laconic.run import Generation, Sample
 
@@ -103,6 +104,19 @@ class Resident(Protocol):
         """Every parameter by its name in a checkpoint, flat, where it lies; writing changes it.
 
         A tied head is there under both names.
+        """
+
+
+@runtime_checkable
+class Renewable(Protocol):
+    """What a backend adds that takes the weights of another checkpoint without a new start."""
+
+    def renew(self, checkpoint: Checkpoint) -> None:
+        """Go on with the weights of a checkpoint of the same config, tokenizer and template.
+
+        Raises:
+            BackendError: Where it cannot, and why. Which weights the engine then has is not known:
+                close it, or renew it again.
         """
 
 

@@ -6,6 +6,7 @@ import importlib.util
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,15 @@ from laconic.backends.vllm import _Engine, sampling_options, vllm
 from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError
 from laconic.experiment import Sampling
+from laconic.merge import execute
+from laconic.plan import plan
+from laconic.pools import file_digest
+from laconic.recipe import Recipe
+from laconic.search.resident import Seats
 from laconic.task import load_task
 
 if TYPE_CHECKING:
+    from laconic.plan import Plan
     from laconic.run import Generation, Key
 
 MODEL = "lab:system1"
@@ -57,7 +64,24 @@ class StandIn:
     model_config: Any = field(
         default_factory=lambda: SimpleNamespace(dtype="torch.bfloat16", max_model_len=1024)
     )
+    read: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    version: str = "0.18.0"
+    forgets: bool = True
     SamplingParams = Params
+
+    @property
+    def __version__(self) -> str:
+        return self.version
+
+    def collective_rpc(self, method: str, *, kwargs: dict[str, str]) -> list[None]:
+        """Note what is read: method, and the digest of every file of weights."""
+        folder = Path(kwargs["weights_path"])
+        digests = {file.name: file_digest(file) for file in folder.glob("*.safetensors")}
+        self.read.append((method, digests))
+        return [None]
+
+    def reset_prefix_cache(self) -> bool:
+        return self.forgets
 
     def LLM(self, **options: Any) -> Any:  # vLLM's name
         self.options = options
@@ -191,6 +215,49 @@ def test_vllm_knows_every_option_and_parameter() -> None:
     names = "tensor_parallel_size pipeline_parallel_size data_parallel_size dtype seed"
     names += " gpu_memory_utilization trust_remote_code load_format max_model_len"
     assert set(names.split()) <= set(EngineArgs.__dataclass_fields__)
+
+
+def plan_of(scale: float) -> Plan:
+    params = {"scale": scale}
+    return plan(Recipe(["lab:system2"], "task_arithmetic", base="lab:base", params=params))
+
+
+def test_a_search_gives_the_engine_that_is_up_the_next_candidates_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = StandIn([])
+    monkeypatch.setattr("laconic.backends.vllm._library", lambda: library)
+    seats = Seats("vllm:memory=0.5", tmp_path / "work")
+    first = seats.take(plan_of(0.3))
+    started = library.options["model"]
+    second = seats.take(plan_of(0.7))
+    assert second is first
+    merged = execute(plan_of(0.7), tmp_path / "merged")
+    wanted = {file.name: file_digest(file) for file in merged.folder.glob("*.safetensors")}
+    assert library.read == [("reload_weights", wanted)]
+    assert first.fingerprint == merged.fingerprint
+    assert not Path(started).exists()
+    library.version = "0.11.2"
+    third = seats.take(plan_of(0.5))
+    assert third is not first
+    assert library.options["model"] != started
+    seats.close()
+
+
+def test_an_engine_takes_weights_of_its_own_kind_only() -> None:
+    library, engine = stand_in()
+    engine.renew(open_checkpoint("lab:system2"))
+    assert engine.fingerprint == open_checkpoint("lab:system2").fingerprint
+    library.forgets = False
+    with pytest.raises(BackendError, match="vLLM kept prefixes of the weights before"):
+        engine.renew(open_checkpoint(MODEL))
+    library.version = "0.17.1"
+    with pytest.raises(BackendError, match=r"vLLM 0\.17\.1 takes no new weights; 0\.18 and later"):
+        engine.renew(open_checkpoint(MODEL))
+    other = open_checkpoint(MODEL)
+    other.specs.popitem()
+    with pytest.raises(BackendError, match="its config or its tensors are not those of lab:system"):
+        engine.renew(other)
 
 
 @pytest.mark.gpu

@@ -23,9 +23,11 @@ from laconic.served.identity import identify
 from laconic.served.protocol import RefusedError, Reply, TroubleError, settings
 from laconic.served.request import Line
 from laconic.served.servers import Limit, Server, Servers
+from laconic.served.weights import reload_weights
 from laconic.version import versions
 
 if TYPE_CHECKING:
+    from laconic.checkpoint import Checkpoint
     from laconic.experiment import Sampling
 
 Endpoint = Literal["auto", "chat", "completions"]
@@ -186,6 +188,17 @@ class _Engine:
                 await dispatch.run(ask, samples)
 
         yield from complete(self._servers, self._options.retries, work)
+
+    def renew(self, checkpoint: Checkpoint) -> None:
+        """Have every server read the weights of a folder that it sees under the same path.
+
+        Raises:
+            BackendError: Where one cannot be reached, cannot do that, or cannot load them.
+        """
+        with self._line.client() as client:
+            for who in self._who:
+                reload_weights(client, who.url, checkpoint.folder, self._options.timeout)
+        self.fingerprint = checkpoint.fingerprint
 
     def close(self) -> None:
         """Nothing: connections live as long as a call of `generate`."""

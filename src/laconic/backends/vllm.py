@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
@@ -27,6 +28,8 @@ BATCH: Final = 16
 OWN: Final = frozenset(
     {"model", "tokenizer", "dtype", "seed", "max_model_len", "trust_remote_code", "load_format"}
 )
+#: The first version whose documentation has workers reload weights from a folder by its path.
+RELOADS: Final = (0, 18)
 Finished = list[tuple[Sample, Generation]]
 
 
@@ -48,7 +51,8 @@ def vllm(
     tokens that the checkpoint's own template and tokenizer make, lengths are those of the token ids
     that come back, each completion has a seed of its own. Only safetensors are read, no code of a
     checkpoint is run. Sampled completions do not repeat from one batching, GPU or version to
-    another: vLLM promises no more.
+    another: vLLM promises no more. A search gives it the next candidate's weights without a new
+    start, where vLLM is 0.18 or later.
 
     Args:
         tensor: GPUs that each layer is divided over.
@@ -98,6 +102,7 @@ class _Engine:
 
         self._library = library
         self._name = checkpoint.name
+        self._shape = _shape(checkpoint)
         self._tokenizer = load_tokenizer(checkpoint)
         folder = checkpoint.folder
         there = (folder / "generation_config.json").exists()
@@ -146,6 +151,38 @@ class _Engine:
             if len(finished) >= BATCH or (finished and not waiting):
                 yield finished
                 finished = []
+
+    def renew(self, checkpoint: Checkpoint) -> None:
+        """Have vLLM's workers read the weights of another folder, and forget kept prefixes.
+
+        Raises:
+            BackendError: For another model than a sibling, for a vLLM that cannot, and where it
+                fails.
+        """
+        if _shape(checkpoint) != self._shape:
+            raise BackendError(
+                f"{checkpoint.name}: its config or its tensors are not those of {self._name}; vLLM "
+                "must be started anew for it."
+            )
+        version = str(self._library.__version__)
+        if _numbers(version) < RELOADS or not hasattr(self._engine, "collective_rpc"):
+            wanted = ".".join(map(str, RELOADS))
+            raise BackendError(f"vLLM {version} takes no new weights; {wanted} and later do.")
+        where = {"weights_path": str(checkpoint.folder)}
+        try:
+            self._engine.collective_rpc("reload_weights", kwargs=where)
+            forgotten = self._engine.reset_prefix_cache()
+        except Exception as error:  # as at the start
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise BackendError(
+                f"{checkpoint.name}: vLLM cannot take its weights ({reason})."
+            ) from error
+        if forgotten is False:
+            raise BackendError(
+                f"{checkpoint.name}: vLLM kept prefixes of the weights before: a completion is "
+                "under way."
+            )
+        self._name, self.fingerprint = checkpoint.name, checkpoint.fingerprint
 
     def close(self) -> None:
         import gc
@@ -201,6 +238,20 @@ def sampling_options(sample: Sample, sampling: Sampling, ends: set[int]) -> dict
     if sampling.temperature:
         options["seed"] = seed_of(sample, sampling)
     return options
+
+
+def _shape(checkpoint: Checkpoint) -> tuple[Any, ...]:
+    """What two checkpoints must share for one engine: config, tensors, prompts and ends."""
+    tensors = {name: spec.shape for name, spec in checkpoint.specs.items()}
+    written = checkpoint.folder / "generation_config.json"
+    generation = written.read_text("utf-8") if written.exists() else ""
+    return checkpoint.config, tensors, template_digest(load_tokenizer(checkpoint)), generation
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version; (0, 0) for what is none."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _library() -> Any:

@@ -11,6 +11,7 @@ bit. Other backends get each candidate as a folder in shared memory, deleted whe
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 import tempfile
@@ -21,11 +22,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from laconic.backend import Resident
-from laconic.checkpoint import FLOATS, WIDTH
+from laconic.backend import Renewable, Resident
+from laconic.checkpoint import FLOATS, WIDTH, open_checkpoint
 from laconic.engine import Engine
 from laconic.engine.means import Means
 from laconic.engine.members import asked_trim
+from laconic.errors import BackendError
 from laconic.evaluate import open_engine
 from laconic.merge import execute
 from laconic.progress import silent
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from laconic.backend import Backend
     from laconic.plan import Plan
 
+log = logging.getLogger(__name__)
 #: Where folders are kept in memory, where the system has such a place.
 SHARED: Final = Path("/dev/shm")
 
@@ -167,7 +170,10 @@ class InPlace:
 
 
 class Folders:
-    """A seat whose every candidate is merged into a folder and loaded from there.
+    """A seat whose every candidate is merged into a folder and read from there.
+
+    An engine that is `Renewable` stays up and takes the folder's weights; where it cannot, and any
+    other engine, is started anew.
 
     Args:
         backend: The engine, ``NAME`` or ``NAME:key=value,...``.
@@ -181,13 +187,25 @@ class Folders:
 
     def take(self, plan: Plan) -> Backend:
         """Merge, load, and delete the folder."""
-        self.close()
+        if not isinstance(self._engine, Renewable):
+            self.close()
         folder = Path(tempfile.mkdtemp(prefix="laconic-", dir=self._place(plan)))
         try:
             execute(plan, folder / "merged")
-            self._engine = open_engine(folder / "merged", self._backend)
+            return self._load(folder / "merged")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _load(self, folder: Path) -> Backend:
+        """The engine with a folder's weights: the one that is up, or a new one."""
+        if isinstance(self._engine, Renewable):
+            try:
+                self._engine.renew(open_checkpoint(str(folder)))
+            except BackendError as error:
+                log.info("The engine is started anew: %s", error)
+                self.close()
+        if self._engine is None:
+            self._engine = open_engine(folder, self._backend)
         return self._engine
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ from laconic.train.prepare import Job, load_model, prepare
 from laconic.train.ranks import Ranks, find_ranks
 from laconic.train.recipe import TrainRecipe
 from laconic.train.references import References, find_references, reference_folder
+from laconic.train.serving import ask_served
 from laconic.train.steering import Steering
 from laconic.version import versions
 
@@ -246,8 +247,9 @@ class _Session:
     def _observe(self, step: int) -> tuple[Measurement, Candidate]:
         """What the dev problems say of the model in training, on every process."""
         try:
-            if self.job.recipe.evaluator.where == "apart" and step:
-                return self.ranks.on_first(lambda: self._seen(self._apart(step), step))
+            where = self.job.recipe.evaluator.where
+            if where == "served" or (where == "apart" and step):
+                return self.ranks.on_first(lambda: self._seen(self._saved(step), step))
             return self._inside(step)
         except LaconicError as error:
             raise TrainError(f"Step {step}: {error} {self.places.rest()}") from error
@@ -278,19 +280,17 @@ class _Session:
         ) as engine:
             return on_every(engine, self.ranks, work)
 
-    def _apart(self, step: int) -> Run:
-        job = self.job
-        model = self.places.checkpoint(step)
-        if job.recipe.lora is not None:
-            model = self.places.best
+    def _saved(self, step: int) -> Run:
+        """The dev problems put to the weights that were saved, apart or by a server."""
+        job, output = self.job, self.places.evaluation(step)
+        model = str(self.places.checkpoint(step)) if step else job.recipe.model
+        if step and job.recipe.lora is not None:
+            model = str(self.places.best)
             export(job, self.places, step)
-        return ask_apart(
-            str(model),
-            job.dev.steer,
-            job.dev.sampling,
-            evaluator=job.recipe.evaluator,
-            output=self.places.evaluation(step),
-        )
+        asked = model, job.dev.steer, job.dev.sampling
+        if job.recipe.evaluator.where == "served":
+            return ask_served(*asked, recipe=job.recipe, output=output, progress=silent)
+        return ask_apart(*asked, evaluator=job.recipe.evaluator, output=output)
 
     def _seen(self, run: Run, step: int) -> tuple[Measurement, Candidate]:
         return self.job.dev.measured(run, step), candidate(summarise(run.results), step)
@@ -302,5 +302,5 @@ class _Session:
         if sharded and self.job.recipe.evaluator.where == "inside":
             raise TrainError(
                 "evaluator.where: inside needs all weights in each process, and FSDP and DeepSpeed "
-                "divide them. Set evaluator.where: apart, with devices it may use."
+                "divide them. Set evaluator.where: apart, with devices it may use, or served."
             )

@@ -1,4 +1,4 @@
-"""How dev problems are answered in the middle of a training: by all its processes, or apart."""
+"""How dev problems are answered in a training: by all its processes, apart, or by a server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from laconic.errors import TrainError
 from laconic.evaluate import measure, open_engine
 from laconic.run import read_run
+from laconic.train.serving import ask_served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from laconic.run import Generation, Run, Sample
     from laconic.task import Task
     from laconic.train.ranks import Ranks
-    from laconic.train.recipe import EvaluatorSection
+    from laconic.train.recipe import EvaluatorSection, TrainRecipe
 
 T = TypeVar("T")
 #: Completions that each process makes before results are collected and kept.
@@ -120,16 +121,17 @@ def ask(
     task: Task,
     sampling: Sampling,
     *,
-    evaluator: EvaluatorSection,
+    recipe: TrainRecipe,
     output: Path,
     ranks: Ranks,
     progress: Progress,
 ) -> Run:
-    """Evaluate a model on disk where the recipe says: by all processes, or apart.
+    """Evaluate a model on disk where the recipe says: by all processes, apart, or by a server.
 
     Returns:
         The run, on every process.
     """
+    evaluator = recipe.evaluator
 
     def work(engine: Backend) -> Run:
         return measure(
@@ -145,6 +147,12 @@ def ask(
     if evaluator.where == "apart":
         return ranks.on_first(
             lambda: ask_apart(model, task, sampling, evaluator=evaluator, output=output)
+        )
+    if evaluator.where == "served":
+        return ranks.on_first(
+            lambda: ask_served(
+                model, task, sampling, recipe=recipe, output=output, progress=progress
+            )
         )
     opened: list[Backend] = []
     ranks.on_all(lambda: opened.append(open_engine(model, evaluator.backend)))

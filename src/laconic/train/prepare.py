@@ -15,6 +15,7 @@ from laconic.train.dev import Dev, read_dev
 from laconic.train.evaluators import refuse_apart
 from laconic.train.problems import read_problems
 from laconic.train.rows import Rows, read_rows, refuse_overlap
+from laconic.train.serving import refuse_unservable
 
 if TYPE_CHECKING:
     from laconic.mixture import Plan
@@ -68,10 +69,12 @@ def prepare(recipe: TrainRecipe, processes: int) -> Job:
     _try_mixture(recipe, controller, rows)
     if recipe.evaluator.where == "apart":
         refuse_apart(dev.steer)
+    elif recipe.evaluator.where == "served":
+        refuse_unservable(recipe)
     elif (engine := parse_spec(recipe.evaluator.backend)[0]) != "transformers":
         raise TrainError(
             f"evaluator.backend {engine} cannot hold the model in training. Take transformers, or "
-            "where: apart, which evaluates the saved weights."
+            "where: apart or served, which evaluate the saved weights."
         )
     window = checkpoint.config.get("max_position_embeddings")
     if isinstance(window, int) and recipe.max_length > window:

@@ -161,14 +161,21 @@ class EvaluatorSection(Section):
 
     Attributes:
         where: ``inside`` is the model in training, in its processes; ``apart`` is ``laconic eval``
-            of the saved weights in a process of its own.
-        backend: The engine; inside it is ``transformers``, and also measures the bounds.
+            of the saved weights in a process of its own; ``served`` is a server that is told to
+            read the saved weights, and then asked.
+        backend: The engine; inside it is ``transformers``, and also measures the bounds; served it
+            is ``openai:url=...``.
         devices: What CUDA_VISIBLE_DEVICES is for the process apart, such as ``6,7``.
+        name: What the server calls the model; None is `model` as the recipe writes it.
+        folder: Where weights are put for the server to read, under the same path there; None has
+            it read the run's own folder.
     """
 
-    where: Literal["inside", "apart"] = "inside"
+    where: Literal["inside", "apart", "served"] = "inside"
     backend: str = "transformers"
     devices: str | None = None
+    name: str | None = None
+    folder: str | None = None
 
 
 class TrainRecipe(Section):

@@ -155,7 +155,7 @@ def _asked(
             model,
             task,
             dev.sampling,
-            evaluator=recipe.evaluator,
+            recipe=recipe,
             output=output,
             ranks=ranks,
             progress=progress,

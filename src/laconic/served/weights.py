@@ -1,0 +1,68 @@
+"""New weights for a running server, which is told over HTTP where they lie: vLLM's own way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from laconic.errors import BackendError
+from laconic.served.protocol import said
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx2
+
+#: What a server is asked for, in order: read the weights, forget what was computed with others.
+RELOAD: Final = "/collective_rpc"
+FORGET: Final = "/reset_prefix_cache"
+HOW: Final = (
+    "Start vLLM 0.18 or later with the environment variable VLLM_SERVER_DEV_MODE=1, where only you "
+    "can reach it"
+)
+
+
+def reload_weights(client: httpx2.Client, url: str, folder: Path, seconds: float) -> None:
+    """Have a server go on with the weights of a folder.
+
+    Args:
+        client: Carries the key.
+        url: The server's base URL, which ends in /v1.
+        folder: The checkpoint, by a path that leads there on the server's machine, too.
+        seconds: How long that may take.
+
+    Raises:
+        BackendError: Where the server cannot be reached, has no such endpoint, or cannot load them.
+    """
+    asked = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
+    for path, body in ((RELOAD, asked), (FORGET, None)):
+        _post(client, url.removesuffix("/v1") + path, body, folder, seconds)
+
+
+def _post(client: httpx2.Client, address: str, body: object, folder: Path, seconds: float) -> None:
+    import httpx2
+
+    try:
+        answer = client.post(address, json=body, timeout=seconds)
+    except httpx2.TimeoutException as error:
+        raise BackendError(
+            f"{address} has not answered in {seconds:g} seconds; the weights are in {folder}. Look "
+            "at the server's log, or give it more time (timeout of the backend)."
+        ) from error
+    except httpx2.HTTPError as error:
+        raise BackendError(
+            f"{address} cannot be reached ({str(error) or type(error).__name__}): the server does "
+            "not run, or died while it read the weights. Look at its log and start it again."
+        ) from error
+    if answer.status_code in {404, 405, 501}:
+        raise BackendError(
+            f"{address} does not exist, so this server takes no new weights. {HOW}; or take "
+            "evaluator.where: apart."
+        )
+    if answer.status_code in {401, 403}:
+        raise BackendError(f"{address} refuses the request: it wants an API key, or another one.")
+    if not answer.is_success:
+        reason = said(answer.content) or "it does not say why; its log does"
+        raise BackendError(
+            f"{address} answered with status {answer.status_code}: {reason}. The server must see "
+            f"the weights under the same path ({folder}), of the model that it serves."
+        )
