@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FRESH: Any = multiprocessing.get_context("forkserver")
 FRESH.set_forkserver_preload(
     [
-        "laconic.train.loop",
+        "laconic.train.supervised",
         "laconic.train.ending",
         "laconic.backends.transformers",
         "transformers.models.qwen2.modeling_qwen2",

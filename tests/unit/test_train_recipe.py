@@ -172,10 +172,13 @@ def test_the_shortest_checkpoint_that_is_good_enough_is_the_best() -> None:
 
 
 def test_training_stops_where_mixture_length_and_accuracy_stand_still() -> None:
-    def told(lengths: list[float], accuracies: list[float], shares: list[float]) -> str:
+    def told(
+        lengths: list[float], accuracies: list[float], shares: list[float], first: float = 0.4
+    ) -> str:
         records = [
             {
                 "step": 2 * place,
+                "before": {"short": first if place == 1 else share, "long": 1 - share},
                 "after": {"short": share, "long": 1 - share},
                 "measured": {"length": length, "accuracy": right, "accuracy_se": 0.02},
             }
@@ -188,6 +191,7 @@ def test_training_stops_where_mixture_length_and_accuracy_stand_still() -> None:
     level, right, still = [400, 200, 201, 203, 199.9], [0.95, 0.9, 0.91, 0.9, 0.92], [0.5] * 5
     sentence = "mixture, length and accuracy stand still since step 4, 3 evaluations ago"
     assert told(level, right, still) == sentence
+    assert told(level, right, still, first=0.5) == ""
     assert told(level[2:], right[2:], still[2:]) == ""
     assert told([*level[:4], 195], right, still) == ""
     assert told(level, [*right[:4], 0.93], still) == ""

@@ -144,8 +144,9 @@ class SelectSection(Section):
         thinking: How much of System 2's share of closed thoughts must be left; None asks nothing.
         first: The first step whose checkpoint may be chosen.
         patience: Stop after so many evaluations without a better checkpoint; None never stops.
-        plateau: Stop after so many evaluations in which nothing moved: the mixture and the length
-            by less than 2 %, the accuracy within its standard error; None never stops.
+        plateau: Stop after so many evaluations in which nothing moved: a mixture that had moved
+            before and the length by less than 2 %, the accuracy within its standard error; None
+            never stops.
     """
 
     margin: Share = 0.02

@@ -93,13 +93,16 @@ def settled(records: Sequence[Mapping[str, Any]], rule: SelectSection) -> str:
     """Why nothing more is to come, in words; empty where something moves still.
 
     On a plateau neither the mixture nor the mean length moved by 2 % over so many evaluations, nor
-    the accuracy by more than its standard error.
+    the accuracy by more than its standard error. A mixture that has never moved is not steered by
+    what is measured, and says nothing.
 
     Args:
         records: What each evaluation said and did, in order, as the log holds it.
         rule: How many evaluations a plateau takes.
     """
     if rule.plateau is None or len(records) <= rule.plateau:
+        return ""
+    if all(record["before"] == record["after"] for record in records):
         return ""
     recent = records[-rule.plateau - 1 :]
     weights = [record["after"] for record in recent]
