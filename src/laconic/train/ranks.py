@@ -16,6 +16,7 @@ T = TypeVar("T")
 Failure = tuple[str, str]
 FAILED: Final = "failed"
 DONE: Final = "done"
+FIRST: Final = "the first process"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Ranks:
             from torch import distributed
 
             distributed.broadcast_object_list(told, src=0)
-        found: T = _opened(told[0], "the first process")
+        found: T = _opened(told[0], FIRST)
         return found
 
     def on_all(self, work: Callable[[], T]) -> list[T]:
@@ -63,7 +64,10 @@ class Ranks:
             distributed.all_gather_object(told, mine)
         else:
             told = [mine]
-        return [_opened(one, f"process {rank}") for rank, one in enumerate(told)]
+        alone = self.count == 1
+        return [
+            _opened(one, FIRST if alone else f"process {rank}") for rank, one in enumerate(told)
+        ]
 
     def wait(self) -> None:
         """Go on when every process is here."""
@@ -111,4 +115,4 @@ def _opened(outcome: tuple[str, Any], where: str) -> Any:
         raise value
     name, message = value
     kind: type[LaconicError] = getattr(errors, name, TrainError)
-    raise kind(message if where == "the first process" else f"{message} ({where})")
+    raise kind(message if where == FIRST else f"{message} ({where})")

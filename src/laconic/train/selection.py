@@ -112,7 +112,7 @@ def settled(records: Sequence[Mapping[str, Any]], rule: SelectSection) -> str:
     still = (
         moved < STILL
         and _spread(lengths) < LEVEL * max(lengths)
-        and _spread(accuracies) <= max(one["accuracy_se"] for one in measured)
+        and _spread(accuracies) <= max(one["accuracy_se"] for one in measured) + 1e-9
     )
     if not still:
         return ""
