@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from laconic.merge import merge
+from laconic.merge import execute
+from laconic.plan import plan
 from laconic.recipe import Recipe
 from laconic.stats import Pair, Summary, pair, summarise
 from laconic.train.recipe import Given
@@ -105,7 +106,8 @@ def export(job: Job, places: Places, step: int) -> None:
     if job.recipe.lora is not None:
         source = f"{job.recipe.model}+{source}"
     shutil.rmtree(places.best, ignore_errors=True)
-    merge(Recipe([source], "weighted_sum", system2=job.recipe.model), places.best)
+    planned = plan(Recipe([source], "weighted_sum", system2=job.recipe.model), places.best)
+    execute(replace(planned, notes=()), places.best)  # that types differ is training's own doing
 
 
 def finish(
