@@ -12,6 +12,9 @@ from laconic.cli.options import Margin, Seed
 from laconic.cli.terminal import out, progress_bar
 from laconic.errors import LaconicError
 
+#: Trainings of each arm where nobody says how many.
+SEEDS = 3
+
 
 class _LabGroup(TyperGroup):
     """Lets ``laconic lab DIR`` stand beside ``laconic lab train DIR``."""
@@ -94,31 +97,68 @@ def lab_demo(
 @lab.command(
     name="study",
     epilog="Examples:\n\nlaconic lab study merging study\n\n"
-    "laconic lab study merging study --family tiny=trained-tiny --family small=trained-small",
+    "laconic lab study merging study --family tiny=trained-tiny --family small=trained-small\n\n"
+    "laconic lab study tldr training --seeds 3",
 )
 def lab_study(
-    which: Annotated[Literal["merging"], typer.Argument(help="merging: every method.")],
+    which: Annotated[
+        Literal["merging", "tldr"],
+        typer.Argument(help="merging: every method. tldr: training, every arm."),
+    ],
     directory: Annotated[Path, typer.Argument(help="The folder to create, or to go on in.")],
-    dev: Annotated[int, typer.Option(min=5, help="Problems for choosing coefficients.")] = 200,
+    dev: Annotated[int, typer.Option(min=5, help="Problems for choosing.")] = 200,
     test: Annotated[int, typer.Option(min=10, help="Fresh problems for the figures.")] = 1000,
     family: Annotated[
         list[str] | None,
-        typer.Option(metavar="SIZE=DIR", help="A family of laconic lab train; may be repeated."),
+        typer.Option(
+            metavar="SIZE=DIR", help="Merging: a family of laconic lab train; may be repeated."
+        ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that merge and measure.")] = 2,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Tldr: trainings of each arm, 3 by default.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 2,
 ) -> None:
     """Ask the papers' questions of the lab: one command, all tables and pictures.
 
-    Takes about an hour of two cores for merging. What a stopped study finished is used again.
+    Takes about an hour of two cores. What a stopped study finished is used again.
     """
+    if which == "tldr":
+        if family:
+            raise LaconicError("--family belongs to the study merging; tldr trains what ships.")
+        page = _study_training(directory, dev, test, seeds or SEEDS, workers)
+    else:
+        if seeds is not None:
+            raise LaconicError("--seeds belongs to the study tldr; merging trains nothing.")
+        page = _study_merging(directory, dev, test, _named_folders(family or []), workers)
+    out.print(f"Wrote {page} and its pictures.", soft_wrap=True)
+
+
+def _study_merging(
+    directory: Path, dev: int, test: int, families: dict[str, Path], workers: int
+) -> Path:
     from laconic.lab.study import study, write_page
 
-    families = _named_folders(family or [])
     with progress_bar("Study") as progress:
         found = study(
             directory, dev=dev, test=test, families=families, workers=workers, progress=progress
         )
-    out.print(f"Wrote {write_page(found, directory)} and its pictures.", soft_wrap=True)
+    return write_page(found, directory)
+
+
+def _study_training(directory: Path, dev: int, test: int, seeds: int, workers: int) -> Path:
+    from laconic.lab.study.tldr import Scale, study_tldr
+    from laconic.lab.study.tldr.page import write_tldr_page
+
+    with progress_bar("Study") as progress:
+        found = study_tldr(
+            directory,
+            scale=Scale(dev=dev, test=test),
+            seeds=range(seeds),
+            workers=workers,
+            progress=progress,
+        )
+    return write_tldr_page(found, directory)
 
 
 def _named_folders(words: list[str]) -> dict[str, Path]:

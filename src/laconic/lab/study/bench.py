@@ -28,11 +28,13 @@ class Bench:
         output: Gets ``PART/NAME`` for every run and ``models/PART/NAME`` for every merge.
         workers: Processes that share the work.
         progress: Told after each finished model, of all announced so far.
+        backend: The engine.
     """
 
     output: Path
     workers: int = 1
     progress: Progress = silent
+    backend: str = "transformers"
     _done: int = field(default=0, init=False)
     _total: int = field(default=0, init=False)
 
@@ -70,7 +72,9 @@ class Bench:
         def told(done: int, total: int, note: str = "") -> None:
             self.progress(before + done, self._total, f"{part}: {note}")
 
-        runs = measure(jobs, sampling=Sampling(), workers=self.workers, progress=told)
+        runs = measure(
+            jobs, sampling=Sampling(), backend=self.backend, workers=self.workers, progress=told
+        )
         self._done += len(jobs)
         return runs
 

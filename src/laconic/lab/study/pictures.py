@@ -27,7 +27,7 @@ STYLES: Final = ("-", "--", ":", "-.")
 
 def draw_difficulty(runs: Mapping[str, Run]) -> Figure:
     """Two panels, a line for each run: tokens by level, and the share of responses that reflect."""
-    figure, (left, right) = _panels(1, 2, height=3.6)
+    figure, (left, right) = panels(1, 2, height=3.6)
     merges = [name for name in runs if role_of(name) == "merge"]
     for name, run in runs.items():
         levels = sorted({r.level for r in run.results if r.level is not None})
@@ -42,8 +42,8 @@ def draw_difficulty(runs: Mapping[str, Run]) -> Figure:
         right.plot(levels, shares, **line)
         for axes in (left, right):
             axes.set_xticks(levels)
-    _dress(left, "length, tokens", "level")
-    _dress(right, "responses that reflect, %", "level")
+    dress(left, "length, tokens", "level")
+    dress(right, "responses that reflect, %", "level")
     left.legend(frameon=False, prop={"family": FONT, "size": 8}, labelcolor=INK)
     return figure
 
@@ -51,10 +51,10 @@ def draw_difficulty(runs: Mapping[str, Run]) -> Figure:
 def draw_settings(found: Findings) -> Figure:
     """A panel for each method with several coefficients: where each one lies, and System 2."""
     several = {method: grid for method, grid in found.grids.items() if len(grid) > 1}
-    figure, panels = _panels(math.ceil(len(several) / ACROSS), ACROSS, height=2.5)
+    figure, places = panels(math.ceil(len(several) / ACROSS), ACROSS, height=2.5)
     end = summarise(found.dev["system2"].results)
     lowest = 100 * min(summarise(run.results).accuracy.value for run in found.dev.values())
-    for axes, (method, grid) in zip(panels, several.items(), strict=False):
+    for axes, (method, grid) in zip(places, several.items(), strict=False):
         points = [summarise(found.dev[named(method, label)].results) for label in grid]
         lengths = [s.length.value for s in points]
         shares = [100 * s.accuracy.value for s in points]
@@ -67,8 +67,8 @@ def draw_settings(found: Findings) -> Figure:
             )
         axes.set_ylim(lowest - 4, 102)
         axes.set_xlim(40, end.length.value * 1.12)
-        _dress(axes, "accuracy, %", "tokens", title=method)
-    for axes in panels[len(several) :]:
+        dress(axes, "accuracy, %", "tokens", title=method)
+    for axes in places[len(several) :]:
         axes.set_visible(False)
     return figure
 
@@ -82,7 +82,8 @@ def _shortened(labels: Sequence[str]) -> list[str]:
     return numbers
 
 
-def _panels(rows: int, columns: int, *, height: float) -> tuple[Figure, list[Axes]]:
+def panels(rows: int, columns: int, *, height: float) -> tuple[Figure, list[Axes]]:
+    """An empty figure of panels, row by row, each row so many inches high."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -92,7 +93,8 @@ def _panels(rows: int, columns: int, *, height: float) -> tuple[Figure, list[Axe
     return figure, list(axes.flat)
 
 
-def _dress(axes: Axes, up: str, along: str, *, title: str = "") -> None:
+def dress(axes: Axes, up: str, along: str, *, title: str = "") -> None:
+    """Title, names of the axes and grid of a small panel."""
     words: dict[str, Any] = {"color": INK, "fontfamily": FONT, "parse_math": False}
     axes.set_title(title, loc="left", fontsize=9, **words)
     axes.set_xlabel(along, fontsize=8, **words)
