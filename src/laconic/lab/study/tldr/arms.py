@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from laconic.lab.study.menu import Family
     from laconic.recipe import Recipe
 
-Writer = Literal["merge", "system1"]
+Pools = Literal["merge", "system1", "pairs"]
 EVEN: Final[Mapping[str, float]] = {"short": 0.5, "long": 0.5}
 #: Answers are generated so many at a time: models this small gain from wide batches.
 BACKEND: Final = "transformers:batch=256"
@@ -31,7 +31,8 @@ class Arm:
         name: What tables call it.
         controller: What moves the mixture, as a recipe names it.
         weights: The first share of rows of each pool; the pools named are the ones used.
-        writer: Who wrote the short answers: a merge, or System 1 as in the paper.
+        pools: What it is trained on: short answers of a merge, or of System 1 as in the paper,
+            beside long ones of System 2; or pairs of the merge's and System 2's.
         like: The arm at whose realised shares of tokens this one is held; it is trained after it.
         more: What else its recipe changes.
     """
@@ -39,7 +40,7 @@ class Arm:
     name: str
     controller: str
     weights: Mapping[str, float] = field(default_factory=lambda: EVEN)
-    writer: Writer = "merge"
+    pools: Pools = "merge"
     like: str = ""
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -54,7 +55,8 @@ ARMS: Final = (
     Arm(EVEN_STATIC, "static"),
     Arm(MATCHED, "static", like=DAMPED),
     Arm("short answers only", "static", {"short": 1.0}),
-    Arm("tldr, System 1's answers", "tldr", writer="system1"),
+    Arm("tldr, System 1's answers", "tldr", pools="system1"),
+    Arm("DPO", "static", {"pairs": 1.0}, pools="pairs", more={"objective": "dpo", "rate": 5e-5}),
 )
 
 
@@ -67,6 +69,7 @@ class Scale:
         test: Fresh problems for the figures, the same for all models.
         short: Problems of all levels that the writer of short answers is asked.
         long: Problems of the hardest level that System 2 is asked.
+        pairs: Of the first, problems that System 2 is asked, too, for pairs.
         steps: Optimizer steps.
         every: Steps between two evaluations.
         rows: Rows of a step.
@@ -76,6 +79,7 @@ class Scale:
     test: int = 1000
     short: int = 400
     long: int = 100
+    pairs: int = 100
     steps: int = 48
     every: int = 8
     rows: int = 12
@@ -91,9 +95,17 @@ class Places:
 
     folder: Path
 
-    def data(self, seed: int, writer: Writer) -> Path:
-        """Where a seed's pools are built."""
-        return self.folder / "data" / f"seed-{seed}" / writer
+    def seed(self, seed: int) -> Path:
+        """All data of a seed."""
+        return self.folder / "data" / f"seed-{seed}"
+
+    def data(self, seed: int, pools: Pools) -> Path:
+        """Where some of a seed's pools are built."""
+        return self.seed(seed) / pools
+
+    def answers(self, seed: int) -> Path:
+        """The runs that a seed's pools are made from."""
+        return self.seed(seed) / "answers"
 
     def bounds(self, seed: int) -> Path:
         """The runs of System 1 and System 2 on a seed's dev problems."""
@@ -120,7 +132,7 @@ def recipe(
         {
             "model": "lab:system2",
             "pools": {
-                "folder": str(places.data(seed, arm.writer) / "packed"),
+                "folder": str(places.data(seed, arm.pools) / "packed"),
                 "weights": dict(shares or arm.weights),
             },
             "unit": "tokens" if shares else "samples",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from laconic.lab.study.tldr.arms import DAMPED, EVEN_STATIC, MATCHED
@@ -43,6 +44,7 @@ DUELS: Final = (
     ("tldr, paper's rule", DAMPED),
     ("short answers only", DAMPED),
     ("tldr, System 1's answers", DAMPED),
+    ("DPO", DAMPED),
 )
 RUN: Final = (
     Column("accuracy, %"),
@@ -116,7 +118,7 @@ def training_table(found: TldrFindings) -> Table:
             Cell(arm),
             Cell(str(seed)),
             Cell(str(training.step) + ("*" if training.lacking else "")),
-            Cell(number(100 * training.shares["short"], 0)),
+            Cell(number(100 * training.shares.get("short", math.nan), 0)),
             Cell(f"{number(100 * training.accuracy)} / {number(training.length, 0)}"),
             *_cells(found, arm, found.trained[arm, seed].results),
         )

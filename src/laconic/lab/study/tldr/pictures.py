@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,7 +67,7 @@ def draw_ways(found: TldrFindings) -> Figure:
             steps = [record["step"] for record in records]
             colour = COLOURS[column % len(COLOURS)]
             line: dict[str, Any] = {"color": colour, "linestyle": style, "linewidth": 1.2}
-            shares = [100 * record["token_shares"].get("short", 0.0) for record in records]
+            shares = [100 * record["token_shares"].get("short", math.nan) for record in records]
             share.plot(steps, shares, **line)
             accuracy.plot(steps, [100 * r["measured"]["accuracy"] for r in records], **line)
             length.plot(steps, [r["measured"]["length"] for r in records], **line)

@@ -124,7 +124,7 @@ def _measured(
         seeds=seeds,
         arms=arms,
         trainings=trainings,
-        data_seconds={seed: cost_of(places.data(seed, "merge").parent) for seed in seeds},
+        data_seconds={seed: cost_of(places.seed(seed)) for seed in seeds},
         test={name: run for name, run in test.items() if name not in trained},
         trained={key: test[name] for name, key in trained.items()},
     )

@@ -10,30 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.data.build import PACKED, DataRecipe, PoolRecipe, Sampled, build
 from laconic.errors import TrainError
 from laconic.jsonfile import read_json, write_json
-from laconic.lab.study.menu import Family
-from laconic.lab.study.tldr.arms import BACKEND, recipe
-from laconic.lab.study.tldr.arms import writer as the_merge
-from laconic.merge import merge
+from laconic.lab.study.tldr.arms import recipe
+from laconic.lab.study.tldr.data import make_pools, measure_bounds
 from laconic.packed import read_lines
-from laconic.progress import silent
 from laconic.search.workers import pool
 from laconic.train import train
-from laconic.train.prepare import prepare
-from laconic.train.ranks import Ranks
-from laconic.train.references import find_references, reference_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from laconic.lab.study.tldr.arms import Arm, Places, Scale, Writer
+    from laconic.lab.study.tldr.arms import Arm, Places, Scale
     from laconic.train import TrainRecipe
 
-#: The levels whose answers are to be short; the hardest one's are to stay long.
-EASY: Final = "1-4"
-HARD: Final = 5
 #: What a piece of work cost, in its folder.
 COST: Final = "cost.json"
 #: Told the name of a piece of work that is done.
@@ -100,15 +90,12 @@ def cost_of(folder: Path) -> float | None:
 
 
 def make_data(seed: int, arms: Sequence[Arm], scale: Scale, places: Places) -> None:
-    """Build a seed's pools by each writer, and measure System 1 and 2 on its dev problems."""
-    with _timed(places.data(seed, "merge").parent):
-        for writer in dict.fromkeys(arm.writer for arm in arms):
-            _build(seed, writer, scale, places)
+    """Build a seed's pools, and measure System 1 and 2 on its dev problems."""
+    with _timed(places.seed(seed)):
+        for pools in dict.fromkeys(arm.pools for arm in arms):
+            make_pools(pools, seed, scale, places)
         first = next(arm for arm in arms if not arm.like)
-        asked = recipe(first, seed, scale, places)
-        dev = prepare(asked, 1).dev
-        folder = reference_folder(asked, places.folder)
-        find_references(asked, dev, folder, ranks=Ranks(), progress=silent)
+        measure_bounds(recipe(first, seed, scale, places), places)
 
 
 def train_arm(arm: Arm, seed: int, scale: Scale, places: Places) -> None:
@@ -149,28 +136,6 @@ def side_by_side(
         for future in as_completed(futures):
             future.result()
             told(futures[future])
-
-
-def _build(seed: int, writer: Writer, scale: Scale, places: Places) -> None:
-    """Sample, select and pack, unless it is done."""
-    folder = places.data(seed, writer)
-    if (folder / PACKED).exists():
-        return
-    family, asked = Family.at(), f"lab:split=train,seed={seed},size="
-    model = family.system1
-    if writer == "merge":
-        model = str(folder / "writer")
-        if not (folder / "writer").exists():
-            merge(the_merge(family), model)
-    greedy: dict[str, Any] = {"answers": 1, "temperature": 0.0, "top_p": 1.0, "backend": BACKEND}
-    slow = Sampled(family.system2, (f"{asked}{scale.long},level={HARD}",), **greedy)
-    pools = {
-        "short": PoolRecipe(
-            sample=Sampled(model, (f"{asked}{scale.short}",), **greedy), levels=EASY, seed=seed
-        ),
-        "long": PoolRecipe(sample=slow, seed=seed),
-    }
-    build(DataRecipe(family.system2, pools, policy="think_short"), folder)
 
 
 def _finished(folder: Path, asked: TrainRecipe) -> bool:
