@@ -154,7 +154,7 @@ def _study_training(directory: Path, dev: int, test: int, seeds: int, workers: i
         found = study_tldr(
             directory,
             scale=Scale(dev=dev, test=test),
-            seeds=range(seeds),
+            seeds=range(1, seeds + 1),
             workers=workers,
             progress=progress,
         )

@@ -80,8 +80,8 @@ class Scale:
     short: int = 400
     long: int = 100
     pairs: int = 100
-    steps: int = 48
-    every: int = 8
+    steps: int = 64
+    every: int = 16
     rows: int = 12
 
 
@@ -142,7 +142,7 @@ def recipe(
             "steps": scale.steps,
             "every": scale.every,
             "batch": {"per_device": scale.rows},
-            "rate": 2e-4,
+            "rate": 1e-4,
             "schedule": "linear",
             "warmup": 5,
             "max_length": 1024,

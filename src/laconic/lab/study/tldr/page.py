@@ -206,7 +206,8 @@ def shown(duel: Pair) -> str:
 
 def goal(found: TldrFindings) -> str:
     """Whether the goal was met, arm by arm."""
-    met, kept = [], []
+    met: list[str] = []
+    kept: list[str] = []
     for arm in found.arms:
         p = _against(found, arm.name, found.pooled(arm.name))
         if p.not_worse.verdict == "yes":

@@ -61,7 +61,7 @@ def study_tldr(
     output: str | Path,
     *,
     scale: Scale | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[int] = (1, 2, 3),
     arms: Sequence[Arm] = ARMS,
     workers: int = 1,
     progress: Progress = silent,
