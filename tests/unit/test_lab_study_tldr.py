@@ -124,6 +124,7 @@ def found(tmp_path: Path) -> TldrFindings:
             "merge, scale 0.5": run("merge", 120, 22),
         },
         trained={(name, seed): run(name, *kinds[name]) for name, seed in keys},
+        last={(name, seed): run(name, 90, 30) for name, seed in keys},
     )
 
 
@@ -138,6 +139,7 @@ def test_the_page_tells_which_arms_met_the_goal(found: TldrFindings, tmp_path: P
     assert "| 0 of 2 |" in text
     assert f"| {MATCHED} | 1 | 4\\* | 65 |" in text
     assert f"| {DAMPED} | {MATCHED} | +10.0 (" in text
+    assert f"| {DAMPED} | {MATCHED} | +0.0 (" in text.partition("Without the choice")[2]
     assert "A training took 12 CPU seconds (mean of 6, 12 to 12)" in text
     for picture in ("front", "ways"):
         assert (tmp_path / f"tldr-{picture}.png").read_bytes().startswith(b"\x89PNG")

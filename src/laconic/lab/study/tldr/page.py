@@ -90,6 +90,11 @@ def _blocks(found: TldrFindings) -> Iterator[str]:
     yield f"## The way of each training\n\n![Mixture, accuracy and length by step]({NAME}-ways.png)"
     yield "## One against the other"
     yield markdown(duel_table(found))
+    yield (
+        "The checkpoint that dev chose is part of that. Without the choice, after the last step and "
+        "so after the same number of rows, on the dev problems of all seeds:"
+    )
+    yield markdown(duel_table(found, last=True))
     yield "## What it cost"
     yield cost(found)
 
@@ -160,16 +165,23 @@ def level_table(found: TldrFindings) -> Table:
     )
 
 
-def duel_table(found: TldrFindings) -> Table:
-    """Arms against one another, problem by problem, all seeds together."""
+def duel_table(found: TldrFindings, *, last: bool = False) -> Table:
+    """Arms against one another, problem by problem, all seeds together.
+
+    Args:
+        found: What was measured.
+        last: The last checkpoints on dev in place of the chosen ones on the fresh problems.
+    """
     names = {arm.name for arm in found.arms}
+    results = found.ended if last else found.pooled
     duels = [
-        pair(found.pooled(one), found.pooled(other), name=one, against=other, margin=MARGIN)
+        pair(results(one), results(other), name=one, against=other, margin=MARGIN)
         for one, other in DUELS
         if {one, other} <= names
     ]
     return Table(
-        caption="The first against the second, paired by problem, all seeds together",
+        caption=f"The first against the second, paired by problem: the "
+        f"{'last' if last else 'chosen'} checkpoints",
         columns=(
             Column("first", numeric=False),
             Column("second", numeric=False),

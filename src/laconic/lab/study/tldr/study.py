@@ -13,6 +13,7 @@ from laconic.lab.study.menu import Family
 from laconic.lab.study.tldr.arms import ARMS, BACKEND, Places, Scale, merges
 from laconic.lab.study.tldr.work import Training, cost_of, make_data, side_by_side, train_arm
 from laconic.progress import Progress, silent
+from laconic.run import read_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ class TldrFindings:
         data_seconds: CPU seconds of each seed's data and bounds; None where it was stopped.
         test: System 1, System 2 and the merges on the fresh problems, by name.
         trained: The chosen checkpoint of each training on the same problems, by arm and seed.
+        last: The last checkpoint of each on its seed's dev problems, chosen or not.
     """
 
     scale: Scale
@@ -47,13 +49,21 @@ class TldrFindings:
     data_seconds: Mapping[int, float | None]
     test: Mapping[str, Run]
     trained: Mapping[tuple[str, int], Run]
+    last: Mapping[tuple[str, int], Run]
 
     def pooled(self, arm: str) -> tuple[Result, ...]:
         """An arm's test results of all seeds, a seed being a repeat of each problem."""
+        return self._together(self.trained, arm)
+
+    def ended(self, arm: str) -> tuple[Result, ...]:
+        """The dev results of an arm's last checkpoints, all seeds together."""
+        return self._together(self.last, arm)
+
+    def _together(self, runs: Mapping[tuple[str, int], Run], arm: str) -> tuple[Result, ...]:
         return tuple(
             replace(result, repeat=place)
             for place, seed in enumerate(self.seeds)
-            for result in self.trained[arm, seed].results
+            for result in runs[arm, seed].results
         )
 
 
@@ -127,6 +137,7 @@ def _measured(
         data_seconds={seed: cost_of(places.seed(seed)) for seed in seeds},
         test={name: run for name, run in test.items() if name not in trained},
         trained={key: test[name] for name, key in trained.items()},
+        last={key: read_run(training.last) for key, training in trainings.items()},
     )
 
 

@@ -17,6 +17,7 @@ from laconic.lab.study.tldr.data import make_pools, measure_bounds
 from laconic.packed import read_lines
 from laconic.search.workers import pool
 from laconic.train import train
+from laconic.train.places import Places as TrainingPlaces
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +71,11 @@ class Training:
             lacking=found["lacking"],
             seconds=cost_of(folder),
         )
+
+    @property
+    def last(self) -> Path:
+        """The run of its last evaluation."""
+        return TrainingPlaces(self.folder).evaluation(self.records[-1]["step"])
 
     @property
     def shares(self) -> dict[str, float]:
