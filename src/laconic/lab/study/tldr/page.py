@@ -91,8 +91,8 @@ def _blocks(found: TldrFindings) -> Iterator[str]:
     yield "## One against the other"
     yield markdown(duel_table(found))
     yield (
-        "The checkpoint that dev chose is part of that. Without the choice, after the last step and "
-        "so after the same number of rows, on the dev problems of all seeds:"
+        "The checkpoint that dev chose is part of that. Without the choice, after the last step "
+        "and so after the same number of rows, on the dev problems of all seeds:"
     )
     yield markdown(duel_table(found, last=True))
     yield "## What it cost"

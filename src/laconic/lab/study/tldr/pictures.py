@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,11 +18,16 @@ if TYPE_CHECKING:
     from laconic.lab.study.tldr.study import TldrFindings
 
 #: How arms are told apart: in the order of the study, never by colour alone.
-MARKERS: Final = ("o", "v", "P", "X", "d", "*", "h", "<", ">", "p")
+MARKERS: Final = ("p", "v", "P", "X", "d", "*", "h", "<", ">", "8")
 COLOURS: Final = (
-    "#087a58", "#0b63c4", "#8a5a00", "#b5430b", "#6b4fa0", "#a3195b", "#2f6f7e", "#59636e",
-    "#4b7f1b", "#7a3b2e",
+    "#7a3b2e", "#0b63c4", "#8a5a00", "#b5430b", "#6b4fa0", "#a3195b", "#2f6f7e", "#59636e",
+    "#4b7f1b", "#1f2328",
 )  # fmt: skip
+
+#: Points of accuracy left free below the lowest arm.
+BELOW: Final = 2.5
+#: Letters of a panel's title in one line.
+WRAP: Final = 16
 
 
 def draw_front(found: TldrFindings) -> Figure:
@@ -34,10 +40,11 @@ def draw_front(found: TldrFindings) -> Figure:
         s = summarise(run.results)
         spot = s.length.value, 100 * s.accuracy.value
         look = LOOKS.get(name, LOOKS["merge"])  # type: ignore[call-overload]  # names of merges fall back
-        axes.plot(*spot, look.marker, color=look.colour, markersize=7)
+        if name != "system1":
+            axes.plot(*spot, look.marker, color=look.colour, markersize=7)
         spots.append(spot)
         names.append(name)
-        if name.startswith("merge"):
+        if name.startswith("merge, scale"):
             line.append(spot)
     if line:
         axes.plot(*zip(*sorted(line), strict=True), "--", color=MUTED, linewidth=1, zorder=1)
@@ -52,8 +59,12 @@ def draw_front(found: TldrFindings) -> Figure:
         axes.plot(*spot, marker, color=colour, markersize=9)
         spots.append(spot)
         names.append(arm.name)
-    dress(axes, "accuracy, %", "tokens", title="Accuracy against tokens, fresh problems")
-    label(axes, spots, names)
+    shown = [i for i, name in enumerate(names) if name != "system1"]
+    axes.set_ylim(min(spots[i][1] for i in shown) - BELOW, None)
+    left_out = "" if len(shown) == len(names) else "; System 1 lies below"
+    dress(axes, "accuracy, %", "tokens", title=f"Accuracy against tokens, fresh problems{left_out}")
+    figure.draw_without_rendering()  # labels are placed by where the layout puts the axes
+    label(axes, [spots[i] for i in shown], [names[i] for i in shown])
     return figure
 
 
@@ -75,8 +86,7 @@ def draw_ways(found: TldrFindings) -> Figure:
             at = steps.index(chosen)
             length.plot(chosen, records[at]["measured"]["length"], "o", color=INK, markersize=3)
         first = column == 0
-        dress(share, "short, % of tokens" if first else "", "", title=arm.name)
-        share.title.set_fontsize(6)
+        dress(share, "short, % of tokens" if first else "", "", title=textwrap.fill(arm.name, WRAP))
         dress(accuracy, "accuracy, %" if first else "", "")
         dress(length, "tokens" if first else "", "step")
     _alike(places, len(found.arms))
