@@ -27,7 +27,7 @@ COLOURS: Final = (
 #: Points of accuracy left free below the lowest arm.
 BELOW: Final = 2.5
 #: Letters of a panel's title in one line.
-WRAP: Final = 16
+WRAP: Final = 11
 
 
 def draw_front(found: TldrFindings) -> Figure:
@@ -89,6 +89,8 @@ def draw_ways(found: TldrFindings) -> Figure:
         dress(share, "short, % of tokens" if first else "", "", title=textwrap.fill(arm.name, WRAP))
         dress(accuracy, "accuracy, %" if first else "", "")
         dress(length, "tokens" if first else "", "step")
+        if arm.pools == "pairs":
+            share.set_axis_off()
     _alike(places, len(found.arms))
     return figure
 
