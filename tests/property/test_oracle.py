@@ -899,8 +899,8 @@ def rounded(values: Array, dtype: torch.dtype) -> Array:
     return made
 
 
-#: The most elements left out where it is not 3 %, which one example of equal entries may come to (and
-#: examples depend on what else is imported): rows that point nearly opposite ways have no circle
+#: The most elements left out where it is not 3 %, which one example of equal entries may come to
+#: (examples depend on what else is imported): rows that point nearly opposite ways have no circle
 #: between them that float32 could tell.
 LEFT_OUT = {"nuslerp": 0.05}
 #: More examples where one left out may be a whole tensor.
