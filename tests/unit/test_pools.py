@@ -97,7 +97,7 @@ def test_a_wrong_number_of_rows_or_other_columns_are_refused(tmp_path: Path) -> 
     with pytest.raises(DataError, match="has 1 rows, but the manifest says 2"):
         read_pools(tmp_path)["short"].table()
     write(tmp_path, pool={"kind": "pairs"})
-    with pytest.raises(DataError, match="a pool of pairs has id, question, gold, chosen"):
+    with pytest.raises(DataError, match="a pool of pairs has id, question, gold, prompt, chosen"):
         read_pools(tmp_path)["short"].table()
 
 
