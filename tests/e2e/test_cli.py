@@ -55,7 +55,7 @@ def test_merge_eval_report_from_the_readme(tmp_path: Path) -> None:
     assert report["pairs"][0]["length_change"]["high"] < 0
     assert "reflection keywords" not in laconic("report", "runs", cwd=tmp_path).stdout
     assert "reflection keywords" in laconic("report", "runs", "--details", cwd=tmp_path).stdout
-    for suffix in ("html", "svg"):
+    for suffix in ("html", "png", "md", "json", "txt", "svg"):
         laconic("report", "runs", "-o", f"out/report.{suffix}", cwd=tmp_path)
         assert (tmp_path / f"out/report.{suffix}").stat().st_size > 0
 
