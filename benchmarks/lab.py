@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from laconic import lab
 from laconic.arithmetic import LEVELS
+from laconic.errors import LaconicError
 from laconic.experiment import Sampling
 from laconic.lab.reading import work
 from laconic.recipe import Recipe
@@ -75,7 +76,8 @@ def row(name: str, run: Run, against: Run) -> str:
         f"{100 * difference.length_change.value:+.0f} %",
         difference.not_worse.verdict,
         f"{seen.checks:.1f}",
-        f"{seen.repaired} of {seen.wrong}",
+        str(seen.misread),
+        f"{seen.repaired} of {seen.slips}",
         str(seen.broken),
         " ".join(f"{level.accuracy.value:.2f}" for level in levels),
         " ".join(f"{level.length.value:.0f}" for level in levels),
@@ -162,8 +164,9 @@ def main() -> None:
     )
     sys.stdout.write(
         "| model | accuracy (95 %) | against System 2, points | tokens | | not worse by 2 "
-        "| checks | slips repaired | broken | accuracy, level 1-5 | tokens, level 1-5 |\n"
-        f"|{' --- |' * 11}\n"
+        "| checks | misread | slips repaired | broken | accuracy, level 1-5 "
+        "| tokens, level 1-5 |\n"
+        f"|{' --- |' * 12}\n"
     )
     for name, run in runs.items():
         sys.stdout.write(row(name, run, runs["system2"]))
@@ -172,4 +175,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LaconicError as error:
+        sys.exit(f"Error: {error}")

@@ -4,48 +4,65 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 
-from laconic.arithmetic import MODULUS, two_digits
+from laconic.arithmetic import operate, two_digits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from laconic.arithmetic import Operator
     from laconic.run import Result
+
+
+#: A line of working: its variable, what it takes from the question, what it works out, its value.
+LINE: Final = re.compile(r"^(\w)=(\w[+*-]\d+)=(\d\d)([+*-])(\d+)=(\d\d)$", re.MULTILINE)
+CHECK: Final = re.compile(r"^(?:Wait|Hmm),", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What the responses of a model show beyond being right or wrong.
+    """What the responses of a model show beyond being right or wrong, all of them together.
 
     Attributes:
         checks: Checks and second checks a response.
-        wrong: Wrong first values of lines, all responses together.
+        misread: Lines with another operation than the question's, which no check can notice.
+        slips: Lines that work out what they state wrongly.
         repaired: How many of them a check put right.
         broken: Responses whose lines were all right at first and whose answer is wrong.
     """
 
     checks: float
-    wrong: int
+    misread: int
+    slips: int
     repaired: int
     broken: int
 
 
 def work(results: Sequence[Result]) -> Work:
-    """Count checks, slips and repairs in what a model wrote."""
-    checks = wrong = repaired = broken = 0
+    """Count checks, misread lines, slips and repairs in what a model wrote."""
+    checks = misread = slips = repaired = broken = 0
     for result in results:
         text = result.prefill + result.text
-        checks += len(re.findall(r"^(?:Wait|Hmm),", text, re.MULTILINE))
-        slips = [
-            (name, value)
-            for name, value in right_values(result.problem).items()
-            if re.search(rf"^{name}=.*=(?!{value})\d\d$", text, re.MULTILINE)
-        ]
-        wrong += len(slips)
-        repaired += sum(f"so {name}={value}" in text for name, value in slips)
-        broken += not slips and not result.correct
-    return Work(checks / len(results), wrong, repaired, broken)
+        checks += len(CHECK.findall(text))
+        asked = dict(row.split("=") for row in result.problem.split("\n")[1:-1])
+        lines = LINE.findall(text)
+        wrong = [line for line in lines if line[5] != _value(line)]
+        elsewhere = sum(
+            asked.get(name) != taken or taken[1:] != operator + constant
+            for name, taken, _, operator, constant, _ in lines
+        )
+        misread += elsewhere
+        slips += len(wrong)
+        repaired += sum(f"so {line[0]}={_value(line)}" in text for line in wrong)
+        broken += not (wrong or elsewhere or result.correct)
+    return Work(checks / len(results), misread, slips, repaired, broken)
+
+
+def _value(line: tuple[str, ...]) -> str:
+    """What a line's own operation gives."""
+    _, _, left, operator, constant, _ = line
+    return two_digits(operate(int(left), cast("Operator", operator), int(constant)))
 
 
 def mended(result: Result) -> bool:
@@ -63,7 +80,6 @@ def right_values(question: str) -> dict[str, str]:
         if found is None:
             values[name] = int(right)
         else:
-            left, constant = values[found[1]], int(found[3])
-            done = {"+": left + constant, "-": left - constant, "*": left * constant}
-            values[name] = done[found[2]] % MODULUS
+            operator = cast("Operator", found[2])
+            values[name] = operate(values[found[1]], operator, int(found[3]))
     return {name: two_digits(value) for name, value in values.items()}
