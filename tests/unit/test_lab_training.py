@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from laconic.arithmetic import LEVELS
+from laconic.checkpoint import EMBED
 from laconic.decoding import using_threads
 from laconic.errors import LaconicError
 from laconic.lab import corpus, family, members, train, write
 from laconic.lab.corpus import Part, batches, texts
-from laconic.lab.fit import Schedule, collate, fit, network
+from laconic.lab.fit import Schedule, collate, fit, misread, network
 from laconic.lab.phases import MEMBERS, PHASES, Phase
 from laconic.lab.sizes import MINI, SIZES, size_of
-from laconic.lab.tokenizer import decode
+from laconic.lab.tokenizer import TRAINED, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +124,60 @@ def test_the_schedule_warms_up_and_comes_down_to_its_floor() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == rates[10] == 1.0
     assert rates[100] == pytest.approx(0.1)
+
+
+def test_readings_learn_only_what_lines_take_from_dev_questions() -> None:
+    train_ids = {decode(text.ids) for text in texts(Part("skill", 200), random.Random(0))}
+    for text in corpus.readings("skill", 10):
+        learned = [token for token, keep in zip(text.ids, text.learned, strict=True) if keep]
+        assert re.fullmatch(r"(=\w[+*-]\d=\d\d[+*-]\d=)+", decode(learned))
+        assert decode(text.ids) not in train_ids
+    again = corpus.readings("skill", 10)
+    assert corpus.digest(again) == corpus.digest(corpus.readings("skill", 10))
+
+
+def test_even_chains_are_as_long_as_the_hardest_with_every_share_of_products() -> None:
+    assert corpus.evened(LEVELS) == {1: (6, 0), 2: (6, 1), 3: (6, 3), 4: (6, 4), 5: (6, 6)}
+    found = texts(Part("skill", 5, even=True), random.Random(0))
+    products = [decode(text.ids).partition("?")[0].count("*") for text in found]
+    assert sorted(products) == [0, 1, 3, 4, 6]
+
+
+def test_the_shipped_base_reads_operations_and_a_fresh_network_does_not() -> None:
+    asked = corpus.readings("base", 40)
+    trained = network(size_of(MINI))
+    state = load_file(family.folder("base") / "model.safetensors")
+    state[EMBED] = state[EMBED][:TRAINED]
+    trained.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    assert misread(trained, asked) <= 0.05
+    assert misread(network(size_of(MINI), 0), asked) == 1
+
+
+def test_a_phase_goes_on_while_operations_are_misread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(family, "PROBLEMS", 8)
+    drill, base = SHORT[:2]
+    phases = (drill, replace(base, remedy=(Part("skill", 3, even=True), Part("base", 3))))
+    told: list[str] = []
+
+    def tell(done: int, total: int, label: str) -> None:
+        told.append(label)
+
+    plan = family.Plan()
+    made = family.train_phases(phases, tmp_path, plan, progress=tell)
+    assert told == ["drill", "base", "base 1", "base 2"]
+    record = made["base"][1]
+    assert record["misread"] == record["before"]["misread"] == 1
+    assert "before" in record["before"]
+    assert "before" not in record["before"]["before"]
+    again = family.train_phases(phases, tmp_path, plan, progress=tell)
+    assert len(told) == 4
+    assert again["base"][1] == record
+    monkeypatch.setattr(family, "MISREAD", 1.0)
+    once = family.train_phases(phases, tmp_path, plan)["base"]
+    assert once[1] == record["before"]["before"]
+    assert family.digest(once[0]) != family.digest(made["base"][0])
 
 
 def test_every_phase_starts_from_an_earlier_one() -> None:

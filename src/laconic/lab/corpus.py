@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -12,7 +13,6 @@ from laconic.lab.styles import CHECK, STYLES, Piece, check, claim, fast, respond
 from laconic.lab.tokenizer import END, encode, prompt
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Iterable, Sequence
 
     from laconic.arithmetic import Levels
@@ -45,11 +45,14 @@ class Part:
         style: ``drill``, or a key of `STYLES`.
         count: Number of texts.
         mute: Share of right fast products that are left out of the loss.
+        even: Whether chains are as long as the hardest, with every share of products: then many
+            lines of one chain have the same operator.
     """
 
     style: str
     count: int
     mute: float = 0.0
+    even: bool = False
 
 
 def add(text: Text, piece: Piece) -> None:
@@ -104,11 +107,39 @@ def texts(part: Part, rng: random.Random, levels: Levels = LEVELS) -> list[Text]
         names = NAMES[1 : 1 + max(operations for operations, _ in levels.values())]
         return [drill(rng, names) for _ in range(part.count)]
     style = STYLES[part.style]
+    wanted = evened(levels) if part.even else levels
     found = []
-    for chain in chains(part.count, split="train", rng=rng, levels=levels):
+    for chain in chains(part.count, split="train", rng=rng, levels=wanted):
         response = respond(chain, style, mute=part.mute, rng=rng)
         head = Piece(prompt(chain.question), False)
         found.append(assemble([head, *response, Piece(END, True)]))
+    return found
+
+
+def evened(levels: Levels) -> Levels:
+    """As many levels, all as long as the hardest, from no products to nothing else."""
+    longest = max(operations for operations, _ in levels.values())
+    steps = len(levels) - 1
+    return {level: (longest, longest * i // steps) for i, level in enumerate(sorted(levels))}
+
+
+def readings(style: str, count: int, levels: Levels = LEVELS) -> list[Text]:
+    """Dev problems answered in a style, with only what lines take from the question learned.
+
+    Args:
+        style: A key of `STYLES`.
+        count: Number of problems, the same at every call.
+        levels: Which chains.
+    """
+    rng = random.Random("laconic lab readings")
+    found = []
+    for chain in chains(count, split="dev", rng=rng, levels=levels):
+        asked = {line.asked() for line in chain.lines}
+        pieces = [Piece(prompt(chain.question), False)]
+        for text, _ in respond(chain, STYLES[style], mute=0.0, rng=rng):
+            name = 1 if text in asked else len(text)
+            pieces += [Piece(text[:name], False), Piece(text[name:], True)]
+        found.append(assemble(pieces))
     return found
 
 

@@ -10,14 +10,15 @@ import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.checkpoint import EMBED
 from laconic.errors import LaconicError, did_you_mean
 from laconic.lab import corpus, tokenizer
-from laconic.lab.fit import fit, network
-from laconic.lab.phases import MEMBERS, PHASES, Phase
+from laconic.lab.fit import fit, misread, network
+from laconic.lab.phases import MEMBERS, MISREAD, PHASES, Phase
 from laconic.lab.sizes import MINI, Size, size_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 SHIPPED: Final = Path(__file__).parent / "models"
 RECORD: Final = "lab.json"
 WEIGHTS: Final = "model.safetensors"
+#: Dev problems by which a phase is judged.
+PROBLEMS: Final = 400
 #: The source files that decide about the weights.
 MODULES: Final = ("corpus", "family", "fit", "phases", "sizes", "styles", "tokenizer")
 
@@ -101,8 +104,9 @@ def train(
 ) -> Path:
     """Train the whole family from nothing; about 15 minutes on one CPU core for the shipped size.
 
-    Equal seeds give equal bytes for one kind of CPU, thread count and set of versions. A killed
-    call resumes behind its last finished phase, kept in ``<target>.phases`` until all are done.
+    A seed whose base needs a further round takes some four minutes more for each. Equal seeds give
+    equal bytes for one kind of CPU, thread count and set of versions. A killed call resumes behind
+    its last finished phase, kept in ``<target>.phases`` until all are done.
 
     Args:
         target: A folder that does not exist yet, or is empty.
@@ -140,6 +144,8 @@ def train_phases(
 ) -> dict[str, tuple[State, dict[str, Any]]]:
     """Train phases in order, each from its start, or load those that an earlier call finished.
 
+    A phase with a remedy goes on, in further rounds, while too many dev problems are misread.
+
     Args:
         phases: In an order in which every start comes first.
         kept: The folder of finished phases.
@@ -147,13 +153,16 @@ def train_phases(
         progress: Called with (steps done, steps in all, phase).
 
     Returns:
-        By phase: its weights and its record.
+        By phase: its weights and its record, which holds that of the round before.
     """
     from safetensors.torch import load_file, save_file
 
     made: dict[str, tuple[State, dict[str, Any]]] = {}
     keys: dict[str | None, str] = {None: json.dumps(origin(plan), sort_keys=True)}
-    for phase in phases:
+    for phase in chain.from_iterable(phase.rounds() for phase in phases):
+        before = made[phase.name][1] if phase.round else {}
+        if before and before["misread"] <= MISREAD:
+            continue
         keys[phase.name] = sha256(f"{keys[phase.start]} {phase}".encode())[:16]
         weights = kept / f"{phase.name}-{keys[phase.name]}.safetensors"
         record = weights.with_suffix(".json")
@@ -163,7 +172,8 @@ def train_phases(
             record.write_text(json.dumps(done), encoding="utf-8")
             save_file(state, weights.with_suffix(".partial"))
             weights.with_suffix(".partial").rename(weights)
-        made[phase.name] = load_file(weights), json.loads(record.read_text(encoding="utf-8"))
+        done = json.loads(record.read_text(encoding="utf-8"))
+        made[phase.name] = load_file(weights), done | ({"before": before} if before else {})
     return made
 
 
@@ -185,7 +195,7 @@ def train_phase(
 
     began = time.process_time()
     size = size_of(plan.size)
-    rng = random.Random(f"laconic lab {plan.seed} {phase.name}")
+    rng = random.Random(f"laconic lab {plan.seed} {phase.title}")
     wanted = [replace(part, count=part.count * size.texts) for part in phase.parts]
     parts = [corpus.texts(part, rng, size.levels) for part in wanted]
     budget = phase.budget * size.batch
@@ -195,15 +205,20 @@ def train_phase(
         model.load_state_dict({name: value.float() for name, value in start.items()}, strict=False)
     schedule = replace(phase.schedule, rate=phase.schedule.rate * size.rate)
     model.to(torch.device(plan.device))  # type: ignore[arg-type]  # the decorated method
-    losses = fit(model, batches, schedule, label=phase.name, progress=progress)
+    losses = fit(model, batches, schedule, label=phase.title, progress=progress)
     dtype = torch.bfloat16 if phase.name in MEMBERS else torch.float32
     state = {name: value.detach().to("cpu", dtype) for name, value in model.named_parameters()}
+    seen = {}
+    if phase.remedy:
+        problems = corpus.readings(phase.remedy[0].style, PROBLEMS, size.levels)
+        seen = {"misread": misread(model, problems)}
     return state, {
         "corpus": corpus.digest(text for part in parts for text in part),
         "weights": digest(state),
         "steps": len(losses),
         "tokens": sum(len(text.ids) for part in parts for text in part),
         "last_loss": round(sum(losses[-50:]) / len(losses[-50:]), 4),
+        **seen,
         "cpu_seconds": round(time.process_time() - began),
     }
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SPREAD: Final = 0.05
 IGNORED: Final = -100
 REPORT_EVERY: Final = 25
+#: Texts of one batch where nothing is trained.
+ASKED: Final = 16
 
 
 @dataclass(frozen=True)
@@ -147,3 +149,22 @@ def fit(
             progress(step + 1, len(batches), label)
     model.train(mode=False)
     return losses
+
+
+def misread(model: Qwen2ForCausalLM, texts: Sequence[Text]) -> float:
+    """The share of texts in which the model would write some learned token otherwise.
+
+    Args:
+        model: Asked token by token, each time behind what the text really says.
+        texts: Not trained on.
+    """
+    import torch
+
+    wrong = 0
+    with torch.no_grad():
+        for start in range(0, len(texts), ASKED):
+            ids, labels = collate(texts[start : start + ASKED])
+            said = model(input_ids=ids.to(model.device), use_cache=False).logits[:, :-1].argmax(-1)
+            wanted = labels[:, 1:]
+            wrong += int(((said.cpu() != wanted) & (wanted != IGNORED)).any(1).sum())
+    return wrong / len(texts)
