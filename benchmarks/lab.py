@@ -177,5 +177,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except LaconicError as error:
+    except (LaconicError, re.error) as error:
         sys.exit(f"Error: {error}")
