@@ -921,7 +921,7 @@ def test_a_merge_is_what_its_formulas_say(method: str) -> None:
     """
     seen = {"all": 0, "unsure": 0, "examples": 0, "doubtful": 0}
 
-    @settings(max_examples=40)
+    @settings(max_examples=60)
     @given(cases(method))
     def check(case: Case) -> None:
         with np.errstate(over="ignore"):
