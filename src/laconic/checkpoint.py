@@ -24,7 +24,7 @@ from laconic.hub import Snapshot, is_id, look_up
 from laconic.jsonfile import read_json
 from laconic.layout import EMBED as EMBED
 from laconic.layout import HEAD as HEAD
-from laconic.layout import Layout, find_layout, kept_as_head, tie_flags
+from laconic.layout import Layout, find_layout, kept_as_head, tie_flags, with_rows
 from laconic.layout import natural as natural
 from laconic.quantisation import find_packed
 from laconic.tokens import read_tokens
@@ -224,8 +224,8 @@ class Checkpoint:
         twin._tokens = self._tokens if tokens is None else tokens
         twin.notes = (*self.notes, *notes)
         embedding = twin.specs.get(self.layout.embedding or "")
-        if embedding is not None and "vocab_size" in self.config:
-            twin.config = {**self.config, "vocab_size": embedding.shape[0]}
+        if embedding is not None:
+            twin.config = with_rows(self.config, embedding.shape[0])
         if tokenizer_folder is not None:
             twin.tokenizer_folder, twin._tokens = tokenizer_folder, tokens
         return twin

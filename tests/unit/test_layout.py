@@ -387,6 +387,38 @@ def test_tie_flags_stay_as_the_models_have_them(
     }
 
 
+@pytest.mark.parametrize("tied", ["base", "model", "both"])
+def test_rows_of_a_vision_language_model_are_matched_by_token_string(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, tied: str
+) -> None:
+    embedding, rows = "model.language_model.embed_tokens.weight", {"base": 12, "model": 14}
+    held: dict[str, dict[str, Tensor]] = {}
+    for seed, (name, count) in enumerate(rows.items()):
+        weights = {
+            n.replace("model.", "model.language_model.", 1): t for n, t in tensors(seed).items()
+        }
+        weights[embedding] = torch.full((count, 8), float(seed), dtype=torch.bfloat16)
+        if tied not in (name, "both"):
+            weights["lm_head.weight"] = weights[embedding] + 2
+        said = {"vocab_size": count, "num_hidden_layers": 2, "tie_word_embeddings": tied == name}
+        words = {f"w{i}": i for i in range(count)}
+        config = {"text_config": said, "vocab_size": count, "tie_word_embeddings": tied == name}
+        if tied == "both":
+            said["tie_word_embeddings"] = config["tie_word_embeddings"] = True
+        make_checkpoint(name, weights, config=config, vocabulary=words)
+        held[name] = weights
+    recipe = half(tmp_path / "base", tmp_path / "model", tokenizer="system2")
+    merged = merge(recipe, tmp_path / "out")
+    assert merged.specs[embedding].shape == (14, 8)
+    assert merged.config["vocab_size"] == merged.config["text_config"]["vocab_size"] == 14
+    assert torch.equal(merged.read(embedding)[:12], torch.full((12, 8), 0.5, dtype=torch.bfloat16))
+    assert ("lm_head.weight" in merged.specs) is (tied != "both")
+    if tied != "both":
+        heads = [w.get("lm_head.weight", w[embedding])[:12].float() for w in held.values()]
+        wanted = (heads[0] + 0.5 * (heads[1] - heads[0])).bfloat16()
+        assert torch.equal(merged.read("lm_head.weight")[:12], wanted)
+
+
 def test_rows_are_written_where_the_text_models_rows_stand() -> None:
     config = {
         "vocab_size": 12,
