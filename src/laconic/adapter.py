@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from laconic.checkpoint import (
-    EMBED,
     FLOATS,
-    HEAD,
     INDEX,
     SINGLE,
     TOKENIZER_FILES,
@@ -169,7 +167,7 @@ class Adapter:
 
     def _check_saved(self, base: Checkpoint, name: str, spec: TensorSpec) -> None:
         own = self._home(base, name)
-        resized = name in (EMBED, HEAD) and spec.shape[1:] == own.shape[1:]
+        resized = name in base.layout.by_token and spec.shape[1:] == own.shape[1:]
         if spec.shape != own.shape and not resized:
             raise CheckpointError(
                 f"'{name}' is {list(spec.shape)} in {self.name} and {list(own.shape)} in "
@@ -211,7 +209,7 @@ class Adapter:
 
     def _home(self, base: Checkpoint, name: str) -> TensorSpec:
         """The base's tensor of a name; the head of a tied base is its embedding."""
-        own = EMBED if name == HEAD and HEAD not in base.specs else name
+        own = base.home(name)
         if own not in base.specs:
             raise CheckpointError(
                 f"{self.name} changes '{name}', which {base.name} does not have. "
@@ -267,6 +265,17 @@ def open_model(model: str | Path | Checkpoint) -> Checkpoint:
     return apply(adapter, opened, name)
 
 
+def open_weights(model: str | Path | Checkpoint) -> Checkpoint:
+    """Open a checkpoint as `open_model` does, for arithmetic on its weights.
+
+    Raises:
+        CheckpointError: As for `open_model`, and for weights that are packed.
+    """
+    opened = open_model(model)
+    opened.check_unpacked()
+    return opened
+
+
 def _open(name: str) -> Adapter:
     """An adapter by its folder or its Hub id."""
     folder = Path(name).expanduser()
@@ -288,14 +297,16 @@ def apply(adapter: Adapter, base: Checkpoint, name: str) -> Checkpoint:
         name: What to call the result.
 
     Raises:
-        CheckpointError: Where they do not fit.
+        CheckpointError: Where they do not fit, or the base's weights are packed.
     """
+    base.check_unpacked()
     changes, notes = adapter.changes(base), []
-    if base.tied and EMBED in changes:
-        if adapter.settings.get("ensure_weight_tying") or _same_saved(adapter, changes):
-            changes.pop(HEAD, None)
-        elif HEAD not in changes and not _resized(adapter, base, changes[EMBED]):
-            changes[HEAD] = Change()
+    embedding, head = base.layout.embedding, base.layout.head
+    if base.tied and embedding in changes and head is not None:
+        if adapter.settings.get("ensure_weight_tying") or _same_saved(adapter, base, changes):
+            changes.pop(head, None)
+        elif head not in changes and not _resized(adapter, base, changes[embedding]):
+            changes[head] = Change()
             notes.append(
                 f"{adapter.name} changes the embedding of {base.name}, but not the head that is "
                 "tied to it: the head stays as it was, and becomes a tensor of its own."
@@ -313,7 +324,7 @@ def apply(adapter: Adapter, base: Checkpoint, name: str) -> Checkpoint:
         values,
         mark=f"adapter {adapter.digest}",
         name=name,
-        tied=base.tied and HEAD not in changes,
+        tied=base.tied and head not in changes,
         tokenizer_folder=adapter.folder if own_tokens else None,
         notes=notes,
     )
@@ -321,7 +332,7 @@ def apply(adapter: Adapter, base: Checkpoint, name: str) -> Checkpoint:
 
 def _changed_spec(adapter: Adapter, base: Checkpoint, key: str, change: Change) -> TensorSpec:
     """A changed tensor's header: float32 where something is added."""
-    own = base.specs[EMBED if key == HEAD and HEAD not in base.specs else key]
+    own = base.specs[base.home(key)]
     like = adapter.specs[change.saved] if change.saved else own
     return TensorSpec(key, "F32" if change.left else like.dtype, like.shape)
 
@@ -330,7 +341,7 @@ def _blocks(
     adapter: Adapter, base: Checkpoint, spec: TensorSpec, change: Change
 ) -> Iterator[NDArray[Any]]:
     """A changed tensor, block by block of its rows."""
-    own = EMBED if spec.name == HEAD and HEAD not in base.specs else spec.name
+    own = base.home(spec.name)
     if change.saved:
         values, dtype = adapter.values(change.saved), adapter.specs[change.saved].dtype
     else:
@@ -343,9 +354,11 @@ def _blocks(
         yield float32(values[part], dtype) + np.float32(change.scale) * (left[part] @ right)
 
 
-def _same_saved(adapter: Adapter, changes: Mapping[str, Change]) -> bool:
+def _same_saved(adapter: Adapter, base: Checkpoint, changes: Mapping[str, Change]) -> bool:
     """Whether an adapter brings an embedding and a head that are one matrix, saved twice."""
-    embed, head = changes.get(EMBED, Change()), changes.get(HEAD, Change())
+    embed, head = (
+        changes.get(name or "", Change()) for name in (base.layout.embedding, base.layout.head)
+    )
     if embed.saved is None or head.saved is None or embed.left or head.left:
         return False
     return np.array_equal(adapter.values(embed.saved), adapter.values(head.saved))
@@ -354,7 +367,8 @@ def _same_saved(adapter: Adapter, changes: Mapping[str, Change]) -> bool:
 def _resized(adapter: Adapter, base: Checkpoint, change: Change) -> bool:
     """Whether an adapter brings an embedding with another number of rows."""
     saved = change.saved
-    return saved is not None and adapter.specs[saved].shape != base.specs[EMBED].shape
+    own = base.specs.get(base.layout.embedding or "")
+    return saved is not None and own is not None and adapter.specs[saved].shape != own.shape
 
 
 def _other_base(adapter: Adapter, base: Checkpoint) -> list[str]:

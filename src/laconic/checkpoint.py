@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import re
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.resources import files
@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import CheckpointError, did_you_mean
 from laconic.header import FLOATS as FLOATS
-from laconic.header import NUMPY, Header, open_header, read_header, samples_of
+from laconic.header import INDEX as INDEX
+from laconic.header import NUMPY, Header, open_header, read_header, samples_of, weight_files
+from laconic.header import SINGLE as SINGLE
 from laconic.header import WIDTH as WIDTH
 from laconic.header import TensorSpec as TensorSpec
 from laconic.hub import Snapshot, is_id, look_up
 from laconic.jsonfile import read_json
+from laconic.layout import EMBED as EMBED
+from laconic.layout import HEAD as HEAD
+from laconic.layout import Layout, find_layout, kept_as_head, tie_flags, with_rows
+from laconic.layout import natural as natural
+from laconic.quantisation import find_packed
 from laconic.tokens import read_tokens
 
 if TYPE_CHECKING:
@@ -28,10 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-SINGLE: Final = "model.safetensors"
-INDEX: Final = "model.safetensors.index.json"
-EMBED: Final = "model.embed_tokens.weight"
-HEAD: Final = "lm_head.weight"
 TOKENIZER_FILES: Final = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json",
@@ -65,12 +68,14 @@ class Checkpoint:
         self._origin: Checkpoint | None = None
         self._mark = ""
         self._tied: bool | None = None
+        self._head: str | None = None
         self._tokens: Mapping[int, str] | None = None
         self._homes: dict[str, Path] = {}
+        self._on_disk: dict[str, str] = {}
         self._headers: dict[Path, Header] = {}
         self.specs: dict[str, TensorSpec] = {}
         names = {p.name for p in folder.iterdir()} | set(snapshot.files if snapshot else ())
-        for path, claimed in _weight_files(folder, names, self.name).items():
+        for path, claimed in weight_files(folder, names, self.name).items():
             self._headers[path] = self._header(path)
             found = self._headers[path].specs
             for tensor in claimed - set(found):
@@ -86,6 +91,20 @@ class Checkpoint:
                     )
                 self._homes[tensor] = path
                 self.specs[tensor] = spec
+        if kept_as_head(self.config, self.specs):
+            self._name_embedding()
+
+    def _name_embedding(self) -> None:
+        """Give a tied model's one matrix the embedding's name where it is stored as the head."""
+        embedding, head = self.layout.embedding, self.layout.head
+        if embedding is None or head not in self.specs or embedding in self.specs:
+            return
+        self.specs[embedding] = replace(self.specs.pop(head), name=embedding)
+        self._homes[embedding], self._on_disk[embedding] = self._homes.pop(head), head
+        self.notes = (
+            f"{self.name} stores its embedding under the name of the head that is tied to it, "
+            f"'{head}': it is read, and written, as '{embedding}'.",
+        )
 
     def _header(self, path: Path) -> Header:
         source = self.snapshot
@@ -142,7 +161,7 @@ class Checkpoint:
             path = self._homes[name]
             header = self._headers[path]
             header.check(path)
-            start = header.starts[name]
+            start = header.starts[self._on_disk.get(name, name)]
             if path not in self._maps:
                 self._maps[path] = np.memmap(path, np.uint8, "r")
             held = self._maps[path][start : start + spec.nbytes]
@@ -164,7 +183,7 @@ class Checkpoint:
         try:
             if path.name not in self._files:
                 self._files[path.name] = safe_open(path, framework="pt")
-            tensor: Tensor = self._files[path.name].get_tensor(name)
+            tensor: Tensor = self._files[path.name].get_tensor(self._on_disk.get(name, name))
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"'{name}' cannot be read from {path}: {error}.") from error
         return tensor
@@ -204,26 +223,54 @@ class Checkpoint:
         twin._tied = tied
         twin._tokens = self._tokens if tokens is None else tokens
         twin.notes = (*self.notes, *notes)
-        rows = twin.specs[EMBED].shape[0] if EMBED in twin.specs else None
-        if rows is not None and "vocab_size" in self.config:
-            twin.config = {**self.config, "vocab_size": rows}
+        embedding = twin.specs.get(self.layout.embedding or "")
+        if embedding is not None:
+            twin.config = with_rows(self.config, embedding.shape[0])
         if tokenizer_folder is not None:
             twin.tokenizer_folder, twin._tokens = tokenizer_folder, tokens
         return twin
+
+    def check_unpacked(self) -> None:
+        """Refuse weights that are packed and no numbers: a CheckpointError naming the way out."""
+        if packed := find_packed(self.specs, self.config):
+            raise CheckpointError(packed.refusal(self.name, self.config))
 
     def native(self, name: str) -> str:
         """The type in which the folder stores a tensor, even where a computed one is wider."""
         root = self
         while root._origin is not None:
             root = root._origin
-        return (root.specs.get(name) or root.specs[EMBED]).dtype
+        return root.specs[root.home(name)].dtype
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which tensors are embedding, head and layers of the text model."""
+        return find_layout(self.config, self.specs, self._head)
+
+    def with_head(self, head: str | None) -> Checkpoint:
+        """The same checkpoint, told which tensor is its head; None leaves it as it is."""
+        if head is None or head == self._head:
+            return self
+        twin = copy.copy(self)
+        twin.__dict__.pop("layout", None)
+        twin._head = head
+        return twin
+
+    def home(self, name: str) -> str:
+        """The tensor that holds what a name stands for: a tied head is the embedding."""
+        embedding = self.layout.embedding
+        tied = name == self.layout.head and name not in self.specs
+        return embedding if tied and embedding is not None else name
 
     @property
     def tied(self) -> bool:
         """Whether the output head is the embedding matrix and has no tensor of its own."""
         if self._tied is not None:
             return self._tied
-        return HEAD not in self.specs and bool(setting(self.config, "tie_word_embeddings", True))
+        said = tie_flags(self.config)
+        if self.layout.head is None:
+            return True in said
+        return self.layout.head not in self.specs and said != {False}
 
     @property
     def window(self) -> int | None:
@@ -231,10 +278,10 @@ class Checkpoint:
         value = setting(self.config, "max_position_embeddings")
         return value if isinstance(value, int) else None
 
-    @cached_property
+    @property
     def layers(self) -> int:
-        """How many numbered layers the tensor names speak of."""
-        return 1 + max((i for i in map(layer_of, self.specs) if i is not None), default=-1)
+        """How many layers its text model has."""
+        return self.layout.depth.count
 
     @cached_property
     def fingerprint(self) -> str:
@@ -318,18 +365,6 @@ def setting(config: Mapping[str, Any], key: str, default: object = None) -> Any:
     return next((v for v in (config.get(key), inner) if v is not None), default)
 
 
-def layer_of(name: str) -> int | None:
-    """The layer that a tensor's name speaks of: its first number; None outside the layers."""
-    number = re.search(r"(?:^|\.)(\d+)(?:\.|$)", name)
-    return int(number.group(1)) if number else None
-
-
-def natural(name: str) -> tuple[tuple[bool, int, str], ...]:
-    """A sorting key that puts layer 2 before layer 10."""
-    parts = re.split(r"(\d+)", name)
-    return tuple((p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts)
-
-
 def copy_files(source: Path, target: Path, names: Iterable[str]) -> list[str]:
     """Copy those of the named files that the source folder has; returns which."""
     found = [name for name in names if (source / name).is_file()]
@@ -344,48 +379,6 @@ def _read_config(folder: Path, name: str) -> dict[str, Any]:
         inside = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
         raise CheckpointError(f"{name} is no checkpoint: it has no config.json (it has {inside}).")
     return read_json(path, CheckpointError)
-
-
-def _weight_files(folder: Path, names: set[str], name: str) -> dict[Path, set[str]]:
-    """Each weight file of a folder with the tensors that the index says it holds.
-
-    Args:
-        folder: The checkpoint.
-        names: The files that are in it or can be fetched into it.
-        name: How the user named it.
-    """
-    single, index = folder / SINGLE, folder / INDEX
-    if {SINGLE, INDEX} <= names:
-        raise CheckpointError(
-            f"{name} holds both {SINGLE} and {INDEX}: two saves lie over each other. "
-            "Delete the older one."
-        )
-    if SINGLE in names:
-        return {single: set()}
-    if INDEX not in names:
-        other = sorted(n for n in names if n.endswith((".bin", ".pt", ".pth")))
-        if other:
-            raise CheckpointError(
-                f"{name} has its weights as {other[0]} only, a format that can run code when "
-                'read. If you trust it, write it once as safetensors: python -c "from transformers '
-                "import AutoModelForCausalLM as M; "
-                f"M.from_pretrained('{name}').save_pretrained('safetensors')\""
-            )
-        raise CheckpointError(f"{name} holds no weights: neither {SINGLE} nor {INDEX}.")
-    claimed: dict[Path, set[str]] = {}
-    homes = read_json(index, CheckpointError).get("weight_map")
-    if not isinstance(homes, dict) or not homes:
-        raise CheckpointError(f"{index} is damaged: it has no weight_map.")
-    for tensor, file in homes.items():
-        if not isinstance(file, str) or Path(file).name != file:
-            raise CheckpointError(f"{index} is damaged: '{tensor}' is in {file!r}.")
-        claimed.setdefault(folder / file, set()).add(tensor)
-    for path in claimed:
-        if path.name not in names:
-            raise CheckpointError(
-                f"{path.name}, which {INDEX} names, is missing from {folder}. Fetch it."
-            )
-    return claimed
 
 
 def _lab_folder(name: str) -> Path:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.checkpoint import TOKENIZER_FILES, Checkpoint, copy_files
 from laconic.errors import CheckpointError
 from laconic.jsonfile import read_json, write_json
+from laconic.layout import tie_flags, with_rows, with_tie
+from laconic.quantisation import without_quantisation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,7 @@ class Companions:
         config: The content of config.json, but for what the weights decide.
         generation: The content of generation_config.json, or the file to copy as it is.
         tokenizer: The folder of the tokenizer's files.
+        tied: Whether the head of the config's donor is its embedding.
         added: Entries to append to its added tokens.
         template: The chat template, where it is not the one in the tokenizer's folder.
         notes: What the user should know though it is no error.
@@ -43,29 +46,30 @@ class Companions:
     config: Mapping[str, Any]
     generation: Mapping[str, Any] | Path | None
     tokenizer: Path
+    tied: bool
     added: tuple[Mapping[str, Any], ...] = ()
     template: str | None = None
     notes: tuple[str, ...] = ()
 
-    def write(self, folder: Path, *, rows: int | None, tied: bool, dtype: str | None) -> None:
+    def write(
+        self, folder: Path, *, rows: int | None, tied: bool | None, dtype: str | None
+    ) -> None:
         """Write the files.
 
         Args:
             folder: Where to.
             rows: Rows of the embedding; None leaves the config's number of tokens as it is.
-            tied: Whether the output head is the embedding matrix.
+            tied: Whether the output head is the embedding matrix; None leaves what the config says.
             dtype: The type stored; None leaves the config's as it is.
         """
         config = {k: v for k, v in self.config.items() if k != "_name_or_path"}
-        config["tie_word_embeddings"] = tied
+        said = tie_flags(config)
+        if tied is not None and (tied != self.tied or (said and tied not in said)):
+            config = with_tie(config, tied=tied)
         if dtype is not None:
             config["torch_dtype" if "torch_dtype" in config else "dtype"] = dtype
-        inner = config.get("text_config")
-        if isinstance(inner, dict) and "tie_word_embeddings" in inner:
-            inner = config["text_config"] = {**inner, "tie_word_embeddings": tied}
-        for part in (config, inner):
-            if rows is not None and isinstance(part, dict) and "vocab_size" in part:
-                part["vocab_size"] = rows
+        if rows is not None:
+            config = with_rows(config, rows)
         write_json(folder / "config.json", config)
         if isinstance(self.generation, Path):
             copy_files(self.generation.parent, folder, (GENERATION,))
@@ -110,6 +114,12 @@ def companions(
         made = made if moved == held else moved
     said = f"config.json of {config.name}"
     own = _translated(config.config, config.vocabulary(), strings, {**stops, **plain}, said, notes)
+    own, dropped = without_quantisation(own)
+    if dropped:
+        notes.append(
+            f"The quantization_config of {config.name} ({dropped}) is left out of the result: its "
+            "weights are not packed."
+        )
     text = _template(template, tokenizer)
     known = {token["content"] for token in vocabulary.added} if vocabulary else set()
     notes += _foreign(text, template, known | set(strings.values()))
@@ -117,6 +127,7 @@ def companions(
         config=own,
         generation=made,
         tokenizer=tokenizer.tokenizer_folder,
+        tied=config.tied,
         added=vocabulary.added if vocabulary else (),
         template=text,
         notes=tuple(notes),

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laconic.adapter import open_model
-from laconic.checkpoint import HEAD, setting
 from laconic.companions import Companions, companions
 from laconic.errors import RecipeError
+from laconic.layout import tie_flags
 from laconic.siblings import check_config
 from laconic.vocabulary import Vocabulary, of, unify, union
 
@@ -66,7 +66,7 @@ def settle(
             raise RecipeError(f"{key}: base, but the recipe has no base. Name a model instead.")
         roles = {"system2": system2, **({"base": base} if base else {})}
         known = {m.name: m for m in (*members, system2)} | roles
-        return known.get(name) or open_model(name)
+        return known.get(name) or open_model(name).with_head(recipe.head)
 
     vocabulary = _vocabulary(recipe, donor, members, system2)
     tokenizer = vocabulary.donor if vocabulary else system2
@@ -120,7 +120,7 @@ def _contradictions(members: tuple[Checkpoint, ...]) -> list[str]:
     """A note for each config that calls a head tied which the weights hold on its own."""
     return [
         f"The config of {member.name} says that the head is tied to the embedding, but its weights "
-        f"hold a '{HEAD}': that one is merged, and the result has a head of its own."
+        f"hold a '{member.layout.head}': that one is merged, and the result has a head of its own."
         for member in members
-        if HEAD in member.specs and setting(member.config, "tie_word_embeddings") is True
+        if member.layout.head in member.specs and tie_flags(member.config) == {True}
     ]

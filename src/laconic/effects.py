@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from laconic.checkpoint import layer_of
 from laconic.errors import CalibrationError, RecipeError
 from laconic.method import Setting
 from laconic.varying import Varying, shown, value_at
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from laconic.checkpoint import Checkpoint
+    from laconic.layout import Depth
     from laconic.recipe import Recipe
     from laconic.stage import Stage
 
@@ -96,8 +96,11 @@ def _checks(
             continue
         said: Counter[str] = Counter()
         for name, shape in merged.items():
-            weights = _weights_for(recipe, name, stage.layers)
-            setting = Setting(weights, based, name, shape, stage.stats)
+            layout = stage.layout
+            weights = _weights_for(recipe, name, layout.depth)
+            setting = Setting(
+                weights, based, name, shape, stage.stats, layout.depth.of(name), layout.role(name)
+            )
             try:
                 said[check(stage.params_for(name), setting)] += 1
             except CalibrationError as error:
@@ -108,8 +111,8 @@ def _checks(
                 yield sentence + share
 
 
-def _weights_for(recipe: Recipe, name: str, layers: int) -> tuple[float, ...]:
-    return tuple(value_at(m.weight, name, layer_of(name), layers) for m in recipe.models)
+def _weights_for(recipe: Recipe, name: str, depth: Depth) -> tuple[float, ...]:
+    return tuple(value_at(m.weight, name, depth.of(name), depth.count) for m in recipe.models)
 
 
 def _weights(recipe: Recipe, method: Stage, *, stepless: bool) -> Iterator[str]:

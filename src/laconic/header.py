@@ -7,14 +7,17 @@ import json
 import math
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from laconic.errors import CheckpointError
+from laconic.jsonfile import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
+SINGLE: Final = "model.safetensors"
+INDEX: Final = "model.safetensors.index.json"
 #: As much of a weight file is read at once to find its header; nearly all headers are shorter.
 HEAD_BYTES: Final = 100_000
 Stamp = tuple[int, int, int]
@@ -23,14 +26,14 @@ LARGEST: Final = 1 << 59
 DIMENSIONS: Final = 32
 #: The bytes of one element, by the name that safetensors headers use.
 WIDTH: Final = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "U16": 2, "I16": 2, "F16": 2,
-    "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "U16": 2, "I16": 2,
+    "F16": 2, "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
 #: The numpy type of each; numpy has no bfloat16 and no 8-bit floats, their bits come instead.
 NUMPY: Final = {
-    "BOOL": "bool", "U8": "u1", "I8": "i1", "F8_E5M2": "u1", "F8_E4M3": "u1", "U16": "u2",
-    "I16": "i2", "F16": "f2", "BF16": "u2", "U32": "u4", "I32": "i4", "F32": "f4", "U64": "u8",
-    "I64": "i8", "F64": "f8",
+    "BOOL": "bool", "U8": "u1", "I8": "i1", "F8_E5M2": "u1", "F8_E4M3": "u1", "F8_E8M0": "u1",
+    "U16": "u2", "I16": "i2", "F16": "f2", "BF16": "u2", "U32": "u4", "I32": "i4", "F32": "f4",
+    "U64": "u8", "I64": "i8", "F64": "f8",
 }  # fmt: skip
 #: The types that can be merged, as recipes and configs write them.
 FLOATS: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -163,6 +166,48 @@ def read_header(head: Callable[[int], tuple[bytes, int]], where: str) -> Header:
     _check_places(specs, places, where)
     starts = {name: 8 + length + first for name, (first, _) in places.items()}
     return Header(specs, starts, size, hashlib.sha256(text).hexdigest()[:16])
+
+
+def weight_files(folder: Path, names: set[str], name: str) -> dict[Path, set[str]]:
+    """Each weight file of a folder with the tensors that the index says it holds.
+
+    Args:
+        folder: The checkpoint.
+        names: The files that are in it or can be fetched into it.
+        name: How the user named it.
+    """
+    single, index = folder / SINGLE, folder / INDEX
+    if {SINGLE, INDEX} <= names:
+        raise CheckpointError(
+            f"{name} holds both {SINGLE} and {INDEX}: two saves lie over each other. "
+            "Delete the older one."
+        )
+    if SINGLE in names:
+        return {single: set()}
+    if INDEX not in names:
+        other = sorted(n for n in names if n.endswith((".bin", ".pt", ".pth")))
+        if other:
+            raise CheckpointError(
+                f"{name} has its weights as {other[0]} only, a format that can run code when "
+                'read. If you trust it, write it once as safetensors: python -c "from transformers '
+                "import AutoModelForCausalLM as M; "
+                f"M.from_pretrained('{name}').save_pretrained('safetensors')\""
+            )
+        raise CheckpointError(f"{name} holds no weights: neither {SINGLE} nor {INDEX}.")
+    claimed: dict[Path, set[str]] = {}
+    homes = read_json(index, CheckpointError).get("weight_map")
+    if not isinstance(homes, dict) or not homes:
+        raise CheckpointError(f"{index} is damaged: it has no weight_map.")
+    for tensor, file in homes.items():
+        if not isinstance(file, str) or Path(file).name != file:
+            raise CheckpointError(f"{index} is damaged: '{tensor}' is in {file!r}.")
+        claimed.setdefault(folder / file, set()).add(tensor)
+    for path in claimed:
+        if path.name not in names:
+            raise CheckpointError(
+                f"{path.name}, which {INDEX} names, is missing from {folder}. Fetch it."
+            )
+    return claimed
 
 
 def _entries(text: bytes) -> dict[str, Any]:

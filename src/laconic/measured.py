@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from laconic.checkpoint import EMBED, HEAD, layer_of
+from laconic.layout import EMBED, HEAD, Layout, find_depth
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +22,7 @@ class Measured(Mapping[str, "Tensor"]):
         sizes: How many elements each tensor of the checkpoint has.
         tied: Whether the checkpoint's head is its embedding: then one's statistics are the
             other's.
+        layout: The checkpoint's; None for the plainest one, its layers told from the names.
     """
 
     def __init__(
@@ -30,14 +31,18 @@ class Measured(Mapping[str, "Tensor"]):
         sizes: Mapping[str, int] | None = None,
         *,
         tied: bool = False,
+        layout: Layout | None = None,
     ) -> None:
         self.sizes = dict(sizes or {})
+        layout = layout or Layout(EMBED, HEAD, find_depth(self.sizes or tensors))
+        self.depth, self._layout = layout.depth, layout
         self._tensors = tensors
         self._tied = tied
         self._known: dict[Callable[[Measured], Any], Any] = {}
 
     def _own(self, name: str) -> str:
-        return EMBED if name == HEAD and self._tied and HEAD not in self._tensors else name
+        stands_in = name == self._layout.head and self._tied and name not in self._tensors
+        return (self._layout.embedding if stands_in else None) or name
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._own(name) in self._tensors
@@ -69,7 +74,7 @@ def layer_shares(measured: Measured) -> dict[int, float]:
     """
     sums: dict[int, float] = {}
     for name, value in measured.items():
-        layer = layer_of(name)
+        layer = measured.depth.of(name)
         if layer is not None:
             sums[layer] = sums.get(layer, 0.0) + float(value.double().sum())
     norm = math.hypot(*sums.values()) or 1.0
@@ -78,8 +83,8 @@ def layer_shares(measured: Measured) -> dict[int, float]:
 
 def misses_layer(measured: Measured) -> str:
     """How the layers of the statistics differ from the checkpoint's; empty where they do not."""
-    found = {layer_of(name) for name in measured} - {None}
-    wanted = {layer_of(name) for name in measured.sizes} - {None}
+    found = {measured.depth.of(name) for name in measured} - {None}
+    wanted = {measured.depth.of(name) for name in measured.sizes} - {None}
     if found == wanted:
         return ""
     return f"they are of {len(found)} layers, and the checkpoint has {len(wanted)}"

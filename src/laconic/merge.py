@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laconic.card import model_card
-from laconic.checkpoint import EMBED, Checkpoint
+from laconic.checkpoint import Checkpoint
 from laconic.engine import Engine
 from laconic.engine.cluster import connected, spread
 from laconic.engine.means import Means
@@ -132,8 +132,8 @@ def _kept(writer: CheckpointWriter) -> str:
 
 def _write_companions(plan: Plan, folder: Path, notes: tuple[str, ...], device: str) -> None:
     """Everything beside the weights: config, tokenizer, templates, card, run.json."""
-    rows = next((spec.shape[0] for spec in plan.specs if spec.name == EMBED), None)
-    plan.inputs.companions.write(folder, rows=rows, tied=not plan.untied, dtype=plan.recipe.dtype)
+    beside = plan.inputs.companions
+    beside.write(folder, rows=plan.rows, tied=plan.tied, dtype=plan.recipe.dtype)
     record = {
         "schema": 1,
         "kind": "merge",

@@ -14,6 +14,7 @@ from laconic.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.layout import Role
     from laconic.measured import Measured
 
 Reach = Literal["element", "row", "tensor", "model"]
@@ -63,6 +64,7 @@ class Setting(NamedTuple):
         name: The tensor's name.
         shape: Its shape.
         stats: The calibration statistics that the step reads.
+        layer: The layer that the tensor belongs to, as `TensorGroup` has it; so is `role`.
     """
 
     weights: tuple[float, ...]
@@ -70,6 +72,8 @@ class Setting(NamedTuple):
     name: str = ""
     shape: tuple[int, ...] = ()
     stats: Stats = MappingProxyType({})
+    layer: int | None = None
+    role: Role = ""
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,9 @@ class TensorGroup:
             the models themselves.
         weights: The models' weights, in the recipe's order.
         seed: The recipe's seed.
-        layer: The layer the tensor belongs to; None for embeddings, final norm and head.
-        layers: How many layers the models have.
+        layer: The layer of the text model that the tensor belongs to; None outside of them.
+        layers: How many layers the text models have.
+        role: Whether the tensor is the embedding, or of the head.
         has_base: Whether the recipe names a base.
         offset: The number, within the tensor, of the first element here.
         limits: For a step that trims: the limit of each model, as found by the engine beforehand.
@@ -103,6 +108,7 @@ class TensorGroup:
     seed: int = 0
     layer: int | None = None
     layers: int = 0
+    role: Role = ""
     has_base: bool = True
     offset: int = 0
     limits: Mapping[Trim, tuple[Limit, ...]] = field(default_factory=dict)
@@ -159,10 +165,7 @@ class TensorGroup:
         return Limit(float(value), int((size == value).nonzero()[spare - 1]))
 
     def magnitude(self, i: int, density: float, scope: Scope = "tensor") -> float:
-        """The k-th largest |vector| of model `i`: what remains when `density` of it is kept.
-
-        k is ``density * n``, rounded down, and at least 1.
-        """
+        """The smallest |vector| of model `i` that remains where `density` of it is `kept`."""
         return self.limit(i, Trim(density, scope)).value
 
     def measured(self, kind: str) -> list[Tensor | None]:
@@ -234,10 +237,7 @@ def random_key(seed: int, i: int, name: str) -> int:
 
 
 def kept(n: int, density: float) -> int:
-    """How many of n elements a density keeps: rounded down, at least one.
-
-    A hair is added first, so that 100 * 0.29 counts as 29.
-    """
+    """How many of n elements a density keeps: rounded down, at least one; 100 * 0.29 is 29."""
     return max(1, math.floor(n * density + 1e-9))
 
 

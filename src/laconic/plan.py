@@ -10,20 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.adapter import open_model
+from laconic.adapter import open_weights
 from laconic.budget import Budget, reckon
-from laconic.checkpoint import (
-    EMBED,
-    FLOATS,
-    HEAD,
-    Checkpoint,
-    TensorSpec,
-    layer_of,
-    natural,
-)
+from laconic.checkpoint import FLOATS, HEAD, Checkpoint, TensorSpec, natural
 from laconic.donors import Inputs, settle
 from laconic.effects import check_effects
-from laconic.errors import RecipeError
+from laconic.errors import RecipeError, did_you_mean
 from laconic.flags import merge_command
 from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
 from laconic.needs import count_words
@@ -47,6 +39,8 @@ if TYPE_CHECKING:
 
 #: The name that stands for the checkpoint with the largest window, the base included.
 WIDEST: Final = "widest"
+#: How the plan calls the output's head, by whether it is tied.
+HEADS: Final = {True: "tied to the embedding", False: "its own", None: "not known"}
 
 
 @dataclass(frozen=True)
@@ -98,14 +92,23 @@ class Plan:
         return _fetched(self.members, self.system2, self.copied)
 
     @property
-    def untied(self) -> bool:
-        """Whether the output has a head of its own."""
-        return any(spec.name == HEAD for spec in self.specs)
+    def tied(self) -> bool | None:
+        """Whether the output's head is its embedding; None where nobody knows which it is."""
+        head = self.system2.layout.head
+        return None if head is None else all(spec.name != head for spec in self.specs)
+
+    @property
+    def rows(self) -> int | None:
+        """The rows of the output's embedding; None where nobody knows which tensor it is."""
+        embedding = self.system2.layout.embedding
+        return next((spec.shape[0] for spec in self.specs if spec.name == embedding), None)
 
     def weights_for(self, name: str) -> tuple[float, ...]:
         """The models' weights for one tensor."""
-        layer, layers = layer_of(name), self.system2.layers
-        return tuple(value_at(m.weight, name, layer, layers) for m in self.recipe.models)
+        depth = self.system2.layout.depth
+        return tuple(
+            value_at(m.weight, name, depth.of(name), depth.count) for m in self.recipe.models
+        )
 
     def fetch(self) -> None:
         """Bring the weights that are not on this machine yet.
@@ -138,8 +141,8 @@ class Plan:
             "config_from": self.inputs.config.name,
             "tokenizer_from": self.tokenizer.name,
             "tokenizer": self.recipe.tokenizer,
-            "rows": next((s.shape[0] for s in self.specs if s.name == EMBED), None),
-            "head": "its own" if self.untied else "tied to the embedding",
+            "rows": self.rows,
+            "head": HEADS[self.tied],
             "copied_from_system2": sorted(self.copied),
             "window": self.inputs.config.window,
             "dtype": sorted({FLOATS.get(s.dtype, s.dtype) for s in self.specs}),
@@ -177,8 +180,8 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
 
     Raises:
         RecipeError: For unknown plug-ins or parameters, or values that cannot be meant.
-        CheckpointError: For checkpoints that are missing, damaged or no siblings; for an output
-            folder in use or a disk too small.
+        CheckpointError: For checkpoints that are missing, damaged, packed or no siblings; for an
+            output folder in use or a disk too small.
         CalibrationError: For statistics that are missing, or of something else than the steps read.
     """
     target = None if output is None else Path(output).expanduser()
@@ -192,13 +195,19 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         make_stage(ADJUSTMENTS.get(s.name), s.params, f"after: {s.name}") for s in recipe.after
     )
     _check_members(recipe, method.plugin)
-    opened = cache(open_model)
+    opened = cache(lambda name: open_weights(name).with_head(recipe.head))
     base = opened(recipe.base) if recipe.base else None
     models = tuple(opened(m.model) for m in recipe.models)
     if recipe.system2 is None or recipe.system2 == WIDEST:
         system2 = _system2(recipe, models, base)
     else:
         system2 = opened(recipe.system2)
+    everyone = [model for model in (base, *models, system2) if model is not None]
+    if recipe.head and not any(recipe.head in model.specs for model in everyone):
+        raise RecipeError(
+            f"head: no checkpoint has a tensor '{recipe.head}'. "
+            f"{did_you_mean(recipe.head, system2.specs)}"
+        )
     if recipe.layers not in (None, system2.layers):
         raise RecipeError(
             f"The recipe speaks of {recipe.layers} layers, but {system2.name} has "
@@ -210,12 +219,13 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
     base, models, system2 = inputs.base, inputs.models, inputs.system2
     members = (base, *models) if base else models
     notes = check_siblings(members, system2, config=inputs.companions.config) + inputs.notes
-    notes = (*recipe.notes, *notes, *told)
     specs, copied = _output_specs(recipe, members, system2)
+    notes = (*recipe.notes, *notes, *told, *_copied_notes(specs, system2), *_depth_notes(system2))
     merged = {s.name: s.shape for s in specs if s.name not in copied}
-    method = with_overrides(method, recipe, list(merged))
-    stages = [replace(s, layers=system2.layers) for s in (*before, method, *after)]
-    notes += tuple(check_varying(recipe, stages, [s.name for s in specs]))
+    stages = [replace(s, layout=system2.layout) for s in (*before, method, *after)]
+    stages[len(before)] = with_overrides(stages[len(before)], recipe, list(merged))
+    head = system2.layout.head or HEAD
+    notes += tuple(check_varying(recipe, stages, [s.name for s in specs], head))
     for stage in stages:
         check_shapes(stage, merged)
     notes += check_effects(
@@ -335,13 +345,13 @@ def _output_specs(
     recipe: Recipe, members: Sequence[Checkpoint], system2: Checkpoint
 ) -> tuple[tuple[TensorSpec, ...], frozenset[str]]:
     """The tensors of the output, and which of them are copied from System 2."""
-    names = set(system2.specs)
-    if any(not model.tied for model in members) and EMBED in names:
-        names.add(HEAD)
+    names, head = set(system2.specs), system2.layout.head
+    if head is not None and any(head in model.specs for model in members):
+        names.add(head)
     dtypes = {name: safe for safe, name in FLOATS.items()}
     specs, copied = [], set()
     for name in sorted(names, key=natural):
-        spec = system2.specs.get(name) or replace(system2.specs[EMBED], name=name)
+        spec = replace(system2.specs[system2.home(name)], name=name)
         if spec.dtype not in FLOATS or name.endswith("inv_freq"):
             copied.add(name)
         else:
@@ -349,3 +359,31 @@ def _output_specs(
             spec = replace(spec, dtype=dtypes[recipe.dtype] if recipe.dtype else kept)
         specs.append(spec)
     return tuple(specs), frozenset(copied)
+
+
+def _copied_notes(specs: Sequence[TensorSpec], system2: Checkpoint) -> list[str]:
+    """A note on integers and truth values, which no arithmetic of a merge is meant for."""
+    whole = [spec for spec in specs if spec.dtype not in FLOATS]
+    if not whole:
+        return []
+    count = "A tensor holds" if len(whole) == 1 else f"{len(whole)} tensors hold"
+    shown = ", ".join(f"'{spec.name}' ({spec.dtype})" for spec in whole[:3])
+    return [
+        f"{count} integers or truth values and no weights: {shown}"
+        f"{', ...' if len(whole) > 3 else ''}. They are copied from {system2.name} unmerged."
+    ]
+
+
+def _depth_notes(system2: Checkpoint) -> list[str]:
+    """A note on numbered blocks that are no layers of the text model."""
+    depth = system2.layout.depth
+    others = depth.outside(system2.specs)
+    if not others:
+        return []
+    most = sorted(others, key=lambda stack: (-others[stack], stack))[:3]
+    shown = ", ".join(f"{others[stack]} of '{stack}'" for stack in most)
+    return [
+        f"Layers are the {depth.count} of '{depth.prefix}', the text model's. Numbered blocks "
+        f"elsewhere ({shown}) are merged, too, but have no layer: a gradient gives them its first "
+        "value, lines its last, and 'layers' of an override does not mean them."
+    ]

@@ -276,7 +276,7 @@ def _measured(need: Need, reading: Reading) -> Measured:
     if model is None:
         return Measured(tensors)
     sizes = {name: math.prod(spec.shape) for name, spec in model.specs.items()}
-    return Measured(tensors, sizes, tied=model.tied)
+    return Measured(tensors, sizes, tied=model.tied, layout=model.layout)
 
 
 def _notes(name: str, chosen: Sequence[Reading]) -> list[str]:

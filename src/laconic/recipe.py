@@ -75,6 +75,7 @@ class Recipe:
         before: Transforms of the task vectors, in order: names, or ``{name: {parameter: value}}``.
         after: Adjustments of the merged tensor, in order, written like `before`.
         overrides: Other parameters for some tensors.
+        head: The output head's tensor, where neither the usual names nor transformers tell.
         layers: How many layers the checkpoints must have; None for any number.
         tokenizer: The donor of the tokenizer, or ``union``; rows of embedding and head are then
             matched by token string. None takes `system2` and leaves every row at its id.
@@ -98,6 +99,7 @@ class Recipe:
     before: Sequence[Any] = ()
     after: Sequence[Any] = ()
     overrides: Sequence[Any] = ()
+    head: str | None = None
     layers: int | None = None
     tokenizer: str | None = None
     config: str | None = None
@@ -108,7 +110,7 @@ class Recipe:
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for key in ("method", "base", "system2", *DONORS, "dtype"):
+        for key in ("method", "base", "system2", "head", *DONORS, "dtype"):
             value = getattr(self, key)
             if not isinstance(value, str) and (value is not None or key == "method"):
                 raise RecipeError(f"{key} must be text, got {value!r}.")
@@ -167,7 +169,11 @@ class Recipe:
             steps = getattr(self, key)
             values[key] = [{s.name: dict(s.params)} if s.params else s.name for s in steps]
         values["overrides"] = [_plain_override(o) for o in self.overrides]
-        values |= {"layers": self.layers, **{key: getattr(self, key) for key in DONORS}}
+        values |= {
+            "head": self.head,
+            "layers": self.layers,
+            **{key: getattr(self, key) for key in DONORS},
+        }
         values |= {"dtype": self.dtype, "seed": self.seed, "notes": list(self.notes)}
         return {k: v for k, v in values.items() if v not in (None, [], {})}
 

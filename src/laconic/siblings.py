@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoint import EMBED, FLOATS, HEAD, Checkpoint, setting
+from laconic.checkpoint import FLOATS, Checkpoint, setting
 from laconic.errors import CheckpointError, did_you_mean
+from laconic.layout import text_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,11 +98,12 @@ def _check_against_own_config(model: Checkpoint) -> None:
             f"{model.name} has weights for {model.layers} layers, yet its config says "
             f"num_hidden_layers is {depth}. Fetch it again, or mend config.json."
         )
-    rows, embedding = model.config.get("vocab_size"), model.specs.get(EMBED)
+    rows = text_config(model.config).get("vocab_size")
+    embedding = model.specs.get(model.layout.embedding or "")
     if isinstance(rows, int) and embedding is not None and embedding.shape[:1] != (rows,):
         raise CheckpointError(
-            f"'{EMBED}' of {model.name} is {list(embedding.shape)}, yet its config says vocab_size "
-            f"is {rows}. Fetch it again, or mend config.json."
+            f"'{embedding.name}' of {model.name} is {list(embedding.shape)}, yet its config "
+            f"says vocab_size is {rows}. Fetch it again, or mend config.json."
         )
 
 
@@ -128,27 +130,25 @@ def _rope(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_tensors(model: Checkpoint, system2: Checkpoint) -> None:
-    mine, theirs = set(model.specs) | {HEAD}, set(system2.specs) | {HEAD}
+    heads = {model.layout.head, system2.layout.head} - {None}
+    if len(heads) == 1:
+        _check_head(model, system2)
+    mine, theirs = set(model.specs) - heads, set(system2.specs) - heads
     if missing := sorted(theirs - mine):
         raise CheckpointError(
             f"{model.name} has no tensor '{missing[0]}' ({len(missing)} missing), "
             f"which {system2.name} has. {did_you_mean(missing[0], mine - theirs or mine)}"
+            f"{_head_hint(missing, system2)}"
         )
     if extra := sorted(mine - theirs):
         raise CheckpointError(
             f"{model.name} has a tensor '{extra[0]}' ({len(extra)} extra) that {system2.name} "
-            "has not. Are they of one family?"
+            f"has not. Are they of one family?{_head_hint(extra, model)}"
         )
-    for checkpoint in (model, system2):
-        if HEAD not in checkpoint.specs and not checkpoint.tied and EMBED in checkpoint.specs:
-            raise CheckpointError(
-                f"{checkpoint.name} has no '{HEAD}', yet its config says the head is not tied to "
-                "the embedding. Fetch it again, or mend tie_word_embeddings."
-            )
     for name, spec in model.specs.items():
-        other = system2.specs.get(name) or system2.specs[EMBED]
+        other = system2.specs[system2.home(name)]
         if (
-            name in (EMBED, HEAD)
+            name in model.layout.by_token
             and spec.shape != other.shape
             and spec.shape[1:] == other.shape[1:]
         ):
@@ -162,6 +162,28 @@ def _check_tensors(model: Checkpoint, system2: Checkpoint) -> None:
                 f"'{name}' is {list(spec.shape)} in {model.name} and {list(other.shape)} in "
                 f"{system2.name}. Tensors must have one shape to be merged."
             )
+
+
+def _check_head(model: Checkpoint, system2: Checkpoint) -> None:
+    """Refuse a checkpoint without the head that its config says it has."""
+    for checkpoint in (model, system2):
+        head, specs = checkpoint.layout.head, checkpoint.specs
+        if head not in specs and checkpoint.layout.embedding in specs and not checkpoint.tied:
+            raise CheckpointError(
+                f"{checkpoint.name} has no '{head}', yet its config says the head is not tied to "
+                "the embedding. Fetch it again, or mend tie_word_embeddings."
+            )
+
+
+def _head_hint(names: Sequence[str], owner: Checkpoint) -> str:
+    """What to add where one checkpoint of an unknown model has a tensor more: perhaps its head."""
+    shape = owner.specs[names[0]].shape
+    if len(names) > 1 or len(shape) != 2 or owner.layout.head is not None:
+        return ""
+    return (
+        f" transformers does not know this model's output head: if it is '{names[0]}', tied to the "
+        f"embedding in the other, add 'head: {names[0]}' to the recipe."
+    )
 
 
 def _notes(model: Checkpoint, system2: Checkpoint, config: Mapping[str, Any] | None) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from laconic.checkpoint import HEAD, layer_of
 from laconic.errors import RecipeError
+from laconic.layout import Depth, Layout
 from laconic.varying import Varying, bind, matches, names_look_like, value_at
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Stage:
         plugin: The transform, method or adjustment.
         params: Its parameters where no override says otherwise; some may vary by tensor.
         overrides: Each override with all the parameters there; the first match wins.
-        layers: How many layers the checkpoints have.
+        layout: That of the checkpoints.
         files: The calibration files that the recipe names for it.
         stats: What it reads of them, by kind, one for each checkpoint asked of.
         remedy: The command that makes the files anew.
@@ -35,16 +35,16 @@ class Stage:
     plugin: Plugin[Callable[..., Any]]
     params: Parameters
     overrides: tuple[tuple[Override, Parameters], ...] = ()
-    layers: int = 0
+    layout: Layout = field(default_factory=lambda: Layout(None, None, Depth()))
     files: tuple[str, ...] = ()
     stats: Mapping[str, tuple[Measured, ...]] = field(default_factory=dict)
     remedy: str = ""
 
     def params_for(self, name: str) -> Parameters:
         """The parameters for one tensor."""
-        params = next((params for o, params in self.overrides if _fits(o, name)), self.params)
-        layer = layer_of(name)
-        return {key: value_at(value, name, layer, self.layers) for key, value in params.items()}
+        params = next((params for o, params in self.overrides if self._takes(o, name)), self.params)
+        layer, layers = self.layout.depth.of(name), self.layout.depth.count
+        return {key: value_at(value, name, layer, layers) for key, value in params.items()}
 
     def spoilt(self, name: str) -> str:
         """Which statistics of a tensor hold NaN or Inf, in a sentence; empty where none do."""
@@ -55,7 +55,10 @@ class Stage:
 
     def override_for(self, name: str) -> Override | None:
         """The override that one tensor takes, if any."""
-        return next((o for o, _ in self.overrides if _fits(o, name)), None)
+        return next((o for o, _ in self.overrides if self._takes(o, name)), None)
+
+    def _takes(self, override: Override, name: str) -> bool:
+        return fits(override, name, self.layout.depth)
 
 
 def make_stage(plugin: Plugin[Any], params: Parameters, where: str) -> Stage:
@@ -70,7 +73,7 @@ def with_overrides(stage: Stage, recipe: Recipe, names: Sequence[str]) -> Stage:
     for number, override in enumerate(recipe.overrides):
         where = f"overrides, entry {number}"
 
-        if not any(_fits(override, name) for name in names):
+        if not any(fits(override, name, stage.layout.depth) for name in names):
             raise RecipeError(
                 f"{where}: no tensor matches '{override.match}'"
                 + (f" in layers {list(override.layers)}" if override.layers else "")
@@ -120,8 +123,16 @@ def held_stats(stages: Sequence[Stage], names: Iterable[str]) -> int:
     )
 
 
-def check_varying(recipe: Recipe, stages: Sequence[Stage], names: Sequence[str]) -> list[str]:
+def check_varying(
+    recipe: Recipe, stages: Sequence[Stage], names: Sequence[str], head: str
+) -> list[str]:
     """Compare all that varies by tensor with the tensors that there are.
+
+    Args:
+        recipe: The recipe.
+        stages: Its steps.
+        names: Every tensor of the result.
+        head: The output head, which siblings may have though the result has not.
 
     Returns:
         What the user should know though it is no error.
@@ -137,7 +148,7 @@ def check_varying(recipe: Recipe, stages: Sequence[Stage], names: Sequence[str])
         note
         for where, value in found
         if isinstance(value, Varying)
-        for note in value.check(where, names, absent=(HEAD,))
+        for note in value.check(where, names, absent=(head,))
     ]
 
 
@@ -157,8 +168,9 @@ def _parted(
     return tuple(files), {key: value for key, value in params.items() if key != "stats"}
 
 
-def _fits(override: Override, name: str) -> bool:
-    layer = layer_of(name)
+def fits(override: Override, name: str, depth: Depth) -> bool:
+    """Whether an override speaks of a tensor."""
+    layer = depth.of(name)
     if override.layers is not None:
         first, last = override.layers
         if layer is None or not first <= layer <= last:

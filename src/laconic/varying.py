@@ -21,13 +21,15 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "ffn": ("*.mlp.*", "*.ffn.*", "*.feed_forward.*", "*_moe.*"),
     "norm": ("*norm.weight", "*norm.bias"),
     "embedding": ("*embed*",),
-    "head": ("lm_head.*", "*.lm_head.*"),
+    "head": ("lm_head.*", "*.lm_head.*", "embed_out.*", "output.weight"),
     "bias": ("*.bias",),
 }
 
 
 def matches(match: str, name: str) -> bool:
     """Whether a `match`, the name of a part or a glob, speaks of a tensor."""
+    if match == "embedding" and matches("head", name):
+        return False
     return any(fnmatch.fnmatchcase(name, glob) for glob in PARTS.get(match, (match,)))
 
 

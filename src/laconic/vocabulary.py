@@ -13,11 +13,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laconic.checkpoint import EMBED, HEAD, Checkpoint, TensorSpec
+from laconic.checkpoint import Checkpoint, TensorSpec
 from laconic.derived import float32, rounded, row_blocks, spool
 from laconic.errors import CheckpointError, RecipeError
 from laconic.jsonfile import read_json
@@ -25,8 +25,6 @@ from laconic.jsonfile import read_json
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: The tensors with one row for each token.
-BY_TOKEN: Final = (EMBED, HEAD, "lm_head.bias")
 #: What a row stands for: a token string or, behind the last token, its own position.
 Key = str | int
 
@@ -60,7 +58,7 @@ def of(donor: Checkpoint) -> Vocabulary:
         CheckpointError: Where it has no tokenizer.json or no embedding to match rows with.
     """
     _check_known(donor)
-    return Vocabulary(donor, donor.vocabulary(), donor.specs[EMBED].shape[0])
+    return Vocabulary(donor, donor.vocabulary(), _embedding(donor).shape[0])
 
 
 def union(donor: Checkpoint, others: Sequence[Checkpoint]) -> Vocabulary:
@@ -145,13 +143,18 @@ def unify(
     wanted = vocabulary.keys
     for member in members:
         _check_known(member)
-        if member.specs[EMBED].shape[1:] != members[0].specs[EMBED].shape[1:]:
+        own, first = _embedding(member), _embedding(members[0])
+        if own.name != first.name:
             raise CheckpointError(
-                f"'{EMBED}' is {list(member.specs[EMBED].shape)} in {member.name} and "
-                f"{list(members[0].specs[EMBED].shape)} in {members[0].name}: rows of different "
-                "width cannot be merged."
+                f"{member.name} and {members[0].name} are no siblings: the embedding is "
+                f"'{own.name}' in one and '{first.name}' in the other."
             )
-    held = [keys(m.vocabulary(), m.specs[EMBED].shape[0]) for m in members]
+        if own.shape[1:] != first.shape[1:]:
+            raise CheckpointError(
+                f"'{own.name}' is {list(own.shape)} in {member.name} and {list(first.shape)} in "
+                f"{members[0].name}: rows of different width cannot be merged."
+            )
+    held = [keys(m.vocabulary(), _embedding(m).shape[0]) for m in members]
     if all(own == wanted for own in held):
         return tuple(members)
     places = np.stack([match(wanted, own) for own in held])
@@ -180,7 +183,7 @@ class _Rows:
     def source(self, number: int, name: str) -> tuple[NDArray[Any], str]:
         """A checkpoint's rows as stored, and their type; a tied head is the embedding."""
         member = self.members[number]
-        own = name if name in member.specs else EMBED
+        own = member.home(name)
         return member.stored(own), member.specs[own].dtype
 
     def tensor(self, number: int, spec: TensorSpec) -> NDArray[Any]:
@@ -214,16 +217,15 @@ class _Rows:
 def _unified(number: int, vocabulary: Vocabulary, rows: _Rows, held: Sequence[Key]) -> Checkpoint:
     """One checkpoint with the wanted rows."""
     member = rows.members[number]
-    own_head = any(HEAD in m.specs for m in rows.members)
     specs: dict[str, TensorSpec] = {}
-    for name in BY_TOKEN:
-        if name in member.specs or (name == HEAD and own_head):
-            kinds = {m.specs[name if name in m.specs else EMBED].dtype for m in rows.members}
-            like = member.specs[name if name in member.specs else EMBED]
+    for name in member.layout.by_token:
+        if any(name in m.specs for m in rows.members) and member.home(name) in member.specs:
+            kinds = {m.specs[m.home(name)].dtype for m in rows.members if m.home(name) in m.specs}
+            like = member.specs[member.home(name)]
             shape = (vocabulary.rows, *like.shape[1:])
             specs[name] = TensorSpec(name, like.dtype if kinds == {like.dtype} else "F32", shape)
 
-    @lru_cache(maxsize=len(BY_TOKEN))
+    @lru_cache(maxsize=3)
     def values(name: str) -> NDArray[Any]:
         return rows.tensor(number, specs[name])
 
@@ -265,12 +267,25 @@ def _shown(tokens: Sequence[str]) -> str:
     return ", ".join(map(repr, chosen)) + (", ..." if len(tokens) > 3 else "")
 
 
-def _check_known(checkpoint: Checkpoint) -> None:
-    if EMBED not in checkpoint.specs:
+def _embedding(checkpoint: Checkpoint) -> TensorSpec:
+    """The embedding, whose rows are matched."""
+    name = checkpoint.layout.embedding
+    if name is None:
         raise CheckpointError(
-            f"{checkpoint.name} has no '{EMBED}', whose rows 'tokenizer' would match. Leave "
+            f"Nobody knows which tensor of {checkpoint.name} is the embedding, whose rows "
+            "'tokenizer' would match: transformers has no such model. Add 'head: NAME' to the "
+            "recipe, the name of its output head, or leave 'tokenizer' out."
+        )
+    if name not in checkpoint.specs:
+        raise CheckpointError(
+            f"{checkpoint.name} has no '{name}', whose rows 'tokenizer' would match. Leave "
             "'tokenizer' out, or merge checkpoints that have one."
         )
+    return checkpoint.specs[name]
+
+
+def _check_known(checkpoint: Checkpoint) -> None:
+    _embedding(checkpoint)
     if not checkpoint.vocabulary():
         raise CheckpointError(
             f"{checkpoint.name} has no tokenizer.json, so nobody knows which token each row of its "

@@ -247,7 +247,7 @@ def damage(folder: Path, how: str) -> None:
         ("missing tensor", f"'{UP}'"),
         ("extra tensor", "extra.weight"),
         ("other shape", r"is \[\d+, \d\] in .* and \[\d+, \d\] in"),
-        ("quantised", "has type F8_E4M3"),
+        ("quantised", r"is quantised: .* \(F8_E4M3\)"),
         ("truncated", "its header needs"),
         ("no weights", "holds no weights"),
         ("pickle only", "save_pretrained"),

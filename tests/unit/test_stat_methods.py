@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -17,6 +17,9 @@ from laconic.method import ADJUSTMENTS, METHODS, Setting, Stats, TensorGroup
 from laconic.methods.acm import coefficient, part_of
 from laconic.methods.fisher_layer import by_layer, scores
 from tests.unit.test_methods import group, merged, near
+
+if TYPE_CHECKING:
+    from laconic.layout import Role
 
 NAME = "model.layers.0.mlp.up_proj.weight"
 OTHER = "model.layers.1.mlp.up_proj.weight"
@@ -72,16 +75,16 @@ def test_aim_leaves_what_was_never_used_as_merged(held: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "role", "said"),
     [
-        ("model.layers.0.mlp.experts.3.up_proj.weight", "never saw used"),
-        ("lm_head.weight", "never saw used"),
-        ("model.layers.0.self_attn.q_proj.bias", ""),
-        ("model.embed_tokens.weight", ""),
+        ("model.layers.0.mlp.experts.3.up_proj.weight", "", "never saw used"),
+        ("embed_out.weight", "head", "never saw used"),
+        ("model.layers.0.self_attn.q_proj.bias", "", ""),
+        ("transformer.wte.weight", "embedding", ""),
     ],
 )
-def test_aim_tells_of_weights_without_activations(name: str, said: str) -> None:
-    setting = Setting((1.0,), True, name, (4, 4), stats("activations", {}))
+def test_aim_tells_of_weights_without_activations(name: str, role: Role, said: str) -> None:
+    setting = Setting((1.0,), True, name, (4, 4), stats("activations", {}), role=role)
     assert (said in checked(ADJUSTMENTS, "aim", setting)) if said else True
     assert bool(checked(ADJUSTMENTS, "aim", setting)) == bool(said)
 
@@ -219,27 +222,30 @@ def test_acm_keeps_the_share_of_its_layer() -> None:
     assert coefficient(torch.tensor([2.0, 3.0, 4.0]), 0.7) == pytest.approx(0.656791, abs=1e-6)
     held = stats("mutual_information", {"layer.1": [2.0, 3.0, 4.0], "norm": [1.0]})
     g = group([2.0], base=[1.0], stats=held)
-    inside = replace(g, name=OTHER)
+    inside = replace(g, name=OTHER, layer=1)
     assert near(adjusted("acm", inside, torch.tensor([3.0])), [1 + 2 * 0.656791])
-    assert near(adjusted("acm", replace(g, name="model.norm.weight"), torch.tensor([3.0])), [2.0])
+    assert near(adjusted("acm", replace(g, layer=None), torch.tensor([3.0])), [2.0])
 
 
 @pytest.mark.parametrize(
-    ("name", "part"),
+    ("layer", "role", "part"),
     [
-        ("model.embed_tokens.weight", "embed"),
-        ("model.layers.12.self_attn.q_proj.bias", "layer.12"),
-        ("model.norm.weight", "norm"),
-        ("lm_head.weight", "lm_head"),
+        (None, "embedding", "embed"),
+        (12, "", "layer.12"),
+        (None, "", "norm"),
+        (None, "head", "lm_head"),
     ],
 )
-def test_acm_finds_the_part_of_a_tensor(name: str, part: str) -> None:
-    assert part_of(name) == part
-    full = Setting((1.0,), True, name, (1,), stats("mutual_information", {part: [1.0, 2.0]}))
+def test_acm_finds_the_part_of_a_tensor(layer: int | None, role: Role, part: str) -> None:
+    def setting(held: dict[str, list[float]]) -> Setting:
+        told = stats("mutual_information", held)
+        return Setting((1.0,), True, NAME, (1,), told, layer, role)
+
+    full = setting({part: [1.0, 2.0]})
+    assert part_of(full) == part
     assert checked(ADJUSTMENTS, "acm", full) == ""
-    one = Setting((1.0,), True, name, (1,), stats("mutual_information", {part: [1.0]}))
-    assert "one sample" in checked(ADJUSTMENTS, "acm", one)
-    none = Setting((1.0,), True, name, (1,), stats("mutual_information", {}))
+    assert "one sample" in checked(ADJUSTMENTS, "acm", setting({part: [1.0]}))
+    none = setting({})
     with pytest.raises(CalibrationError, match=f"nothing of '{part}'"):
         checked(ADJUSTMENTS, "acm", none)
 

@@ -172,7 +172,11 @@ PARTS_OF = {
     "model.layers.3.input_layernorm.weight": {"norm"},
     "model.norm.weight": {"norm"},
     "model.embed_tokens.weight": {"embedding"},
+    "gpt_neox.embed_in.weight": {"embedding"},
     "lm_head.weight": {"head"},
+    "language_model.lm_head.weight": {"head"},
+    "embed_out.weight": {"head"},
+    "output.weight": {"head"},
 }
 
 

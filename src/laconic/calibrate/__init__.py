@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from laconic.adapter import open_model
+from laconic.adapter import open_weights
 from laconic.calibrate.estimate import Cost, check_cost, estimate
 from laconic.calibrate.samples import (
     RANDOM,
@@ -135,14 +135,14 @@ def prepare(
 
     Raises:
         CalibrationError: For what does not fit together, or would not fit this machine.
-        CheckpointError: For a checkpoint that cannot be read.
+        CheckpointError: For a checkpoint that cannot be read, or whose weights are packed.
     """
     means, choice = means or Means(), choice or Choice()
     _check_kind(kind, data, against=against, reduce=reduce)
     device, threads = _device(means.device), means.threads
     if threads < 0 or means.batch_tokens < 1:
         raise CalibrationError("--batch-tokens must be at least 1, and --threads at least 0.")
-    models = [open_model(model), *([] if against is None else [open_model(against)])]
+    models = [open_weights(model), *([] if against is None else [open_weights(against)])]
     skeletons = tuple(_skeleton(each, device, means.dtype) for each in models)
     samples = load_samples(models[0], data, choice, rows=skeletons[0].rows)
     _check_samples(samples, kind)
@@ -367,13 +367,14 @@ def _device(name: str) -> str:
 
 def _skeleton(checkpoint: Checkpoint, device: str, dtype: str) -> Skeleton:
     from laconic.calibrate.model import Skeleton
-    from laconic.checkpoint import EMBED, FLOATS
+    from laconic.checkpoint import FLOATS
 
     if dtype not in DTYPES:
         raise CalibrationError(f"--dtype {dtype}: {did_you_mean(dtype, DTYPES)}")
     if dtype == "auto":
-        stored = checkpoint.specs[EMBED].dtype if EMBED in checkpoint.specs else "F32"
-        dtype = "float32" if device == "cpu" else FLOATS.get(stored, "float32")
+        embedding = checkpoint.specs.get(checkpoint.layout.embedding or "")
+        stored = FLOATS.get(embedding.dtype if embedding else "F32", "float32")
+        dtype = "float32" if device == "cpu" else stored
     return Skeleton(checkpoint, device=device, dtype=dtype)
 
 

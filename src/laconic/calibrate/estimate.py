@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from laconic.budget import START_BYTES, human
-from laconic.checkpoint import layer_of, setting
+from laconic.checkpoint import setting
 from laconic.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def estimate(
     sizes = {name: math.prod(shape) for name, shape in skeleton.shapes.items()}
     tokens, each = sum(lengths), skeleton.dtype.itemsize
     inner = int(setting(skeleton.checkpoint.config, "intermediate_size", 0) or 0)
-    layered = sum(size for name, size in sizes.items() if layer_of(name) is not None)
+    depth = skeleton.checkpoint.layout.depth
+    layered = sum(size for name, size in sizes.items() if depth.of(name) is not None)
     head = skeleton.rows * skeleton.width
     if kind in ("sensitivity", "fisher"):
         longest = max(lengths)
@@ -118,7 +119,7 @@ def _grams(skeleton: Skeleton) -> list[int]:
     """The elements of each Gram matrix."""
     made = []
     for name, shape in skeleton.shapes.items():
-        if len(shape) == 3 and layer_of(name) is not None:
+        if len(shape) == 3 and skeleton.checkpoint.layout.depth.of(name) is not None:
             made += [shape[2] ** 2] * shape[0] * (2 if name.endswith("gate_up_proj") else 1)
         elif len(shape) == 2 and not name.startswith(skeleton.prefixes[skeleton.embedding]):
             made.append(shape[1] ** 2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from laconic.checkpoint import layer_of
 from laconic.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -41,8 +40,9 @@ class Gradients:
         self.sums: dict[str, Tensor] = {}
         self.sample = ""
         skeleton.load()
+        depth = skeleton.checkpoint.layout.depth
         for name, parameter in skeleton.model.named_parameters():
-            if kind == "sensitivity" and layer_of(name) is None:
+            if kind == "sensitivity" and depth.of(name) is None:
                 continue
             pieces = skeleton.names[name]
             for tensor, place in pieces:

@@ -134,6 +134,7 @@ class Formula:
             weights=self.plan.weights_for(self.members.name),
             seed=recipe.seed,
             layer=self.members.layer,
+            role=self.members.role,
             layers=self.plan.system2.layers,
             has_base=based,
             offset=start,

@@ -163,8 +163,8 @@ class Fused:
 
     def _factors(self) -> Array:
         """The adjustments' factors."""
-        name, layer, layers = self.members.name, self.members.layer, self.plan.system2.layers
-        params = [stage.params_for(name) for stage in self.plan.after]
+        role, layer, layers = self.members.role, self.members.layer, self.plan.system2.layers
+        params = [stage.params_for(self.members.name) for stage in self.plan.after]
         return np.array(
-            [factor_at(name, layer, layers, p["first"], p["last"]) for p in params], np.float32
+            [factor_at(role, layer, layers, p["first"], p["last"]) for p in params], np.float32
         )

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laconic.checkpoint import EMBED, HEAD, layer_of
 from laconic.method import Limit, Scope, Trim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from laconic.layout import Role
     from laconic.plan import Plan
     from laconic.stage import Stage
 
@@ -30,6 +30,7 @@ class Members:
         shape: The tensor's shape.
         based: Whether there is a base.
         layer: The layer it belongs to.
+        role: Whether it is the embedding, or of the head.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Members:
     shape: tuple[int, ...]
     based: bool
     layer: int | None
+    role: Role = ""
 
     @property
     def size(self) -> int:
@@ -66,7 +68,8 @@ def _read_only(block: Array) -> Array:
 
 def open_members(plan: Plan, name: str) -> Members:
     """A tensor of every checkpoint that is merged; the head of a tied one is its embedding."""
-    names = [EMBED if name == HEAD and HEAD not in m.specs else name for m in plan.members]
+    names = [m.home(name) for m in plan.members]
+    layout = plan.system2.layout
     pairs = list(zip(plan.members, names, strict=True))
     return Members(
         name=name,
@@ -74,7 +77,8 @@ def open_members(plan: Plan, name: str) -> Members:
         dtypes=tuple(m.specs[own].dtype for m, own in pairs),
         shape=tuple(plan.members[0].specs[names[0]].shape),
         based=plan.base is not None,
-        layer=layer_of(name),
+        layer=layout.depth.of(name),
+        role=layout.role(name),
     )
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from laconic.adapter import open_model
-from laconic.checkpoint import layer_of
+from laconic.adapter import open_weights
 from laconic.inspect.beside import Difference, differences
 from laconic.inspect.shared import ENOUGH, PARTS, Overlap, Shared, comparable, overlap, part_of
 from laconic.inspect.sums import Broken, Sums, measure, total
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from laconic.checkpoint import Checkpoint
+    from laconic.layout import Depth
     from laconic.progress import Progress
 
 __all__ = ["Inspection", "inspect"]
@@ -41,6 +41,7 @@ class Inspection:
         overlap: Which tensors were compared, and which not.
         broken: Values that are no numbers.
         sums: Over each tensor that was compared, by its name.
+        depth: The layers of the base's text model.
     """
 
     base: str
@@ -55,6 +56,7 @@ class Inspection:
     overlap: Overlap
     broken: tuple[Broken, ...]
     sums: Mapping[str, Sums]
+    depth: Depth
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,12 +71,12 @@ class Inspection:
     @cached_property
     def layers(self) -> int:
         """How many layers were compared."""
-        return 1 + max((i for i in map(layer_of, self.sums) if i is not None), default=-1)
+        return 1 + max((i for i in map(self.depth.of, self.sums) if i is not None), default=-1)
 
     @cached_property
     def matrices(self) -> Sums:
         """The sums over the matrices of the layers, which say what was made from what."""
-        return _matrices(self.sums, self.overlap, len(self.used), len(self.compared))
+        return _matrices(self.sums, self.overlap, len(self.used), len(self.compared), self.depth)
 
     @cached_property
     def whole(self) -> Sums:
@@ -99,7 +101,7 @@ class Inspection:
         return self._total(
             name
             for name in self.sums
-            if (layer := layer_of(name)) is not None
+            if (layer := self.depth.of(name)) is not None
             and first <= layer <= end
             and part in (None, part_of(name))
         )
@@ -126,9 +128,9 @@ def inspect(
         progress: Called after each tensor.
 
     Raises:
-        CheckpointError: For a checkpoint that is missing, damaged or cannot be read.
+        CheckpointError: For a checkpoint that is missing, damaged, packed, or cannot be read.
     """
-    members = [open_model(member) for member in (base, *models, *candidates)]
+    members = [open_weights(member) for member in (base, *models, *candidates)]
     fits, notes = siblings(members[: 1 + len(models)])
     used, aside = _used(members)
     chosen = [members[i] for i in used]
@@ -138,7 +140,8 @@ def inspect(
     broken: tuple[Broken, ...] = ()
     if len(used) > 1:
         sums, broken = measure(chosen, common.tensors, models=counted, progress=progress)
-    core = _matrices(sums, common, len(used), counted)
+    depth = members[0].layout.depth
+    core = _matrices(sums, common, len(used), counted, depth)
     said = warnings(
         members,
         len(models),
@@ -161,6 +164,7 @@ def inspect(
         overlap=common,
         broken=broken,
         sums=sums,
+        depth=depth,
     )
 
 
@@ -179,11 +183,13 @@ def _used(members: Sequence[Checkpoint]) -> tuple[list[int], list[str]]:
     return used, aside
 
 
-def _matrices(sums: Mapping[str, Sums], common: Overlap, members: int, models: int) -> Sums:
+def _matrices(
+    sums: Mapping[str, Sums], common: Overlap, members: int, models: int, depth: Depth
+) -> Sums:
     """The sums over the attention and MLP matrices; over everything where there are none."""
 
     def core(tensor: Shared) -> bool:
-        inside = layer_of(tensor.name) is not None and len(tensor.shape) > 1
+        inside = depth.of(tensor.name) is not None and len(tensor.shape) > 1
         return inside and part_of(tensor.name) in ("attention", "mlp")
 
     chosen = [sums[t.name] for t in common.tensors if t.name in sums and core(t)]

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from laconic.checkpoint import layer_of
 from laconic.inspect.shared import part_of
 from laconic.inspect.verdict import RULE
 
@@ -60,7 +59,7 @@ def record(found: Inspection) -> dict[str, Any]:
             for layer in range(found.layers)
         ],
         "tensors": {
-            name: {"part": part_of(name), "layer": layer_of(name), **numbers(found, sums)}
+            name: {"part": part_of(name), "layer": found.depth.of(name), **numbers(found, sums)}
             for name, sums in found.sums.items()
         },
     }

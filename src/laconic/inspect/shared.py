@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from laconic.checkpoint import EMBED, FLOATS, HEAD, Checkpoint, natural
-from laconic.vocabulary import BY_TOKEN, keys, match
+from laconic.checkpoint import FLOATS, Checkpoint, natural
+from laconic.vocabulary import keys, match
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 PARTS: Final = ("embedding", "attention", "mlp", "norm", "head", "other")
 #: The least share of the base's values that must have a counterpart for numbers to mean anything.
 ENOUGH: Final = 0.5
+#: What modules with a row for each token or place are called.
+EMBEDDINGS: Final = (
+    "embed_tokens", "wte", "wpe", "tok_embeddings", "embed_in", "word_embeddings", "embeddings",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,9 @@ class Overlap:
 def part_of(name: str) -> str:
     """The part of the model that a tensor belongs to: one of `PARTS`."""
     words = name.lower().split(".")
-    if name in (HEAD, "lm_head.bias") or "lm_head" in words:
+    if "lm_head" in words or "embed_out" in words or name == "output.weight":
         return "head"
-    if any(word in ("embed_tokens", "wte", "wpe", "tok_embeddings") for word in words):
+    if any(word in EMBEDDINGS for word in words):
         return "embedding"
     if any("norm" in word or word.startswith("ln_") for word in words):
         return "norm"
@@ -80,7 +84,7 @@ def comparable(base: Checkpoint, other: Checkpoint) -> float:
     """The share of the base's values, rows of tokens aside, that another has a counterpart for."""
     total = common = 0
     for name, spec in base.specs.items():
-        if name in BY_TOKEN or spec.dtype not in FLOATS:
+        if name in base.layout.by_token or spec.dtype not in FLOATS:
             continue
         size = math.prod(spec.shape)
         total += size
@@ -96,12 +100,11 @@ def overlap(members: Sequence[Checkpoint]) -> Overlap:
         members: The checkpoints, the base first.
     """
     names = {name for member in members for name in member.specs}
-    own_head = HEAD in names
     tensors: list[Shared] = []
     left_out: dict[str, str] = {}
     rows = _Rows(members)
     for name in sorted(names, key=natural):
-        homes = [EMBED if name == HEAD and own_head and member.tied else name for member in members]
+        homes = [member.home(name) for member in members]
         lacking = [m.name for m, home in zip(members, homes, strict=True) if home not in m.specs]
         if lacking:
             left_out[name] = f"not in {', '.join(lacking)}"
@@ -110,7 +113,9 @@ def overlap(members: Sequence[Checkpoint]) -> Overlap:
         if odd := sorted({spec.dtype for spec in specs if spec.dtype not in FLOATS}):
             left_out[name] = f"stored as {', '.join(odd)}, which is not merged"
             continue
-        by_token = name in BY_TOKEN and len({spec.shape[1:] for spec in specs}) == 1
+        by_token = (
+            name in members[0].layout.by_token and len({spec.shape[1:] for spec in specs}) == 1
+        )
         places = rows.places([spec.shape[0] for spec in specs]) if by_token else None
         if places is not None:
             shape = (places.shape[1], *specs[0].shape[1:])

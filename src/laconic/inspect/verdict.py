@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from laconic.checkpoint import EMBED
 from laconic.companions import template_of
 from laconic.effects import equals_base
 from laconic.errors import CheckpointError, LaconicError
@@ -92,7 +91,8 @@ def _pair(first: Checkpoint, second: Checkpoint) -> tuple[Sibling, tuple[str, ..
         return Sibling(second.name, True), check_siblings((first, second), second)
     except CheckpointError as error:
         reason = str(error)
-    sizes = [m.specs[EMBED].shape for m in (first, second) if EMBED in m.specs]
+    embedding = first.layout.embedding
+    sizes = [m.specs[embedding].shape for m in (first, second) if embedding in m.specs]
     if len(sizes) == 2 and sizes[0][:1] != sizes[1][:1] and sizes[0][1:] == sizes[1][1:]:
         try:
             twins = unify(of(second), (first, second), base=True)

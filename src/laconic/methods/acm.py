@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from laconic.checkpoint import layer_of
 from laconic.errors import CalibrationError
 from laconic.method import Setting, TensorGroup, adjustment
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 def check(_: Mapping[str, Any], setting: Setting) -> str:
     """Refuse statistics without the tensor's part of the model; say what one sample leaves."""
-    (measured,), part = setting.stats["mutual_information"], part_of(setting.name)
+    (measured,), part = setting.stats["mutual_information"], part_of(setting)
     if part not in measured:
         raise CalibrationError(
             f"acm: the mutual information holds nothing of '{part}', to which '{setting.name}' "
@@ -37,7 +36,7 @@ def acm(group: TensorGroup, merged: Tensor, *, sharpness: float = 0.7) -> Tensor
     ``x_0 + c_l (x - x_0)`` with ``c_l = 1 - mean_i sigmoid(sharpness (m_i - max_j m_j))``, where
     m_i is the mutual information of the base's and the merged model's outputs of layer l for
     sample i: c is in [0.5, 1) for a positive sharpness. All weights and biases of a layer share c;
-    embedding, final norm and head have one each.
+    embedding and head have one each, and the final norm has one that holds for all else.
 
     Two steps: merge without acm; measure the result against the base; merge again with acm and
     these statistics. The statistics belong to the recipe without acm: where another number of it
@@ -53,7 +52,7 @@ def acm(group: TensorGroup, merged: Tensor, *, sharpness: float = 0.7) -> Tensor
     Source: Yao et al. 2025 (arXiv 2505.14009) and their code.
     """
     (measured,) = group.stats["mutual_information"]
-    share = coefficient(measured[part_of(group.name)], sharpness)
+    share = coefficient(measured[part_of(group)], sharpness)
     return group.base + share * (merged - group.base)
 
 
@@ -65,9 +64,8 @@ def coefficient(information: Tensor, sharpness: float) -> float:
     return 1 - float(torch.sigmoid(sharpness * (told - told.max())).mean())
 
 
-def part_of(name: str) -> str:
+def part_of(tensor: Setting | TensorGroup) -> str:
     """The part of a model that a tensor belongs to, as calibration names it."""
-    layer = layer_of(name)
-    if layer is not None:
-        return f"layer.{layer}"
-    return "embed" if "embed" in name else "lm_head" if "lm_head" in name else "norm"
+    if tensor.layer is not None:
+        return f"layer.{tensor.layer}"
+    return {"embedding": "embed", "head": "lm_head"}.get(tensor.role, "norm")

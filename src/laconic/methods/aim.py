@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Le
 
-from laconic.checkpoint import HEAD
 from laconic.errors import CalibrationError
 from laconic.method import Setting, TensorGroup, adjustment
 
@@ -22,12 +21,13 @@ SPARE = re.compile(r"experts?\.|\.gate\.|router|conv")
 def check(_: Mapping[str, Any], setting: Setting) -> str:
     """Say where there is nothing to go by."""
     (base,), name = setting.stats["activations"], setting.name
-    if not name.endswith(".weight") or "embed" in name or not setting.shape:
+    row = setting.role == "embedding" or (setting.role != "head" and "embed" in name)
+    if row or not name.endswith(".weight") or not setting.shape:
         return ""
     if name in base:
         dead = not bool(base[name].any())
         return "aim leaves weights as merged whose inputs were all zero" if dead else ""
-    if name != HEAD and not SPARE.search(name):
+    if setting.role != "head" and not SPARE.search(name):
         raise CalibrationError(f"aim: the activations hold nothing of '{name}'.")
     return "aim leaves weights as merged that calibration never saw used"
 

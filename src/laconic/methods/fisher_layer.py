@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from laconic.checkpoint import layer_of
 from laconic.errors import CalibrationError
 from laconic.measured import Measured, misses_layer
 from laconic.method import Setting, TensorGroup, adjustment
@@ -73,7 +72,7 @@ def by_layer(measured: Measured) -> dict[int, float]:
     sums: dict[int, float] = {}
     sizes: dict[int, int] = {}
     for name, value in measured.items():
-        layer = layer_of(name)
+        layer = measured.depth.of(name)
         if layer is not None and value.numel():
             size = measured.sizes.get(name, value.numel())
             sums[layer] = sums.get(layer, 0.0) + float(value.double().mean()) * size

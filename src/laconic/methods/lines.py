@@ -9,13 +9,16 @@ from laconic.method import TensorGroup, adjustment
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.layout import Role
+
 
 @adjustment(idle={"first": 1.0, "last": 1.0})
 def lines(group: TensorGroup, merged: Tensor, *, first: float = 0.5, last: float = 1.0) -> Tensor:
     """Scale the merged task vector linearly with depth, from `first` to `last` layer.
 
-    ``x_0 + (first + (last - first) * (l - 1) / (L - 1)) * (x - x_0)`` for layer l of L. Embeddings
-    take `first`; the final norm and the head take `last`.
+    ``x_0 + (first + (last - first) * (l - 1) / (L - 1)) * (x - x_0)`` for layer l of the L layers
+    of the text model. The embedding takes `first`; whatever else is outside these layers takes
+    `last`: the final norm, the head, vision towers, layers that predict further tokens.
 
     Args:
         first: The factor of the first layer.
@@ -24,13 +27,13 @@ def lines(group: TensorGroup, merged: Tensor, *, first: float = 0.5, last: float
     Source: Wang et al. 2024 (arXiv 2410.17146), with alpha = first and beta = last - first; the
     rule for tensors outside the layers is ours.
     """
-    factor = factor_at(group.name, group.layer, group.layers, first, last)
+    factor = factor_at(group.role, group.layer, group.layers, first, last)
     return group.base + factor * (merged - group.base)
 
 
-def factor_at(name: str, layer: int | None, layers: int, first: float, last: float) -> float:
+def factor_at(role: Role, layer: int | None, layers: int, first: float, last: float) -> float:
     """The factor of one tensor."""
     depth = layer / max(1, layers - 1) if layer is not None else 1.0
-    if layer is None and "embed" in name:
+    if role == "embedding":
         depth = 0.0
     return first + (last - first) * depth

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Le
 
-from laconic.checkpoint import HEAD
 from laconic.errors import CalibrationError, RecipeError
 from laconic.method import Setting, TensorGroup, method
 
@@ -22,7 +21,7 @@ def check(_: Mapping[str, Any], setting: Setting) -> str:
     name, held = setting.name, [setting.name in m for m in setting.stats["gram"]]
     if any(held) and not all(held):
         raise CalibrationError(f"regmean: a file holds nothing of '{name}', another does.")
-    if any(held) or len(setting.shape) != 2 or "embed" in name or name == HEAD:
+    if any(held) or len(setting.shape) != 2 or setting.role or "embed" in name:
         return ""
     return "regmean takes the mean of matrices without statistics"
 
