@@ -247,8 +247,8 @@ def test_a_folders_files_are_the_parts_of_one_log(tmp_path: Path) -> None:
     write(folder / "a.jsonl", [mine(0, "p0"), mine(1, "p1")])
     write(folder / "b.jsonl", [mine(2, "p2")])
     (folder / "notes.txt").write_text("mine")
-    run = import_log(folder, "sums", tmp_path / "run", tokenizer=LAB)
-    assert len(run.results) == 3
+    run = import_log(folder, None, tmp_path / "run", tokenizer=LAB)
+    assert [r.task for r in run.results] == ["logs"] * 3
     assert len(run.provenance["source_sha256"]) == 2
     write(folder / "c.jsonl", [mine(2, "p2")])
     again = import_log(folder, "sums", tmp_path / "again", tokenizer=LAB)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from laconic.task import Task
 
 UNKNOWN: Final = "not recorded"
+UNDRAWN: Final = "the log does not say how completions were drawn (temperature and top-p)"
 
 
 def import_log(
@@ -86,7 +87,9 @@ def import_log(
         raise RunError(f"--cap must be at least 1, got {cap}.")
     log = _joined([read_log(part, mapped or {}) for part in paths], paths)
     log = replace(log, notes=[*log.notes, *passed_over])
-    problems, records = match_problems(log.records, task, data, source, named=log.named)
+    problems, records = match_problems(
+        log.records, task, data, source, named=log.named, title=given[0].name.split(".")[0]
+    )
     lengths = measure(records, log, tokenizer, source)
     budget = find_budget(
         records, lengths.whole, exact=lengths.exact, given=cap, answers_only=lengths.answers_only
@@ -163,7 +166,7 @@ def _provenance(
             "problems": len(counts),
             "skipped": dict(log.skipped),
             "inferred": inferred,
-            "missing": missing,
+            "missing": missing + [UNDRAWN] * (not {"temperature", "top_p"} <= log.sampling.keys()),
         },
     }
     if lengths.answers_only:

@@ -24,6 +24,7 @@ def match_problems(
     source: str,
     *,
     named: bool,
+    title: str,
 ) -> tuple[Task, list[Record]]:
     """The problems of a log, and its records with ids of theirs and a sample's number each.
 
@@ -38,16 +39,17 @@ def match_problems(
         source: The log, for errors.
         named: Whether the records' ids are the user's own names of the problems, and count before
             their texts.
+        title: The task's name where the log holds its own problems and the user gives none.
 
     Raises:
         RunError: For a completion of no problem, and for a sample that is there twice.
         TaskError: For problems that cannot be read.
     """
     alone = data is None and all(record.problem and record.gold for record in records)
-    title = task or _name(data, source, alone=alone)
+    called = task or _name(data, source, title, alone=alone)
     if alone:
         records = _numbered(records)
-    problems = _own(records, title, source) if alone else _load(title, data)
+    problems = _own(records, called, source) if alone else _load(called, data)
     known = {sample.id for sample in problems.samples}
     find = _finder(problems)
     seen: Counter[str] = Counter()
@@ -83,7 +85,7 @@ def _stranger(record: Record, problems: Task, where: str) -> str:
     )
 
 
-def _name(data: str | Path | None, source: str, *, alone: bool) -> str:
+def _name(data: str | Path | None, source: str, title: str, *, alone: bool) -> str:
     """A name for the task, where the user gives none."""
     if data is not None and Path(data).suffix:
         return Path(data).name.split(".")[0]
@@ -92,7 +94,7 @@ def _name(data: str | Path | None, source: str, *, alone: bool) -> str:
             f"{source} does not hold its own problems and golds. Name the task that it is of, "
             "--task NAME, or give them: --data FILE."
         )
-    return Path(source.split(", ")[0]).name.split(".")[0]
+    return title
 
 
 def _numbered(records: Sequence[Record]) -> list[Record]:
