@@ -253,6 +253,7 @@ def test_a_folders_files_are_the_parts_of_one_log(tmp_path: Path) -> None:
     write(folder / "c.jsonl", [mine(2, "p2")])
     again = import_log(folder, "sums", tmp_path / "again", tokenizer=LAB)
     assert any("1 problems are answered in several files" in n for n in again.provenance["notes"])
+    assert [r.key for r in again.results][2:] == [("sums", "p2", 0), ("sums", "p2", 1)]
     with pytest.raises(RunError, match=r"a folder that holds no log itself"):
         import_log(tmp_path / "run" / "..", "sums", tmp_path / "x", tokenizer=LAB)
 

@@ -194,8 +194,8 @@ def _joined(logs: Sequence[Log], paths: Sequence[Path]) -> Log:
     return replace(
         logs[0],
         records=[
-            replace(record, id=record.id if record.problem is None else f"{path.stem}/{record.id}")
-            if record.id is not None
+            replace(record, id=f"{path.stem}/{record.id}")
+            if not log.named and record.id is not None and record.problem is not None
             else record
             for log, path in zip(logs, paths, strict=True)
             for record in (replace(r, where=f"{path.name}, {r.where}") for r in log.records)
