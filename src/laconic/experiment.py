@@ -56,7 +56,7 @@ class TaskRecord:
         source: What the user wrote for it.
         digest: Of every problem and gold asked, so that two runs can tell they are the same.
         problems: How many problems were asked.
-        max_tokens: The budget of one completion.
+        max_tokens: The budget of one completion; None where an imported log does not tell it.
         repeats: Completions per problem, where the tasks of a run differ in that; None where they
             are those of the sampling.
     """
@@ -65,7 +65,7 @@ class TaskRecord:
     source: str
     digest: str
     problems: int
-    max_tokens: int
+    max_tokens: int | None
     repeats: int | None = None
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared logs are not here")
+BROKEN = "Now the sum of the first row is 12 and of the second one it must then be"
 FILES = sorted((DATA / "logs").glob("*.jsonl.gz"))
 
 
@@ -68,22 +69,30 @@ def test_a_recorded_finish_and_cap_are_believed(tmp_path: Path) -> None:
 
 
 def test_truncation_is_inferred_from_a_cap_and_said_to_be(tmp_path: Path) -> None:
-    run = bring(tmp_path, row(0, 93, cap=100), row(1, 91, cap=100))
-    assert [r.truncated for r in run.results] == [True, False]
+    broken = {"cap": 100, "response": BROKEN}
+    run = bring(tmp_path, row(0, 93, **broken), row(1, 91, **broken), row(2, 94, cap=100))
+    assert [r.truncated for r in run.results] == [True, False, False]  # the last has its answer
     (warning,) = (w for w in compare([run]).warnings if "truncation" in w)
     assert "truncation is inferred: completions within 8 tokens" in warning
 
 
 def test_a_cap_is_inferred_where_completions_pile_up_and_only_there(tmp_path: Path) -> None:
     lengths = (512, 511, 509, 80)
-    run = bring(tmp_path, *(row(n, tokens) for n, tokens in enumerate(lengths)))
+    texts = (BROKEN, BROKEN, BROKEN, "The answer is 4.")
+    rows = [
+        row(n, t, response=text) for n, (t, text) in enumerate(zip(lengths, texts, strict=True))
+    ]
+    run = bring(tmp_path, *rows)
     assert [r.truncated for r in run.results] == [True, True, True, False]
-    assert any("the budget is inferred: 3 completions" in n for n in run.provenance["notes"])
+    (note,) = (n for n in run.provenance["notes"] if "the budget is inferred" in n)
+    assert "3 completions end at 512 tokens, the longest length, 3 of them in the middle" in note
+    assert run.experiment.tasks[0].max_tokens == 512
     other = tmp_path / "other"
     other.mkdir()
     run = bring(other, row(0, 512), row(1, 80))
     assert [r.truncated for r in run.results] == [False, False]
-    assert any("no budget is visible" in note for note in run.provenance["notes"])
+    assert run.experiment.tasks[0].max_tokens is None
+    assert any("no budget is known" in note for note in run.provenance["notes"])
 
 
 def test_samples_are_numbered_where_the_log_does_not(tmp_path: Path) -> None:
@@ -100,6 +109,9 @@ def test_a_gzipped_log_is_read(tmp_path: Path) -> None:
     log = read_plain(path, {"length": "tokens"})
     assert (log.records[0].id, log.records[0].length) == ("p0", 40)
     assert log.columns == {"id": "id", "response": "response", "length": "tokens"}
+    path.write_bytes(gzip.compress(json.dumps(row(0)).encode())[:-12])
+    with pytest.raises(RunError, match="cannot be read"):
+        read_plain(path, {"length": "tokens"})
 
 
 @pytest.mark.parametrize(
@@ -117,6 +129,8 @@ def test_a_gzipped_log_is_read(tmp_path: Path) -> None:
         ([row(0, cap=10), row(1, cap=20)], {}, "different budgets (10, 20 tokens)"),
         ([row(0, model="a"), row(1, model="b")], {}, "several models (a, b)"),
         ([{"id": "p0", "tokens": 1}], {}, "no column is known to be the response"),
+        ([row(0, 50)], {"cap": 40}, "--cap 40: a completion has 50 tokens"),
+        ([row(0, 50)], {"cap": 0}, "--cap must be at least 1"),
         ([], {}, "holds no completions"),
         ([row(0)], {"data": Path("nowhere")}, "nowhere does not exist"),
         ([row(0)], {"tokenizer": Path("nowhere")}, "there is no nowhere"),

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from laconic.cli.options import Cache, Compress, Json, Output
-from laconic.cli.terminal import out, progress_bar, verdicts
+from laconic.cli.terminal import err, out, progress_bar, verdicts
 from laconic.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from laconic.run import Run
 
 EPILOG = (
     "Examples:\n\nlaconic import samples_math500_DATE.jsonl --task math500 --tokenizer checkpoint "
     "-o runs/mine\n\n"
-    "laconic import logs/DATE_task.eval --task aime24 -o runs/mine\n\n"
+    "laconic import logs/DATE_task.eval -o runs/mine\n\n"
     "laconic import log.jsonl.gz --task math500 --data problems --map id=problem_id "
     "--map length=tokens -o runs/mine\n\n"
     "laconic import log.jsonl --task amc23 --data problems --tokenizer checkpoint -o runs/mine"
@@ -26,12 +31,15 @@ def import_(
         list[Path],
         typer.Argument(
             metavar="LOG...",
-            help="A log of SkyThought, lm-eval, lighteval, inspect, evalscope or Qwen2.5-Math, or "
-            "any JSONL, gzipped or not; several are parts of one.",
+            help="A log of a known tool, or JSONL, a JSON array or Parquet with a completion a "
+            "row, gzipped or not; several, or a folder's files, are parts of one.",
         ),
     ],
-    task: Annotated[str, typer.Option(help="The task's name.")],
     output: Output,
+    task: Annotated[
+        str | None,
+        typer.Option(help="The task's name; needed unless the log or --data holds its problems."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -41,12 +49,18 @@ def import_(
     map_: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", help="FIELD=COLUMN of any JSONL: id, sample, response, length, cap or finish."
+            "--map",
+            help="FIELD=COLUMN of a log of rows: id, sample, problem, gold, response, thought, "
+            "length, thinking, cap or finish.",
         ),
     ] = None,
     tokenizer: Annotated[
         Path | None,
         typer.Option(help="Count tokens by it: a Hugging Face folder or a .tiktoken file."),
+    ] = None,
+    cap: Annotated[
+        int | None,
+        typer.Option(help="The budget in tokens, where the log does not say."),
     ] = None,
     compress: Compress = False,
     cache: Cache = True,
@@ -70,12 +84,34 @@ def import_(
             data=data,
             mapped=mapped,
             tokenizer=tokenizer,
+            cap=cap,
             compress=compress,
             grades=verdicts(use=cache),
             progress=progress,
         )
+    for line in _summary(run):
+        err.print(line, markup=False, soft_wrap=True)
     shown = compare([run], baseline=run.name)
     out.print(shown.to_json() if as_json else shown.to_text(), markup=False, soft_wrap=True)
+
+
+def _summary(run: Run) -> Iterator[str]:
+    """What was read, left out, inferred and missing, a line each."""
+    said = run.provenance["import"]
+    yield (
+        f"Read {said['rows']:,} rows of {run.provenance['format']}: {said['completions']:,} "
+        f"completions of {said['problems']:,} problems."
+    )
+    left_out = [f"{number:,} {what}" for what, number in said["skipped"].items()]
+    columns = [f"{f} from {c}" for f, c in run.provenance.get("columns", {}).items()]
+    for head, parts in (
+        ("Columns", columns),
+        ("Left out", left_out),
+        ("Inferred", said["inferred"]),
+        ("Missing", said["missing"]),
+    ):
+        if parts or head != "Columns":
+            yield f"{head}: {'; '.join(parts) or 'nothing'}."
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -6,16 +6,17 @@ import hashlib
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
 from laconic.experiment import Experiment, Sampling
-from laconic.importing.counting import count_tokens, open_tokenizer
-from laconic.importing.formats import read_log
+from laconic.importing.budgets import find_budget
+from laconic.importing.formats import find_logs, read_log
+from laconic.importing.lengths import measure
 from laconic.importing.problems import match_problems
-from laconic.importing.record import CLOSE, Log
+from laconic.importing.record import CLOSE
 from laconic.progress import silent
 from laconic.run import Generation, Run, RunWriter, read_run
 from laconic.scoring import GRADER, Grader, score_all
@@ -24,28 +25,27 @@ from laconic.version import versions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laconic.importing.record import Record
+    from laconic.experiment import TaskRecord
+    from laconic.importing.budgets import Budget
+    from laconic.importing.lengths import Lengths
+    from laconic.importing.record import Log, Record
     from laconic.progress import Progress
     from laconic.run import Sample
+    from laconic.task import Task
 
 UNKNOWN: Final = "not recorded"
-#: A text that ran to its budget counts a few tokens less when it is tokenized again.
-SLACK: Final = 8
-#: So many completions that end at the longest length were cut there.
-PILE: Final = 3
-#: A column that equals the number of words in this share of the completions counts words.
-WORDS: Final = 0.9
-ESTIMATED: Final = "thought tokens are estimated from the thought's share of the characters"
+UNDRAWN: Final = "the log does not say how completions were drawn (temperature and top-p)"
 
 
 def import_log(
     path: str | Path | Sequence[str | Path],
-    task: str,
+    task: str | None,
     output: str | Path,
     *,
     data: str | Path | None = None,
     mapped: Mapping[str, str] | None = None,
     tokenizer: str | Path | None = None,
+    cap: int | None = None,
     compress: bool = False,
     grades: Path | None = None,
     progress: Progress = silent,
@@ -53,75 +53,59 @@ def import_log(
     """Make a run of a log: grade every completion, infer what the log does not say.
 
     Args:
-        path: A log of SkyThought, lm-eval, lighteval, inspect, evalscope or Qwen2.5-Math, or any
-            JSONL file of one completion a line, gzipped or not; several are parts of one.
-        task: The task's name.
+        path: A log of a known tool (``importing.readers``), or a file of one completion a row:
+            JSONL, a JSON array or parquet. Several are parts of one; a folder is its files.
+        task: The task's name; None takes that of the data's file, or of the log where it holds its
+            own problems and golds.
         output: The run folder to create.
         data: A folder that holds ``TASK.jsonl``, or such a file: lines of ``id``, ``problem``,
             ``answer``. By default the log's own problems and golds, where it holds them, else the
             task of that name that the package knows.
-        mapped: Columns of a plain log by field: ``id``, ``sample``, ``response``, ``length``,
-            ``cap``, ``finish``.
+        mapped: Columns of a plain log by field: ``id``, ``sample``, ``problem``, ``gold``,
+            ``response``, ``thought``, ``length``, ``thinking``, ``cap``, ``finish``.
         tokenizer: Counts the tokens instead of the log: a Hugging Face folder or a ``.tiktoken``
             ranks file.
+        cap: The budget in tokens, where the log does not say.
         compress: Keep the results gzipped.
         grades: A file of verdicts to use and to add to, as `Grader` describes it.
         progress: Told after each completion graded.
 
     Returns:
-        The complete run.
+        The complete run. Its provenance says under ``import`` how many rows were read, which were
+        left out and why, what was inferred and what is missing.
 
     Raises:
         RunError: For a log, a map, a tokenizer or an output folder that cannot be used.
         TaskError: For problems that cannot be read.
     """
-    paths = [Path(path)] if isinstance(path, str | Path) else list(map(Path, path))
+    given = [Path(path)] if isinstance(path, str | Path) else list(map(Path, path))
+    paths, passed_over = find_logs(given)
     source, folder = ", ".join(map(str, paths)), Path(output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} exists. Choose another output folder, or delete this one.")
+    if cap is not None and cap < 1:
+        raise RunError(f"--cap must be at least 1, got {cap}.")
     log = _joined([read_log(part, mapped or {}) for part in paths], paths)
-    problems, records = match_problems(log.records, task, data, source)
-    lengths, thought = _lengths(records, log, tokenizer, source)
-    budget = _budget(records, lengths, 0 if log.exact and tokenizer is None else SLACK)
-    model = _model(records, paths)
-    asked = tuple(s for s in problems.samples if s.id in {record.id for record in records})
-    counts = Counter(record.id or "" for record in records)
-    experiment = Experiment(
-        model=model,
-        model_digest=hashlib.sha256(f"log of {model}".encode()).hexdigest()[:16],
-        tasks=(replace(problems, samples=asked).record(budget.cap),),
-        sampling=_sampling(log.sampling, budget.cap, max(counts.values())),
-        backend="import",
-        dtype=UNKNOWN,
-        template=UNKNOWN,
-        grader=GRADER,
+    log = replace(log, notes=[*log.notes, *passed_over])
+    problems, records = match_problems(
+        log.records, task, data, source, named=log.named, title=given[0].name.split(".")[0]
     )
+    lengths = measure(records, log, tokenizer, source)
+    budget = find_budget(
+        records, lengths.whole, exact=lengths.exact, given=cap, answers_only=lengths.answers_only
+    )
+    asked = _asked(problems, records, budget.cap)
+    experiment = _experiment(log, records, paths, asked, budget.cap)
     completions = list(
-        zip(
-            _samples(records, asked),
-            _generations(records, lengths, thought, budget.cut),
-            strict=True,
-        )
+        zip(_samples(records, problems), _generations(records, lengths, budget), strict=True)
     )
-    estimated = tokenizer is None and any(record.thinking is None for record in records)
-    provenance: dict[str, Any] = {
+    provenance = _provenance(log, records, lengths, budget)
+    provenance |= {
         "source": source,
         "source_sha256": [_digest(part) for part in paths],
-        "format": log.format,
         "length": f"tokenizer {tokenizer}" if tokenizer else log.length,
-        "notes": [
-            *log.notes,
-            *([ESTIMATED] if estimated else []),
-            *budget.notes,
-            *_uneven(counts),
-            *_repeated(records),
-        ],
         "versions": versions("math-verify"),
     }
-    if log.columns:
-        provenance["columns"] = dict(log.columns)
-    if log.sampling:
-        provenance["sampling"] = dict(log.sampling)
     with Grader(grades=grades) as grader:
         results = score_all(completions, grader, progress)
     beside = folder.with_name(f".{folder.name}.partial")
@@ -133,6 +117,65 @@ def import_log(
         folder.rmdir()
     beside.rename(folder)
     return read_run(folder)
+
+
+def _asked(problems: Task, records: Sequence[Record], cap: int | None) -> TaskRecord:
+    """What a run remembers of the problems that the log answers."""
+    answered = {record.id for record in records}
+    asked = tuple(sample for sample in problems.samples if sample.id in answered)
+    return replace(replace(problems, samples=asked).record(cap), max_tokens=cap)
+
+
+def _experiment(
+    log: Log, records: Sequence[Record], paths: Sequence[Path], asked: TaskRecord, cap: int | None
+) -> Experiment:
+    model = _model(records, paths)
+    return Experiment(
+        model=model,
+        model_digest=hashlib.sha256(f"log of {model}".encode()).hexdigest()[:16],
+        tasks=(asked,),
+        sampling=_sampling(log.sampling, cap, max(Counter(r.id for r in records).values())),
+        backend="import",
+        dtype=UNKNOWN,
+        template=UNKNOWN,
+        grader=GRADER,
+    )
+
+
+def _provenance(
+    log: Log, records: Sequence[Record], lengths: Lengths, budget: Budget
+) -> dict[str, Any]:
+    """What the run says of its log; each note becomes a warning of the report."""
+    counts = Counter(record.id or "" for record in records)
+    skipped = [f"{number:,} {what} are left out" for what, number in log.skipped.items()]
+    inferred, missing = [*lengths.inferred, *budget.inferred], [*lengths.missing, *budget.missing]
+    found: dict[str, Any] = {
+        "format": log.format,
+        "notes": [
+            *(missing if lengths.answers_only else ()),
+            *log.notes,
+            *skipped,
+            *inferred,
+            *(() if lengths.answers_only else missing),
+            *_uneven(counts),
+            *_repeated(records),
+        ],
+        "import": {
+            "rows": len({record.where for record in records}) + sum(log.skipped.values()),
+            "completions": len(records),
+            "problems": len(counts),
+            "skipped": dict(log.skipped),
+            "inferred": inferred,
+            "missing": missing + [UNDRAWN] * (not {"temperature", "top_p"} <= log.sampling.keys()),
+        },
+    }
+    if lengths.answers_only:
+        found["answers_only"] = True
+    if log.columns:
+        found["columns"] = dict(log.columns)
+    if log.sampling:
+        found["sampling"] = dict(log.sampling)
+    return found
 
 
 def _joined(logs: Sequence[Log], paths: Sequence[Path]) -> Log:
@@ -147,20 +190,45 @@ def _joined(logs: Sequence[Log], paths: Sequence[Path]) -> Log:
         )
     if len(logs) == 1:
         return logs[0]
+    again = _answered_again(logs, paths)
     return replace(
         logs[0],
         records=[
-            replace(record, id=record.id if record.problem is None else f"{path.stem}/{record.id}")
-            if record.id is not None
+            replace(record, id=f"{path.stem}/{record.id}")
+            if not log.named and record.id is not None and record.problem is not None
             else record
             for log, path in zip(logs, paths, strict=True)
             for record in (replace(r, where=f"{path.name}, {r.where}") for r in log.records)
         ],
-        notes=list(dict.fromkeys(note for log in logs for note in log.notes)),
+        notes=[*dict.fromkeys(note for log in logs for note in log.notes), *again],
+        named=all(log.named for log in logs),
+        content_only=any(log.content_only for log in logs) or logs[0].content_only,
+        skipped=sum((Counter(log.skipped) for log in logs), Counter()),
     )
 
 
-def _sampling(said: Mapping[str, float], cap: int, repeats: int) -> Sampling:
+def _answered_again(logs: Sequence[Log], paths: Sequence[Path]) -> list[str]:
+    """A word where several files answer the same problem.
+
+    Raises:
+        RunError: Where they number its completions alike: they are runs of their own.
+    """
+    first: dict[object, Path] = {}
+    again = 0
+    for log, path in zip(logs, paths, strict=True):
+        for key in {(r.problem or r.id, r.sample) for r in log.records}:
+            other = first.setdefault(key, path)
+            if other != path and key[1] is not None:
+                raise RunError(
+                    f"{other} and {path} both hold sample {key[1]} of {key[0]!r:.60}: they are "
+                    "runs of their own. Import each alone."
+                )
+            again += other != path
+    told = f"{again:,} problems are answered in several files: all count as repeats of one model"
+    return [told] if again else []
+
+
+def _sampling(said: Mapping[str, float], cap: int | None, repeats: int) -> Sampling:
     """How the log says completions were drawn; not recorded where it leaves half of it open."""
     temperature, top_p = said.get("temperature"), said.get("top_p")
     known = temperature is not None and top_p is not None and 0 < top_p <= 1 and temperature >= 0
@@ -174,91 +242,6 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _lengths(
-    records: Sequence[Record], log: Log, tokenizer: str | Path | None, source: str
-) -> tuple[list[int], list[int]]:
-    """The tokens of each completion, and those of its thought."""
-    closed = [record.response.rfind(CLOSE) for record in records]
-    thoughts = [
-        record.response[: end + len(CLOSE)] if end >= 0 else ""
-        for record, end in zip(records, closed, strict=True)
-    ]
-    if tokenizer is not None:
-        opened = open_tokenizer(Path(tokenizer))
-        whole = count_tokens(opened, [record.response for record in records])
-        return whole, count_tokens(opened, thoughts)
-    lengths = [record.length for record in records if record.length is not None]
-    if not lengths:
-        named = "Name the column, --map length=COLUMN, or count" if log.columns else "Count"
-        raise RunError(
-            f"{source}: nothing says how many tokens a completion has. {named} them: "
-            "--tokenizer FOLDER_OR_FILE."
-        )
-    for record in records:
-        if record.length is None:
-            raise RunError(
-                f"{source}, {record.where} has no length ({log.length}). Count the tokens: "
-                "--tokenizer FOLDER_OR_FILE."
-            )
-    words = sum(len(r.response.split()) == n for r, n in zip(records, lengths, strict=True))
-    if words >= WORDS * len(records):
-        raise RunError(
-            f"{source}: {log.length} counts words, not tokens: it is the number of words in "
-            f"{words:,} of {len(records):,} completions. Map another column, or count the tokens: "
-            "--tokenizer FOLDER_OR_FILE."
-        )
-    shares = [len(t) / max(len(r.response), 1) for t, r in zip(thoughts, records, strict=True)]
-    guesses = [round(n * share) for n, share in zip(lengths, shares, strict=True)]
-    stated = [record.thinking for record in records]
-    return lengths, [g if s is None else s for s, g in zip(stated, guesses, strict=True)]
-
-
-@dataclass(frozen=True)
-class _Budget:
-    """The budget of a log, which completions it cut, and what of that was inferred."""
-
-    cap: int
-    cut: list[bool]
-    notes: list[str]
-
-
-def _budget(records: Sequence[Record], lengths: Sequence[int], slack: int) -> _Budget:
-    """The budget of a log: what it says, else what its lengths show, to within `slack` tokens."""
-    notes = []
-    caps = {record.cap for record in records if record.cap is not None}
-    longest = max(lengths)
-    ends = sum(length >= longest - slack for length in lengths)
-    if len(caps) > 1:
-        raise RunError(
-            f"The log holds completions of different budgets ({', '.join(map(str, sorted(caps)))} "
-            "tokens). Split it: runs of different budgets are not comparable."
-        )
-    stated = caps.pop() if caps else None
-    if stated is not None and longest > stated + slack:
-        notes.append(
-            f"the stated budget of {stated:,} tokens is not believed: a completion has {longest:,}"
-        )
-        stated = None
-    if stated is not None:
-        cap, visible = stated, True
-    else:
-        cap, visible = longest, ends >= PILE
-        said = (
-            f"the budget is inferred: {ends:,} completions end at {longest:,} tokens"
-            if visible
-            else f"no budget is visible: the longest completion has {longest:,} tokens"
-        )
-        notes.append(said)
-    inferred = [visible and length >= cap - slack for length in lengths]
-    if any(record.cut is None for record in records):
-        notes.append(f"truncation is inferred: completions within {slack} tokens of the budget")
-    cut = [
-        guess if record.cut is None else record.cut
-        for record, guess in zip(records, inferred, strict=True)
-    ]
-    return _Budget(max(cap, 1), cut, notes)
-
-
 def _model(records: Sequence[Record], paths: Sequence[Path]) -> str:
     """The model that the log names, else the file."""
     names = {record.model for record in records}
@@ -270,23 +253,23 @@ def _model(records: Sequence[Record], paths: Sequence[Path]) -> str:
     return names.pop() or paths[0].name.split(".")[0]
 
 
-def _samples(records: Sequence[Record], asked: Sequence[Sample]) -> list[Sample]:
-    by_id = {sample.id: sample for sample in asked}
+def _samples(records: Sequence[Record], problems: Task) -> list[Sample]:
+    by_id = {sample.id: sample for sample in problems.samples}
     return [replace(by_id[record.id or ""], repeat=record.sample or 0) for record in records]
 
 
-def _generations(
-    records: Sequence[Record], lengths: Sequence[int], thought: Sequence[int], cut: Sequence[bool]
-) -> list[Generation]:
+def _generations(records: Sequence[Record], lengths: Lengths, budget: Budget) -> list[Generation]:
     return [
         Generation(
             text=record.response,
             length=length,
-            thinking_length=min(thinking, length),
+            thinking_length=thinking,
             thinks=CLOSE in record.response,
             finish="length" if ended else "stop",
         )
-        for record, length, thinking, ended in zip(records, lengths, thought, cut, strict=True)
+        for record, length, thinking, ended in zip(
+            records, lengths.whole, lengths.thinking, budget.cut, strict=True
+        )
     ]
 
 

@@ -30,13 +30,11 @@ def magic(path: Path) -> bytes:
     Raises:
         RunError: Where it cannot be read.
     """
-    if path.is_dir():
-        raise RunError(f"{path} is a folder. Give the log file in it.")
     with explained(path), path.open("rb") as stream:
         return stream.read(4)
 
 
-def rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a JSONL file, gzipped or not, with their lines' numbers.
 
     Raises:
@@ -69,11 +67,27 @@ def whole(path: Path) -> dict[str, Any]:
     Raises:
         RunError: For a file that cannot be read, holds something else, or too much of it.
     """
-    with explained(path), _opened(path) as stream:
-        content = stream.read(MOST_JSON + 1)
-    if len(content) > MOST_JSON:
-        raise too_much(path, "it")
-    return _object(content, str(path))
+    return _object(_content(path), str(path))
+
+
+def is_array(path: Path) -> bool:
+    """Whether a file begins as a JSON array does."""
+    return first_line(path).lstrip().startswith(b"[")
+
+
+def array(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file that is one JSON array, gzipped or not, numbered from 1.
+
+    Raises:
+        RunError: For a file that cannot be read, holds something else, or too much of it.
+    """
+    items = _value(_content(path), str(path))
+    if not isinstance(items, list):
+        raise RunError(f"{path} is not a JSON array.")
+    for number, item in enumerate(items, start=1):
+        if not isinstance(item, dict):
+            raise RunError(f"{path}, item {number} is not a JSON object.")
+        yield number, item
 
 
 def parse(content: bytes, where: str) -> dict[str, Any]:
@@ -129,13 +143,25 @@ def _opened(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb"))
 
 
-def _object(content: bytes, where: str) -> dict[str, Any]:
+def _content(path: Path) -> bytes:
+    with explained(path), _opened(path) as stream:
+        content = stream.read(MOST_JSON + 1)
+    if len(content) > MOST_JSON:
+        raise too_much(path, "it")
+    return content
+
+
+def _value(content: bytes, where: str) -> Any:
     try:
-        value = json.loads(content)
+        return json.loads(content)
     except UnicodeDecodeError:
         raise RunError(f"{where} cannot be read: it is not UTF-8 text.") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"{where} is not JSON ({error}).") from None
+
+
+def _object(content: bytes, where: str) -> dict[str, Any]:
+    value = _value(content, where)
     if not isinstance(value, dict):
         raise RunError(f"{where} is not a JSON object.")
     return value

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, Final
+import importlib
+import pkgutil
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from laconic.errors import RunError
-from laconic.importing import (
-    archive,
-    evalscope,
-    inspect_ai,
-    lm_eval,
-    parquet,
-    qwen_math,
-    skythought,
-)
-from laconic.importing.files import first_line, magic, whole
-from laconic.importing.lighteval import read_details
+from laconic.importing import readers
+from laconic.importing.files import first_line, magic
 from laconic.importing.plain import read_plain
+from laconic.importing.rows import first_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,11 +19,16 @@ if TYPE_CHECKING:
 
     from laconic.importing.record import Format, Log
 
-#: Logs of a JSON object a line, and logs that are one JSON object.
-BY_LINE: Final[Sequence[Format]] = (lm_eval.FORMAT, evalscope.FORMAT, qwen_math.FORMAT)
-WHOLE: Final[Sequence[Format]] = (inspect_ai.FORMAT, skythought.FORMAT)
-NAMES: Final = ("plain JSONL", "lighteval", *(format_.name for format_ in (*BY_LINE, *WHOLE)))
 ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
+#: What the files of a folder that are logs end with.
+SUFFIXES: Final = frozenset({".jsonl", ".json", ".gz", ".parquet", ".eval"})
+
+
+@cache
+def formats() -> Sequence[Format]:
+    """Every tool's format, in the order of the modules' names."""
+    names = sorted(module.name for module in pkgutil.iter_modules(readers.__path__))
+    return [importlib.import_module(f"{readers.__name__}.{name}").FORMAT for name in names]
 
 
 def read_log(path: Path, mapped: Mapping[str, str]) -> Log:
@@ -43,45 +42,71 @@ def read_log(path: Path, mapped: Mapping[str, str]) -> Log:
         RunError: For a file of no known format, or one that cannot be read.
     """
     start = magic(path)
-    if start == archive.MAGIC:
-        log = inspect_ai.read_archive(path)
-    elif start == parquet.MAGIC:
-        log = read_details(path)
-    elif start == ZSTANDARD:
+    contained = next((format_ for format_ in formats() if format_.magic == start), None)
+    if start == ZSTANDARD:
         raise RunError(f"{path} is packed by zstd. Unpack it first: zstd -d.")
+    if contained is not None:
+        log = contained.read(path)
     elif mapped:
         log = read_plain(path, mapped)
     else:
-        log = _read_text(path)
+        log = _read_rows(path)
     if not log.records:
-        raise RunError(f"{path} holds no completions.")
+        left_out = "".join(
+            f" {number:,} {what} were left out." for what, number in log.skipped.items()
+        )
+        raise RunError(f"{path} holds no completions.{left_out}")
     return log
 
 
-def _read_text(path: Path) -> Log:
-    """A log that is text: its first line tells, or else the whole."""
-    line = first_line(path)
-    row = _object(line)
-    for format_ in BY_LINE:
-        if row is not None and format_.matches(row):
-            return format_.read(path)
-    if row is not None and not any(format_.matches(row) for format_ in WHOLE):
-        return read_plain(path, {})
-    if row is None and line.strip() not in {b"{", b"["}:
-        return read_plain(path, {})  # which says what is wrong with the line
-    value = whole(path) if row is None else row
-    for format_ in WHOLE:
-        if format_.matches(value):
-            return format_.read(path)
-    raise RunError(
-        f"{path} is one JSON object, and no log of a known format ({', '.join(NAMES)}). Its keys: "
-        f"{', '.join(map(repr, list(value)[:6]))}. A plain log has an object a line."
-    )
+def find_logs(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The files of a log, and a word about those of a folder that are none.
+
+    The files of a folder are parts of one log: those that a known tool wrote, else all of them.
+    Folders in it are not looked into.
+
+    Raises:
+        RunError: For a folder without files.
+    """
+    found: list[Path] = []
+    notes: list[str] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(p for p in path.iterdir() if p.is_file() and p.suffix in SUFFIXES)
+        if not inside:
+            endings = ", ".join(sorted(SUFFIXES))
+            raise RunError(f"{path} is a folder that holds no log itself ({endings}). Give a log.")
+        known = [file for file in inside if _format_of(file) is not None]
+        passed_over = [file.name for file in inside if known and file not in known]
+        if passed_over:
+            notes.append(
+                f"{len(passed_over):,} other files of {path} are left out: "
+                f"{', '.join(passed_over[:5])}"
+            )
+        found += known or inside
+    return found, notes
 
 
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+def _format_of(path: Path) -> Format | None:
+    """The tool that wrote a file; None for a plain log, and for what is none."""
+    start = magic(path)
+    contained = next((format_ for format_ in formats() if format_.magic == start), None)
+    row = None if contained else first_row(path)
+    return contained or next((f for f in formats() if row is not None and f.matches(row)), None)
+
+
+def _read_rows(path: Path) -> Log:
+    """A log whose first row tells its format; one of no known format is a plain log."""
+    row = first_row(path)
+    known = next((f for f in formats() if row is not None and f.matches(row)), None)
+    if known is not None:
+        return known.read(path)
+    if row is not None and first_line(path).strip() == b"{":
+        tools = ", ".join(format_.name for format_ in formats())
+        raise RunError(
+            f"{path} is one JSON object, and no log of a known format ({tools}). Its keys: "
+            f"{', '.join(map(repr, list(row)[:6]))}. A plain log has an object a line."
+        )
+    return read_plain(path, {})  # which also says what is wrong with a line

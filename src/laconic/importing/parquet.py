@@ -28,13 +28,13 @@ BATCH: Final = 16
 FAILED: Final = 3
 
 
-def parquet_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+def parquet_rows(path: Path, columns: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a parquet file as JSON holds them, numbered from 1.
 
     Args:
         path: The file.
         columns: What to read of it, dots between the parts of a nested name; what is not there is
-            left out.
+            left out. By default everything.
 
     Raises:
         RunError: For a file that is damaged or unpacks to too much, or without pyarrow.
@@ -87,6 +87,7 @@ def serve(path: str, *columns: str) -> None:
         with ParquetFile(path) as file:
             there = [leaf.path for leaf in map(file.schema.column, range(len(file.schema)))]
             wanted = [n for n in there if any(n == c or n.startswith(f"{c}.") for c in columns)]
+            wanted = wanted if columns else there
             for batch in file.iter_batches(BATCH, columns=wanted, use_threads=False):
                 for row in batch.to_pylist():
                     _tell({"row": row})

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def match_problems(
-    records: Sequence[Record], task: str, data: str | Path | None, source: str
+    records: Sequence[Record],
+    task: str | None,
+    data: str | Path | None,
+    source: str,
+    *,
+    named: bool,
+    title: str,
 ) -> tuple[Task, list[Record]]:
     """The problems of a log, and its records with ids of theirs and a sample's number each.
 
@@ -27,17 +33,23 @@ def match_problems(
 
     Args:
         records: The log's completions.
-        task: The task's name.
+        task: The task's name; None takes that of the data's file, or of the log.
         data: Where the problems are; None takes those of the log where it holds all of them and
             their golds, else the task of that name that the package knows.
         source: The log, for errors.
+        named: Whether the records' ids are the user's own names of the problems, and count before
+            their texts.
+        title: The task's name where the log holds its own problems and the user gives none.
 
     Raises:
         RunError: For a completion of no problem, and for a sample that is there twice.
         TaskError: For problems that cannot be read.
     """
     alone = data is None and all(record.problem and record.gold for record in records)
-    problems = _own(records, task, source) if alone else _load(task, data)
+    called = task or _name(data, source, title, alone=alone)
+    if alone:
+        records = _numbered(records)
+    problems = _own(records, called, source) if alone else _load(called, data)
     known = {sample.id for sample in problems.samples}
     find = _finder(problems)
     seen: Counter[str] = Counter()
@@ -45,7 +57,8 @@ def match_problems(
     numbered = []
     for record in records:
         where = f"{source}, {record.where}"
-        name = record.id if alone or record.problem is None else find(record.problem)
+        own = alone or record.problem is None or (named and record.id in known)
+        name = record.id if own else find(record.problem or "")
         if name is None or name not in known:
             raise RunError(_stranger(record, problems, where))
         number = seen[name] if record.sample is None else record.sample
@@ -70,6 +83,29 @@ def _stranger(record: Record, problems: Task, where: str) -> str:
         f"{where}: '{record.id}' is no problem of {problems.source}, whose ids look like "
         f"'{problems.samples[0].id}'. Map another column (--map id=COLUMN) or give other --data."
     )
+
+
+def _name(data: str | Path | None, source: str, title: str, *, alone: bool) -> str:
+    """A name for the task, where the user gives none."""
+    if data is not None and Path(data).suffix:
+        return Path(data).name.split(".")[0]
+    if not alone:
+        raise RunError(
+            f"{source} does not hold its own problems and golds. Name the task that it is of, "
+            "--task NAME, or give them: --data FILE."
+        )
+    return title
+
+
+def _numbered(records: Sequence[Record]) -> list[Record]:
+    """Records whose problems are named by their place in the log, where nothing names them."""
+    places: dict[str, str] = {}
+    return [
+        replace(record, id=places.setdefault(record.problem or "", str(len(places))))
+        if record.id is None
+        else record
+        for record in records
+    ]
 
 
 def _own(records: Sequence[Record], task: str, source: str) -> Task:

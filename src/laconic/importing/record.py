@@ -12,6 +12,7 @@ from laconic.scoring.answers import boxed_answer
 if TYPE_CHECKING:
     from pathlib import Path
 
+OPEN: Final = "<think>"
 CLOSE: Final = "</think>"
 #: What tools call the end of a completion that its budget cut.
 CUT: Final = frozenset({"length", "max_tokens", "max_length", "model_length"})
@@ -33,8 +34,12 @@ class Record:
         sample: Which of the problem's completions it is.
         length: Completion tokens.
         thinking: Those of them that are thought.
+        beside: Whether the usage's total shows that `thinking` was counted beside `length`, not
+            within it.
         cap: The most tokens it could have.
         cut: Whether that budget cut it.
+        open: Whether the text is a thought that was never closed; None where the log does not keep
+            thoughts apart, so that the text's own marks must tell.
         model: The model's name.
     """
 
@@ -46,8 +51,10 @@ class Record:
     sample: int | None = None
     length: int | None = None
     thinking: int | None = None
+    beside: bool | None = None
     cap: int | None = None
     cut: bool | None = None
+    open: bool | None = None
     model: str | None = None
 
 
@@ -61,8 +68,12 @@ class Log:
         length: Where their lengths came from, such as ``column tokens``; empty where the log has
             none.
         exact: Whether they are the engine's own counts: one that was cut has the whole budget.
+        named: Whether ids are the user's own names of the problems, not a tool's count of rows.
+        content_only: Whether the texts are a served answer's content without what the server parted
+            off as reasoning; None where nobody knows how they were made.
         sampling: ``temperature``, ``top_p`` and ``seed``, as far as the log says.
         columns: The column of each field, of a plain log.
+        skipped: How many rows were left out, by what they were, such as ``requests that failed``.
         notes: What a reader of the report must know.
     """
 
@@ -70,24 +81,29 @@ class Log:
     records: Sequence[Record]
     length: str = ""
     exact: bool = False
+    named: bool = False
+    content_only: bool | None = False
     sampling: Mapping[str, float] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Format:
-    """A tool's log, recognised by its content.
+    """A tool's log, recognised by its content; a module of `readers` has one as ``FORMAT``.
 
     Attributes:
         name: The tool.
         matches: Whether this is the first row, or the whole object, of such a log.
         read: Reads one.
+        magic: The first four bytes of a container that only this tool writes; or empty.
     """
 
     name: str
     matches: Callable[[Mapping[str, Any]], bool]
     read: Callable[[Path], Log]
+    magic: bytes = b""
 
 
 def dig(value: Any, *keys: str | int) -> Any:
@@ -110,7 +126,9 @@ def text(value: Any) -> str | None:
 
 
 def count(value: Any) -> int | None:
-    """A whole number from 0; None for anything else."""
+    """A whole number from 0, also one written ``33.0``; None for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
@@ -151,9 +169,16 @@ def sampling(settings: Any) -> dict[str, float]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def joined(thought: str | None, said: str) -> str:
-    """A completion whose thought the log keeps apart."""
-    return f"{thought}{CLOSE}{said}" if thought else said
+def joined(thought: str | None, said: str) -> tuple[str, bool | None]:
+    """A completion whose thought the log keeps apart, and whether that thought is still open.
+
+    Only an answer after the thought proves that it was closed.
+    """
+    if not thought:
+        return said, None
+    if not said.strip():
+        return thought, True
+    return f"{thought}{CLOSE}{said}", False
 
 
 def needed(value: str | None, what: str, where: str, path: Path) -> str:

@@ -25,7 +25,7 @@ class Reason:
         words: How, for a reader: ``budget 512 tokens, not 2,048``.
     """
 
-    what: Literal["budget", "grader", "problems"]
+    what: Literal["budget", "length", "grader", "problems"]
     words: str
 
 
@@ -71,19 +71,46 @@ def _reasons(
     """In what a run differs from the one that it would be compared with."""
     run, against = runs
     mine, other = _record(run, task), _record(against, task)
-    if mine.max_tokens != other.max_tokens:
-        yield Reason("budget", f"budget {mine.max_tokens:,} tokens, not {other.max_tokens:,}")
+    left, right = parts[run.name, task], parts[against.name, task]
+    if run is not against:
+        if not _same_budget((mine.max_tokens, left), (other.max_tokens, right)):
+            yield Reason("budget", _budgets(mine.max_tokens, other.max_tokens))
+        short = next((r.name for r in (run, against) if r.provenance.get("answers_only")), None)
+        if short is not None:
+            yield Reason("length", f"the lengths of {short} leave out the thoughts")
     if run.experiment.grader != against.experiment.grader:
         yield Reason(
             "grader", f"graded by {run.experiment.grader}, not {against.experiment.grader}"
         )
     if mine.digest != other.digest:
-        left, right = parts[run.name, task], parts[against.name, task]
         common = len(shared(left, right)[0])
         if not common:
             yield Reason("problems", f"no problem in common with {against.name}")
         elif not _same_words(left, right):
             yield Reason("problems", f"asked in other words than {against.name}")
+
+
+def _same_budget(mine: tuple[int | None, Responses], other: tuple[int | None, Responses]) -> bool:
+    """Whether two runs would be what they are under one budget.
+
+    A run of a budget that is not known and that cut nothing is the same under every budget that its
+    longest completion fits in.
+    """
+    if mine[0] is not None and other[0] is not None:
+        return mine[0] == other[0]
+    for cap, responses in (mine, other):
+        if cap is None and responses.truncated.any():
+            return False
+    known = next(((cap, r) for cap, r in (mine, other) if cap is not None), None)
+    longest = max(float(responses.length.max()) for _, responses in (mine, other))
+    return known is None or longest <= known[0] or not known[1].truncated.any()
+
+
+def _budgets(mine: int | None, other: int | None) -> str:
+    """How two budgets differ, in words."""
+    if mine is None or other is None:
+        return "a budget is not known, and answers were cut"
+    return f"budget {mine:,} tokens, not {other:,}"
 
 
 def _record(run: Run, task: str) -> TaskRecord:

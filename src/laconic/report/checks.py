@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from laconic.report.words import percent, some
 
 if TYPE_CHECKING:
+    from laconic.experiment import TaskRecord
     from laconic.report.data import Row
     from laconic.run import Run
     from laconic.stats import Pair, Responses
@@ -51,16 +52,11 @@ def conditions(
     for name, run in named.items():
         for record in run.experiment.tasks:
             if (name, record.name) in parts:
-                budget, asked = f"{record.max_tokens:,} tokens", f"{record.problems:,} problems"
+                asked = f"{record.problems:,} problems"
                 repeats = record.repeats or run.experiment.sampling.repeats
                 facts = (
                     ("answers", f"{repeats:,} a problem", ""),
-                    (
-                        "budget",
-                        budget,
-                        "Accuracies and lengths are not comparable; under the smallest of the "
-                        "budgets they are (Smaller budgets).",
-                    ),
+                    _budget(record, parts[name, record.name]),
                     (
                         "problems",
                         f"{asked}, digest {record.digest[:8]}",
@@ -110,6 +106,19 @@ def misgivings(
         yield from _thoughtless(task, several, baseline)
         yield from _ungraded(task, several)
     yield from _unmatched(alike, pairs, baseline)
+
+
+def _budget(record: TaskRecord, responses: Responses) -> tuple[str, str, str]:
+    """The budget of a run as a fact; one that is not known differs from none if it cut nothing."""
+    differs = (
+        "Accuracies and lengths are not comparable; under the smallest of the budgets they are "
+        "(Smaller budgets)."
+    )
+    if record.max_tokens is not None:
+        return "budget", f"{record.max_tokens:,} tokens", differs
+    if responses.truncated.any():
+        return "budget", "not known, and it cut answers", differs
+    return "budget not known", "no answer was cut, as far as the log says", ""
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str, str]]:

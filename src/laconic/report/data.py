@@ -79,7 +79,7 @@ class Row:
         role: What the run's name says it is: a parent of the merge, or a merge.
         complete: Whether the run is.
         asked: How many responses the complete run has.
-        max_tokens: The budget of one completion, in tokens.
+        max_tokens: The budget of one completion, in tokens; None where it is not known.
         summary: What the results amount to.
         details: What else they show.
     """
@@ -89,7 +89,7 @@ class Row:
     role: Role
     complete: bool
     asked: int
-    max_tokens: int
+    max_tokens: int | None
     summary: Summary
     details: Details
 
@@ -297,7 +297,10 @@ def _rows(
     rows = []
     for task, asked in records.items():
         runs = {name: parts[name, task] for name in asked}
-        budgets = {name: record.max_tokens for name, record in asked.items()}
+        budgets = {
+            name: record.max_tokens or int(runs[name].length.max())
+            for name, record in asked.items()
+        }
         details = _details(runs, budgets, apart.get(task, ()))
         several = [
             Row(

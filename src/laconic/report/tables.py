@@ -108,10 +108,13 @@ def main_table(c: Comparison, task: str) -> Table:
 def run_table(c: Comparison, task: str) -> Table:
     """Every run of a task: accuracy, length, and what qualifies them."""
     rows = c.alike(task)
-    budgets = sorted({row.max_tokens for row in rows})
-    budget = " or ".join(f"{b:,}" for b in budgets)
+    caps = sorted({row.max_tokens for row in rows if row.max_tokens is not None})
+    known = " or ".join(f"{cap:,}" for cap in caps)
+    budgets = [f"{known} tokens"] if known else []
+    unknown = ["not known"] if any(row.max_tokens is None for row in rows) else []
     return Table(
-        caption=f"{task}: accuracy and length, shortest first (budget {budget} tokens)",
+        caption=f"{task}: accuracy and length, shortest first "
+        f"(budget {' or '.join([*budgets, *unknown])})",
         columns=(
             Column("run", numeric=False),
             Column("answers", narrow=False),

@@ -1,6 +1,7 @@
 """lm-eval's ``samples_TASK_DATE.jsonl``: a line a problem and filter, as its --log_samples writes.
 
-It keeps no token counts and no finish reasons: lengths need a tokenizer.
+It keeps no token counts and no finish reasons: lengths need a tokenizer. Of a chat server's answer
+it keeps the content alone: what a reasoning parser has parted off is lost.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
-from laconic.importing.files import rows
 from laconic.importing.record import Format, Log, Record, answer, count, dig, sampling, text
+from laconic.importing.rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,26 +30,26 @@ def _read(path: Path) -> Log:
     records: list[Record] = []
     seen: set[int] = set()
     settings: Mapping[str, Any] = {}
-    model = _model(path)
-    for line, row in rows(path):
+    model, chat = _model(path), False
+    for where, row in rows(path):
         number = count(row.get("doc_id"))
         if number is None:
-            raise RunError(f"{path}, line {line} has no doc_id.")
+            raise RunError(f"{path}, {where} has no doc_id.")
         if number in seen:  # the same completions, once more for each of the task's filters
             continue
         seen.add(number)
-        settings = _settings(row)
+        settings, chat = _settings(row), chat or _served_as_chat(row)
         responses = dig(row, "resps", 0)
         if not isinstance(responses, list) or not all(isinstance(r, str) for r in responses):
             raise RunError(
-                f"{path}, line {line} holds no completions: its resps are no texts. Only tasks "
+                f"{path}, {where} holds no completions: its resps are no texts. Only tasks "
                 "that generate can be imported."
             )
         problem = next((p for key in PROBLEMS if (p := text(dig(row, "doc", key)))), None)
         records += [
             Record(
                 response=text(response) or "",
-                where=f"line {line}",
+                where=where,
                 id=str(number),
                 problem=problem or text(_argument(row, 0)),
                 gold=answer(row.get("target")),
@@ -58,7 +59,7 @@ def _read(path: Path) -> Log:
             )
             for sample, response in enumerate(responses)
         ]
-    return Log(NAME, records, sampling=_sampling(settings))
+    return Log(NAME, records, content_only=chat, sampling=_sampling(settings))
 
 
 def _argument(row: Mapping[str, Any], place: int) -> Any:
@@ -67,6 +68,13 @@ def _argument(row: Mapping[str, Any], place: int) -> Any:
     if isinstance(given, list):
         return dig(given, 0, place)
     return dig(given, "gen_args_0", f"arg_{place}")
+
+
+def _served_as_chat(row: Mapping[str, Any]) -> bool:
+    """Whether a chat endpoint was asked: the prompt then is a list of messages, written as JSON."""
+    asked = _argument(row, 0)
+    first = asked[0] if isinstance(asked, list) and asked else asked
+    return isinstance(first, str) and first.lstrip().startswith('[{"role"')
 
 
 def _settings(row: Mapping[str, Any]) -> Mapping[str, Any]:

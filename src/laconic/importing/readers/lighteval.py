@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
 from laconic.importing.parquet import parquet_rows
-from laconic.importing.record import Log, Record, answer, count, dig, joined, sampling, text
+from laconic.importing.record import Format, Log, Record, answer, count, dig, joined, sampling, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,12 +24,11 @@ COLUMNS: Final = (
 )
 
 
-def read_details(path: Path) -> Log:
-    """The completions of a details file.
+def _matches(row: Mapping[str, Any]) -> bool:
+    return "model_response" in row
 
-    Raises:
-        RunError: For a file that is damaged, too large, or of an older version.
-    """
+
+def _read(path: Path) -> Log:
     settings, model = _results(path)
     records = [
         record
@@ -55,8 +54,9 @@ def _records(
     size = count(settings.get("max_new_tokens"))
     for sample, said in enumerate(texts):
         tokens = dig(response, "output_tokens", sample)
+        whole, unclosed = joined(text(dig(response, "reasonings", sample)), text(said) or "")
         yield Record(
-            response=joined(text(dig(response, "reasonings", sample)), text(said) or ""),
+            response=whole,
             where=where,
             id=text(dig(doc, "id")),
             problem=text(dig(doc, "query")),
@@ -64,6 +64,7 @@ def _records(
             sample=sample,
             length=len(tokens) if isinstance(tokens, list) else None,
             cap=count(dig(doc, "generation_size")) if size is None else size,
+            open=unclosed,
             model=model,
         )
 
@@ -86,3 +87,6 @@ def _results(path: Path) -> tuple[Mapping[str, Any], str | None]:
     settings = dig(said, "config_general", "model_config", "generation_parameters")
     name = text(dig(said, "config_general", "model_name"))
     return (settings if isinstance(settings, dict) else {}), name
+
+
+FORMAT: Final = Format(NAME, _matches, _read)

@@ -10,9 +10,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
-from laconic.importing.archive import Archive
-from laconic.importing.chats import completion, said
-from laconic.importing.files import parse, whole
+from laconic.importing.archive import MAGIC, Archive
+from laconic.importing.chats import completion, last_asked
+from laconic.importing.files import magic, parse, whole
 from laconic.importing.record import Format, Log, Record, answer, count, dig, sampling, text
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def _matches(value: Mapping[str, Any]) -> bool:
 
 
 def _read(path: Path) -> Log:
+    if magic(path) == MAGIC:
+        return _read_archive(path)
     value = whole(path)
     samples = value["samples"]
     if not isinstance(samples, list):
@@ -37,12 +39,8 @@ def _read(path: Path) -> Log:
     return _log(value, samples, path)
 
 
-def read_archive(path: Path) -> Log:
-    """The completions of an ``.eval`` archive.
-
-    Raises:
-        RunError: For a file that is damaged, too large, or another zip archive.
-    """
+def _read_archive(path: Path) -> Log:
+    """The completions of an ``.eval`` archive."""
     with closing(Archive(path)) as archive:
         names = archive.names()
         head = next((name for name in HEADS if name in names), None)
@@ -74,8 +72,9 @@ def _log(head: Mapping[str, Any], samples: Iterable[Any], path: Path) -> Log:
             failed += 1
         else:
             records.append(_record(sample, count(settings.get("max_tokens")), model, path))
-    notes = (f"{failed:,} samples that ended in an error are left out",) if failed else ()
-    return Log(NAME, records, USAGE, exact=True, sampling=sampling(settings), notes=notes)
+    skipped = {"samples that ended in an error": failed} if failed else {}
+    drawn = sampling(settings)
+    return Log(NAME, records, USAGE, exact=True, sampling=drawn, skipped=skipped)
 
 
 def _record(sample: Any, cap: int | None, model: str | None, path: Path) -> Record:
@@ -84,12 +83,10 @@ def _record(sample: Any, cap: int | None, model: str | None, path: Path) -> Reco
     if not isinstance(sample, dict) or not epoch:
         raise RunError(f"{path}, {where} is no sample of inspect.")
     made = completion(_resolved(sample.get("output"), sample.get("attachments")))
-    if not made.text and made.length is None:
+    if not made.text and made.usage.length is None:
         raise RunError(f"{path}, {where} has no completion.")
     asked = sample.get("input")
-    turns = asked if isinstance(asked, list) else []
-    users = [dig(turn, "content") for turn in turns if dig(turn, "role") == "user"]
-    problem = said(users[-1]) if users else text(asked)
+    problem = last_asked(asked) or text(asked)
     return Record(
         response=made.text,
         where=where,
@@ -97,10 +94,12 @@ def _record(sample: Any, cap: int | None, model: str | None, path: Path) -> Reco
         problem=text(_resolved(problem, sample.get("attachments"))),
         gold=answer(sample.get("target")),
         sample=epoch - 1,
-        length=made.length,
-        thinking=made.thinking,
+        length=made.usage.length,
+        thinking=made.usage.thinking,
+        beside=made.usage.beside,
         cap=cap,
         cut=made.cut,
+        open=made.open,
         model=model,
     )
 
@@ -116,4 +115,4 @@ def _resolved(value: Any, attachments: Any) -> Any:
     return value
 
 
-FORMAT: Final = Format(NAME, _matches, _read)
+FORMAT: Final = Format(NAME, _matches, _read, magic=MAGIC)

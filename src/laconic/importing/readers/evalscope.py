@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from laconic.errors import RunError
-from laconic.importing.chats import Completion, completion, said
-from laconic.importing.files import rows
+from laconic.importing.chats import Completion, completion, last_asked
 from laconic.importing.record import (
     Format,
     Log,
@@ -25,6 +24,7 @@ from laconic.importing.record import (
     sampling,
     text,
 )
+from laconic.importing.rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,8 +43,7 @@ def _read(path: Path) -> Log:
     outputs = _predictions(path)
     settings = _settings(path)
     records = []
-    for line, row in rows(path):
-        where = f"line {line}"
+    for where, row in rows(path):
         index = count(row.get("index"))
         if index is None:
             raise RunError(f"{path}, {where} has no index.")
@@ -60,10 +59,12 @@ def _read(path: Path) -> Log:
                 problem=_asked(row),
                 gold=answer(row.get("target")),
                 sample=count(dig(row, "sample_score", "generation_index")),
-                length=made.length,
-                thinking=made.thinking,
+                length=made.usage.length,
+                thinking=made.usage.thinking,
+                beside=made.usage.beside,
                 cap=count(settings.get("max_tokens")),
                 cut=made.cut,
+                open=made.open,
                 model=text(dig(outputs.get(index), "model")) or path.parent.name or None,
             )
         )
@@ -73,8 +74,7 @@ def _read(path: Path) -> Log:
 
 def _asked(row: Mapping[str, Any]) -> str | None:
     """The user's last turn; earlier versions keep it as the input."""
-    users = [turn for turn in _turns(row) if dig(turn, "role") == "user"]
-    return said(dig(users, -1, "content")) or text(row.get("input"))
+    return last_asked(_turns(row)) or text(row.get("input"))
 
 
 def _last_turn(row: Mapping[str, Any]) -> Completion:

@@ -10,8 +10,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
-from laconic.importing.files import rows
 from laconic.importing.record import Format, Log, Record, answer, text
+from laconic.importing.rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,15 +27,15 @@ def _matches(row: Mapping[str, Any]) -> bool:
 
 def _read(path: Path) -> Log:
     records: list[Record] = []
-    for line, row in rows(path):
+    for where, row in rows(path):
         codes = row.get("code")
         if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
-            raise RunError(f"{path}, line {line} has no code: a list of the completions.")
+            raise RunError(f"{path}, {where} has no code: a list of the completions.")
         gold = answer(row.get("gt")) or answer(row.get("answer"))
         records += [
             Record(
                 response=text(code) or "",
-                where=f"line {line}",
+                where=where,
                 id=text(str(row.get("idx"))),
                 problem=text(row.get("question")),
                 gold=gold,
