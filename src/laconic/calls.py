@@ -54,7 +54,8 @@ def estimated(text: str, most: int) -> int:
     there is none, or none in reach.
     """
     said = text.rpartition("</think>")[2]
-    found = re.findall(r"\[\[\D*(\d+)\D*\]\]", said) or re.findall(r"\d+", said.replace(",", ""))
+    found = re.findall(r"\[\[[^\d\[\]]{0,80}(\d+)[^\d\[\]]{0,80}\]\]", said)
+    found = found or re.findall(r"\d+", said.replace(",", ""))
     named = int(found[-1][:9]) if found else 0
     return min(named, most) or most
 

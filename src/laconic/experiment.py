@@ -106,7 +106,8 @@ def difference(before: Experiment, now: Experiment) -> str:
     old, new = (dict(_leaves(asdict(experiment), ())) for experiment in (before, now))
     for key in sorted(old.keys() | new.keys()):
         if key[-1] not in {"model", "source"} and old.get(key) != new.get(key):
-            return f"another {' '.join(key)} ({old.get(key)!r}, now {new.get(key)!r})"
+            way = "; laconic grade grades it again" if key == ("grader",) else ""
+            return f"another {' '.join(key)} ({old.get(key)!r}, now {new.get(key)!r}{way})"
     return ""
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from laconic.progress import silent
 from laconic.run import Generation, Sample, rewrite
 from laconic.scoring import GRADER, score_all
+from laconic.scoring.unread import unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from laconic.run import Outcome, Result, Run
     from laconic.scoring import Grader
 
-Why = Literal["earlier grader", "second grader", "timeout", "error", "tail", "escaped"]
+Why = Literal["earlier grader", "second grader", "timeout", "error", "no answer", "tail", "escaped"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Finding:
 
     Attributes:
         why: ``earlier grader`` or ``second grader`` where that one disagrees; ``timeout`` and
-            ``error`` where this one gave up; ``tail`` where no box held the answer; ``escaped``
-            where the text had to be un-escaped.
+            ``error`` where this one gave up; ``no answer`` where a finished completion shows none;
+            ``tail`` where no box held the answer; ``escaped`` where the text had to be un-escaped.
         task: The task's name.
         id: The problem's name.
         repeat: Which of the problem's completions it is.
@@ -73,6 +74,16 @@ class Regrading:
         return sum(result.correct for result in self.run.results)
 
     @property
+    def unread(self) -> tuple[str, ...]:
+        """A warning of each task in which many finished answers hold none."""
+        tasks = dict.fromkeys(result.task for result in self.run.results)
+        told = (
+            unread(task, {self.run.name: [r for r in self.run.results if r.task == task]})
+            for task in tasks
+        )
+        return tuple(filter(None, told))
+
+    @property
     def outcomes(self) -> Mapping[str, int]:
         """How many ended in each outcome."""
         return dict(Counter(result.outcome for result in self.run.results))
@@ -102,7 +113,7 @@ def regrade(
     )
     before = [result.correct for result in run.results]
     findings = [finding for result in results for finding in _findings(result, against)]
-    order = ("timeout", "error", "earlier grader", "second grader", "tail", "escaped")
+    order = get_args(Why)
     return Regrading(
         run=replace(run, results=results, experiment=replace(run.experiment, grader=GRADER)),
         earlier_grader=run.experiment.grader,
@@ -170,7 +181,9 @@ def _findings(result: Result, against: str | None) -> Iterator[Finding]:
         yield found("earlier grader", result.earlier)
     if against and _exactly(result) != result.correct:
         yield found("second grader", "right" if _exactly(result) else "wrong")
-    if result.found == "tail":
+    if result.outcome == "no_answer":
+        yield found("no answer")
+    elif result.found == "tail":
         yield found("tail")
     if result.found == "escaped":
         yield found("escaped")

@@ -167,7 +167,7 @@ def test_the_worker_imports_no_torch_and_ends_with_its_grader() -> None:
 def test_no_worker_outlives_its_parent(ending: str) -> None:
     code = (
         "import os\nfrom laconic.scoring import Grader\ngrader = Grader()\n"
-        "grader.compare('x', 'y')\nprint(grader._idle[0].process.pid, flush=True)\n" + ending
+        "grader.compare('x+1', 'y')\nprint(grader._idle[0].process.pid, flush=True)\n" + ending
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     pid = int(done.stdout)

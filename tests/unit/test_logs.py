@@ -154,9 +154,9 @@ def test_graded_runs_have_the_reference_errors() -> None:
             found = pair(
                 runs[dataset, left], runs[dataset, right], name=left, against=right, margin=0.02
             )
-            exact = "r1-7b-tldr" not in names or dataset != "math500"  # one response differs there
+            exact = dataset in DATASETS  # elsewhere answers without a box are read otherwise
             assert found.accuracy_diff.value == pytest.approx(
-                row["d_accuracy"], abs=1e-5 if exact else 0.003
+                row["d_accuracy"], abs=1e-5 if exact else 0.008
             )
             assert found.accuracy_error == pytest.approx(
                 row["d_accuracy_se"], abs=1e-4 if exact else 1e-3

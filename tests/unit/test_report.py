@@ -463,6 +463,21 @@ def test_answers_that_the_grader_gave_up_on_are_counted() -> None:
     assert ["gave up" in w and "m 1" in w for w in found.warnings] == [True]
 
 
+def test_runs_of_two_graders_are_told_how_to_be_graded_by_one() -> None:
+    other = changed(simulate("m", n=20), grader="exact 2")
+    found = compare([simulate("system2", n=20), other])
+    assert any("laconic grade" in warning for warning in found.warnings)
+
+
+def test_many_finished_answers_without_an_answer_are_a_warning() -> None:
+    run = simulate("m", n=20)
+    lost = [
+        replace(r, outcome="no_answer", correct=False, truncated=False) for r in run.results[:5]
+    ]
+    found = compare([simulate("system2", n=20), replace(run, results=(*lost, *run.results[5:]))])
+    assert ["finds no answer" in w and "m 5 of" in w for w in found.warnings].count(True) == 1
+
+
 def test_every_format_shows_every_warning(comparison: Comparison) -> None:
     page = read_page(to_html(comparison)).text.replace("\N{NO-BREAK SPACE}", " ")
     markdown, text = to_markdown(comparison), " ".join(to_text(comparison).split())

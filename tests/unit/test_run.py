@@ -55,6 +55,12 @@ def write(folder: Path, *results: Result, finish: bool = True) -> None:
             writer.finish()
 
 
+def test_a_run_of_another_grader_is_sent_to_laconic_grade(tmp_path: Path) -> None:
+    write(tmp_path / "run", result())
+    with pytest.raises(RunError, match=r"another grader .* laconic grade grades it again"):
+        RunWriter(tmp_path / "run", replace(EXPERIMENT, grader="exact/2"), {})
+
+
 def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     folder = tmp_path / "long" / "run"
     write(folder, result(), result("b", 1, correct=False))

@@ -15,14 +15,10 @@ from hypothesis import strategies as st
 
 from laconic.run import Finish, Generation, Result, Sample
 from laconic.scoring import GRADER, Grader, score
-from laconic.scoring.answers import (
-    boxed_answer,
-    compare_plain,
-    normalise,
-    rational,
-    tail,
-    too_large,
-)
+from laconic.scoring.answers import boxed_answer, tail
+from laconic.scoring.limits import too_large
+from laconic.scoring.plain import compare_plain
+from laconic.scoring.spelling import normalise, rational
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared responses are not here")
@@ -52,7 +48,10 @@ def scored(grader: Grader, text: str, gold: str = "5", finish: Finish = "stop") 
         (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
         (r"\boxed{5} or perhaps \boxed{}", "5"),
         (r"\boxed{ } \boxed{5", None),
-        (r"\boxed{5} and then \boxed{6", "5"),
+        (r"\boxed{5} and then \boxed{6", None),
+        (r"\boxed{5}, no, \boxed{\frac{1", None),
+        (r"\boxed{\frac{12}{7}}, so \boxed{\frac{1", r"\frac{12}{7}"),
+        (r"\boxed{5} \boxed{5} \boxed{", "5"),
         (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
         (r"\boxed{\left\{ x \right.}", r"\left\{ x \right."),
         (r"{ \boxed{5} } }", "5"),
@@ -251,7 +250,7 @@ def test_algebra_decides_what_spelling_cannot(
 
 
 def test_the_version_names_the_library() -> None:
-    assert GRADER.startswith("laconic/2 math-verify/0.")
+    assert GRADER.startswith("laconic/3 math-verify/0.")
 
 
 # Against real responses

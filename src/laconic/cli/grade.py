@@ -28,7 +28,9 @@ def grade(
     ],
     audit: Annotated[
         bool,
-        typer.Option("--audit", help="List disagreements, timeouts, errors and answers unboxed."),
+        typer.Option(
+            "--audit", help="List disagreements, timeouts, errors, and answers missing or unboxed."
+        ),
     ] = False,
     against: Annotated[
         Literal["exact"] | None,
@@ -88,6 +90,7 @@ def _lines(graded: Regrading, *, audit: bool) -> list[str]:
         f"{graded.run.experiment.grader})",
         f"  {outcomes or 'no answers yet'}",
     ]
+    lines += [f"  {warning}" for warning in graded.unread]
     if graded.against:
         lines.append(f"  {graded.against[0]}: {graded.against[1]:,} right")
     for finding in graded.findings if audit else ():
@@ -109,6 +112,7 @@ def _record(graded: Regrading, *, audit: bool) -> dict[str, Any]:
         "earlier_grader": graded.earlier_grader,
         "changed": graded.changed,
         "outcomes": dict(graded.outcomes),
+        "warnings": list(graded.unread),
     }
     if graded.against:
         record["against"] = {"grader": graded.against[0], "correct": graded.against[1]}

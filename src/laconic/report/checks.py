@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from laconic.report.words import percent, some
+from laconic.scoring.unread import unread
 
 if TYPE_CHECKING:
     from laconic.experiment import TaskRecord
     from laconic.report.data import Row
-    from laconic.run import Run
+    from laconic.run import Result, Run
     from laconic.stats import Pair, Responses
 
 TRUNCATED = 0.05
@@ -105,6 +106,8 @@ def misgivings(
         yield from _cut(task, several)
         yield from _thoughtless(task, several, baseline)
         yield from _ungraded(task, several)
+        runs = {row.name: _answers(named[row.name], task) for row in several if row.name in named}
+        yield from filter(None, [unread(task, runs)])
     yield from _unmatched(alike, pairs, baseline)
 
 
@@ -132,7 +135,11 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     yield "sampling", drawn, "Part of each difference may be its doing."
     yield "seed", str(sampling.seed) if sampling.recorded else UNKNOWN, ""
     yield "chat template", made.template, "The models were not asked in the same words."
-    yield "grader", made.grader, "Graders differ by as much as models: grade again with one."
+    yield (
+        "grader",
+        made.grader,
+        "Graders differ by as much as models: grade all again with laconic grade RUN...",
+    )
     yield "dtype", made.dtype, "Rounding alone changes long answers."
     yield "engine", made.backend, "Engines sample and round differently."
     device = run.provenance.get("device")
@@ -252,6 +259,10 @@ def _ungraded(task: str, rows: Sequence[Row]) -> Iterator[str]:
     counts = [f"{name} {n:,}" for name, n in failed.items() if n]
     if counts:
         yield (f"{task}: the grader gave up on some answers, which count as wrong: {some(counts)}.")
+
+
+def _answers(run: Run, task: str) -> list[Result]:
+    return [result for result in run.results if result.task == task]
 
 
 def _unmatched(rows: Sequence[Row], pairs: Sequence[Pair], baseline: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from laconic.progress import silent
 from laconic.reflection import count_reflections
 from laconic.run import Result
-from laconic.scoring.answers import boxed_answer, is_escaped, tail
+from laconic.scoring.answers import boxed_answer, final_part, is_escaped
 from laconic.scoring.grader import GRADER, NOT_ALLOWED, Grader
 from laconic.scoring.programs import find_program, read_exam
 from laconic.scoring.worker import Verdict
@@ -32,8 +32,9 @@ __all__ = ["GRADER", "NOT_ALLOWED", "Grader", "Verdict", "score", "score_all"]
 def score(sample: Sample, generation: Generation, grader: Grader) -> Result:
     """Score one completion.
 
-    A box is compared with the gold whether the budget cut the completion or not. Without a box,
-    a completion that the budget cut has no answer, and one that ended is searched near its end.
+    Where a thought is closed and something follows it, that decides: its last box, else what it
+    concludes with, else the last box of the thought. A box is compared with the gold whether the
+    budget cut the completion or not; without one, a completion that was cut has no answer.
 
     Args:
         sample: The question and its gold.
@@ -43,16 +44,22 @@ def score(sample: Sample, generation: Generation, grader: Grader) -> Result:
     if sample.kind == "program":
         return _score_program(sample, generation, grader)
     truncated = generation.finish == "length"
-    answer = boxed_answer(generation.text)
+    final = final_part(generation.text)
+    answer = boxed_answer(final)
+    verdict = Verdict("none")
+    if answer is None and not truncated:
+        verdict = grader.conclude(sample.gold, final)
+    if verdict.state != "none":
+        outcome = _outcome(verdict, truncated=False)
+        return _result(sample, generation, verdict.answer, outcome, "tail", verdict.reason)
+    if answer is None:
+        answer = boxed_answer(generation.text)
+    if answer is None:
+        missing: Outcome = "truncated_no_answer" if truncated else "no_answer"
+        return _result(sample, generation, None, missing, "" if truncated else "tail", "")
+    verdict = grader.compare(sample.gold, answer)
     found: Found = "escaped" if is_escaped(generation.text) else "box"
-    if answer is not None:
-        verdict = grader.compare(sample.gold, answer)
-        outcome = _outcome(verdict, truncated=truncated)
-    elif truncated:
-        verdict, outcome, found = Verdict("none"), "truncated_no_answer", ""
-    else:
-        verdict = grader.search(sample.gold, tail(generation.text))
-        answer, outcome, found = verdict.answer, _outcome(verdict, truncated=False), "tail"
+    outcome = _outcome(verdict, truncated=truncated)
     return _result(sample, generation, answer, outcome, found, verdict.reason)
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from laconic.exam import Exam
 from laconic.progress import silent
+from laconic.scoring.algebra import AS_WORDS
 from laconic.scoring.golds import is_number, is_prose, readings
-from laconic.scoring.worker import AS_WORDS, Verdict
+from laconic.scoring.worker import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

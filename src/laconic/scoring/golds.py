@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from laconic.scoring.answers import normalise, rational
+from laconic.scoring.spelling import normalise, rational
 
 UNIT_WORDS: Final = 3
 
@@ -51,6 +51,11 @@ def is_number(gold: str) -> bool:
 def is_prose(gold: str) -> bool:
     """Whether words stand in what is left of a gold once it is read: only they can match it."""
     return any(_WORD.search(_COMMAND.sub(" ", reading)) for reading in readings(gold))
+
+
+def is_sentence(reading: str) -> bool:
+    """Whether a reading is words with formulas between dollar signs, which no algebra can parse."""
+    return _DOLLAR.search(reading.strip().strip("$")) is not None
 
 
 def _without_dollars(gold: str) -> str:

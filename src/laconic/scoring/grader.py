@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Self
 
 from laconic.errors import SandboxError, TaskError
 from laconic.sandbox import Sandbox
-from laconic.scoring.answers import compare_plain, tidy, too_large
-from laconic.scoring.golds import readings
+from laconic.scoring import words
+from laconic.scoring.answers import conclusion, formula, open_box, tail
+from laconic.scoring.golds import is_sentence, readings
 from laconic.scoring.grades import Grades
+from laconic.scoring.limits import too_large
+from laconic.scoring.plain import compare_plain, elided_parts, same_words
 from laconic.scoring.programs import judge
+from laconic.scoring.spelling import as_latex
 from laconic.scoring.worker import Question, Verdict, Worker
 
 if TYPE_CHECKING:
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 #: Part of a run's experiment: runs with other graders are not one experiment.
-GRADER: Final = f"laconic/2 math-verify/{version('math-verify')}"
+GRADER: Final = f"laconic/3 math-verify/{version('math-verify')}"
 #: What Math-Verify rests on: other versions may say otherwise.
 ALGEBRA: Final = ("sympy", "latex2sympy2_extended")
 DEADLINE: Final = 3.0
@@ -75,13 +80,13 @@ class Grader:
 
     def compare(self, gold: str, answer: str) -> Verdict:
         """Whether an extracted answer equals the gold, or one of its alternatives."""
+        if gold.strip() == answer.strip():
+            return Verdict("equal")
+        if refused := _refused(gold, answer):
+            return refused
         verdict = Verdict("unequal")
         for reading in readings(gold):
-            plain = compare_plain(reading, answer)
-            if plain is None:
-                found = self.compare_by_algebra(reading, answer)
-            else:
-                found = Verdict("equal" if plain else "unequal")
+            found = self._compare(reading, answer)
             if found.state == "equal":
                 return found
             verdict = verdict if found.state == "unequal" else found
@@ -89,13 +94,40 @@ class Grader:
 
     def compare_by_algebra(self, gold: str, answer: str) -> Verdict:
         """What Math-Verify says of an answer, equal spelling or not."""
-        return self._ask(Question(gold, tidy(answer), boxed=True))
+        if refused := _refused(gold, answer):
+            return refused
+        return self._ask(Question(as_latex(gold), as_latex(answer), boxed=True))
+
+    def conclude(self, gold: str, text: str) -> Verdict:
+        """Whether a finished text without a box concludes with the gold.
+
+        A choice is looked for where the gold is a letter, a word where it is one; else a formula,
+        and where the text announces none, the last expression that Math-Verify finds near its end.
+
+        Returns:
+            The verdict with the answer read; ``none`` where the text shows none.
+        """
+        if letter := words.choice(gold):
+            said = words.read_choice(text)
+            return _told(said, said == letter)
+        if wanted := words.word(gold):
+            said = words.read_word(text, gold)
+            return _told(said, said == wanted)
+        begun = open_box(text)
+        said = conclusion(text) if begun is None else formula(begun)
+        if begun is not None and not said:
+            return Verdict("none")
+        if said:
+            return replace(self.compare(gold, said), answer=said)
+        return self.search(gold, tail(text))
 
     def search(self, gold: str, text: str) -> Verdict:
         """Whether the last answer that Math-Verify finds in a text without a box is the gold."""
         verdict = Verdict("none")
         for reading in readings(gold):
-            verdict = self._ask(Question(reading, text, boxed=False))
+            if refused := _refused(reading, text):
+                return refused
+            verdict = self._ask(Question(as_latex(reading), text, boxed=False))
             if verdict.state == "equal":
                 break
         return verdict
@@ -157,12 +189,23 @@ class Grader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _compare(self, reading: str, answer: str) -> Verdict:
+        """Whether an answer equals one reading of a gold."""
+        plain = compare_plain(reading, answer)
+        if plain is not None:
+            return Verdict("equal" if plain else "unequal")
+        if is_sentence(reading):
+            return Verdict("equal" if same_words(reading, answer) else "unequal")
+        parts = elided_parts(reading, answer)
+        if parts is None:
+            return self.compare_by_algebra(reading, answer)
+        verdicts = [self._compare(*part) for part in parts]
+        unlike = next((v for v in verdicts if v.state != "equal"), None)
+        return unlike or Verdict("equal" if verdicts else "unequal")
+
     def _ask(self, question: Question) -> Verdict:
         if known := self._known.get(question):
             return known
-        for name, part in (("gold", question.gold), ("answer", question.text)):
-            if reason := too_large(part):
-                return Verdict("error", reason=f"the {name} is not parsed: {reason}")
         if self._grades and (kept := self._grades.get(question)):
             self._known[question] = kept
             return kept
@@ -195,6 +238,21 @@ class Grader:
             with self._lock:
                 self._idle.append(worker)
         return verdict
+
+
+def _refused(gold: str, answer: str) -> Verdict | None:
+    """The error that a gold or an answer is too large to parse; None where neither is."""
+    for name, part in (("gold", gold), ("answer", answer)):
+        if reason := too_large(part):
+            return Verdict("error", reason=f"the {name} is not parsed: {reason}")
+    return None
+
+
+def _told(said: str, right: bool) -> Verdict:
+    """The verdict on a letter or a word; none where nothing was said."""
+    if not said:
+        return Verdict("none")
+    return Verdict("equal" if right else "unequal", said)
 
 
 def processors() -> int:

@@ -14,6 +14,8 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from laconic.scoring.algebra import let_memory_errors_out, verify
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
@@ -21,13 +23,6 @@ if TYPE_CHECKING:
 STARTUP: Final = 120.0
 #: On a busy machine a worker waits for its processor, this many times the deadline at most.
 PATIENCE: Final = 4
-#: What is said of an equal answer that could not be read as mathematics.
-AS_WORDS: Final = "compared as words"
-#: Modules that catch every exception, those of a full memory too, and call the answer wrong.
-SWALLOWING: Final = (
-    *("math_verify.grader", "math_verify.parser"),
-    *("latex2sympy2_extended.latex2sympy2", "latex2sympy2_extended.math_normalization"),
-)
 
 
 @dataclass(frozen=True)
@@ -159,46 +154,13 @@ def serve(descriptor: int, deadline: int, memory: int) -> None:
             return
         # A worker whose parent was killed in the middle of a comparison must not run for ever.
         _limit("RLIMIT_CPU", math.ceil(sum(os.times()[:2])) + 2 * deadline + 5)
-        _let_memory_errors_out()
+        let_memory_errors_out()
         try:
             pipe.send(verify(gold, text, boxed=boxed))
         except MemoryError:
             pipe.send(("error", None, f"it needs more than {memory / 2**20:,.0f} MiB of memory"))
         except Exception as error:  # noqa: BLE001  # sympy raises anything at all
             pipe.send(("error", None, f"{type(error).__name__}: {error}"[:200]))
-
-
-def verify(gold: str, text: str, *, boxed: bool) -> tuple[str, str | None, str]:
-    """Compare by Math-Verify, without a time limit: only for the worker.
-
-    Takes what a `Question` holds.
-
-    Returns:
-        What `Verdict` holds: the state, the answer found in a searched text, the reason.
-    """
-    from math_verify import parse
-    from math_verify import verify as equal
-
-    found = parse(rf"\boxed{{{text}}}" if boxed else text, parsing_timeout=None)
-    if not found:
-        return ("unequal" if boxed else "none", None, "")
-    right = parse(f"${gold.strip().strip('$')}$", parsing_timeout=None)
-    same = equal(right, found, timeout_seconds=None, raise_on_error=False)
-    words = AS_WORDS if same and all(isinstance(part, str) for part in found) else ""
-    return ("equal" if same else "unequal", None if boxed else str(found[-1]), words)
-
-
-def _let_memory_errors_out() -> None:
-    """Narrow what Math-Verify's ``except Exception`` catches to all but a full memory.
-
-    It takes any failure of a comparison as "unequal"; a comparison that ran out of memory is
-    undecided. Its modules look the name up when they fail, so they find this one. Asked before
-    each comparison, because libraries define exceptions as they load.
-    """
-    caught = tuple(kind for kind in Exception.__subclasses__() if kind is not MemoryError)
-    for name in SWALLOWING:
-        if module := sys.modules.get(name):
-            vars(module)["Exception"] = caught
 
 
 def _limit(name: str, value: int) -> None:
