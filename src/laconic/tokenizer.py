@@ -163,8 +163,8 @@ def _read_reference(checkpoint: Checkpoint) -> Tokenizer:
         reference = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise BackendError(
-            f"{checkpoint.name}: its tokenizer.json is damaged ({error}). Copy the file of the model "
-            "it was made from."
+            f"{checkpoint.name}: its tokenizer.json is damaged ({error}). Copy the file of the "
+            "model it was made from."
         ) from error
     reference.no_truncation()
     reference.no_padding()
