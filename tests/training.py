@@ -8,11 +8,12 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from laconic.arithmetic import chains
-from laconic.chat import load_tokenizer, template_digest, tokenizer_digest
+from laconic.chat import template_digest, tokenizer_digest
 from laconic.checkpoint import open_checkpoint
 from laconic.lab.corpus import assemble
 from laconic.lab.styles import STYLES, Piece, respond
 from laconic.lab.tokenizer import END, prompt
+from laconic.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path

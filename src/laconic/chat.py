@@ -1,11 +1,11 @@
-"""A checkpoint's tokenizer and chat template: how a problem becomes the text a model is given."""
+"""A checkpoint's chat template: how a problem becomes the text a model is given."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from laconic.errors import BackendError
 
@@ -14,27 +14,6 @@ if TYPE_CHECKING:
 
     from laconic.checkpoint import Checkpoint
     from laconic.run import Sample
-
-TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json")
-
-
-def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The transformers tokenizer of a checkpoint; no code of the checkpoint is run.
-
-    Raises:
-        BackendError: Where there is none, or it cannot be loaded.
-    """
-    from transformers import AutoTokenizer
-
-    if not any((checkpoint.folder / name).exists() for name in TOKENIZERS):
-        raise BackendError(  # transformers would make one without a vocabulary
-            f"{checkpoint.name} has no tokenizer: {checkpoint.folder} holds none of "
-            f"{', '.join(TOKENIZERS)}. Copy the files of the model it was made from."
-        )
-    with explained(checkpoint, "tokenizer"):
-        return AutoTokenizer.from_pretrained(
-            checkpoint.folder, local_files_only=True, trust_remote_code=False
-        )
 
 
 def render(tokenizer: Any, sample: Sample, name: str) -> str:
@@ -50,16 +29,25 @@ def render(tokenizer: Any, sample: Sample, name: str) -> str:
     """
     if sample.raw or not tokenizer.chat_template:
         return sample.problem + sample.prefill
+    return render_turn(tokenizer, sample.problem, name) + sample.prefill
+
+
+def render_turn(tokenizer: Any, problem: str, name: str) -> str:
+    """A user's turn by the tokenizer's chat template, up to where the model begins to write.
+
+    Raises:
+        BackendError: For a template that cannot write a user's turn.
+    """
     from jinja2 import TemplateError
 
-    turn = [{"role": "user", "content": sample.problem}]
+    turn = [{"role": "user", "content": problem}]
     try:
         text: str = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     except TemplateError as error:
         raise BackendError(
             f"{name}: its chat template cannot write a user's turn ({error})."
         ) from error
-    return text + sample.prefill
+    return text
 
 
 def encode_prompt(tokenizer: Any, text: str, *, raw: bool = False) -> list[int]:

@@ -533,8 +533,8 @@ def test_with_a_tokenizer_prompts_are_counted_and_a_wrong_usage_is_put_right(
 
 
 def test_with_a_tokenizer_a_thought_is_counted_in_tokens(serving: Callable[..., Chat]) -> None:
-    from laconic.chat import load_tokenizer
     from laconic.checkpoint import open_checkpoint
+    from laconic.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(open_checkpoint("lab:system2"))
     thought, rest = "1+1=2\n" * 30 + "</think>", "so 2"

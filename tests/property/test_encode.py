@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laconic.chat import load_tokenizer
 from laconic.checkpoint import open_checkpoint
 from laconic.data.encode import REASONS, Encoded, Encoder
 from laconic.pools import MASKED
+from laconic.tokenizer import load_tokenizer
 from tests.chats import END, QWEN3, QWEN25, R1, SPECIAL, chat_model
 
 if TYPE_CHECKING:

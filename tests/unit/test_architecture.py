@@ -41,6 +41,7 @@ ROWS = (
     ("donors",),
     ("method", "task", "backend", "controller", "presets"),
     ("effects", "thresholds", "decoding", "chat", "served", "transcript", "calls"),
+    ("tokenizer",),
     ("methods", "tasks", "backends", "controllers"),
     ("plan", "scoring", "merge_presets"),
     ("engine",),

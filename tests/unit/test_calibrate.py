@@ -18,12 +18,12 @@ from laconic.calibrate.inputs import Inputs
 from laconic.calibrate.samples import Choice, batches
 from laconic.calibrate.work import Work
 from laconic.calibration import Calibration, Kind, read_calibration
-from laconic.chat import load_tokenizer
 from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError, CalibrationError, TaskError
 from laconic.experiment import Experiment, Sampling
 from laconic.progress import silent
 from laconic.run import RunWriter
+from laconic.tokenizer import load_tokenizer
 from tests.calibrated import (
     ROWS,
     naive_gradients,

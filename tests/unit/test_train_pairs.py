@@ -66,7 +66,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_pairs_are_packed_as_tokens_and_both_answers_are_proven(pools: Path) -> None:
-    from laconic.chat import load_tokenizer
+    from laconic.tokenizer import load_tokenizer
 
     pool = read_pools(pools)["pairs"]
     assert pool.dropped == {"rejected_not_right": 1}

@@ -14,7 +14,6 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -93,7 +92,7 @@ def make_model(folder: Path, seed: int = 1, **changes: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "tiny")
+    return make_model(tmp_path_factory.mktemp("models") / "tiny", seed=10)
 
 
 @pytest.fixture
@@ -118,7 +117,7 @@ def complete(
 
 def plainly(folder: Path, sample: Sample, budget: int) -> list[int]:
     """Greedy tokens of one sample, by nothing but the library."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
     turn = [{"role": "user", "content": sample.problem}]
     prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_tensors="pt")
@@ -339,7 +338,7 @@ def test_a_vocabulary_without_the_token_counts_the_encoded_text(folder: Path) ->
 
 
 def test_thinking_tags_are_shown_even_where_they_are_special(copy: Path) -> None:
-    tokenizer: Any = AutoTokenizer.from_pretrained(copy)
+    tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(copy)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
     tokenizer.save_pretrained(copy)
     made = tokens("<think>1</think>2<|im_end|>")
@@ -463,7 +462,7 @@ def test_what_cannot_be_loaded_is_one_sentence(copy: Path) -> None:
         load(copy)
     (copy / "config.json").write_text(json.dumps(config))
     (copy / "tokenizer.json").write_text("{")
-    with pytest.raises(BackendError, match="cannot load its tokenizer"):
+    with pytest.raises(BackendError, match=r"tokenizer\.json is damaged"):
         load(copy)
     (copy / "tokenizer.json").unlink()
     with pytest.raises(BackendError, match=r"has no tokenizer: .* none of tokenizer\.json"):

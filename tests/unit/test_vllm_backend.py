@@ -102,10 +102,10 @@ class StandIn:
 
 def stand_in(*texts: tuple[str, str]) -> tuple[StandIn, _Engine]:
     """A stand-in with its answers, and the backend on it."""
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedTokenizerFast
 
     checkpoint = open_checkpoint(MODEL)
-    tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.folder)
+    tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(checkpoint.folder)
     answers = [(tokenizer.encode(text), reason) for text, reason in texts]
     library = StandIn(answers)
     return library, _Engine(library, checkpoint, {"tensor_parallel_size": 4})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from annotated_types import Ge, Gt
 
 from laconic.backend import Backend, backend, refuse_overflow
-from laconic.chat import encode_prompt, load_tokenizer, render, template_digest
+from laconic.chat import encode_prompt, render, template_digest
 from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError
 from laconic.run import Generation, Sample
@@ -24,6 +24,7 @@ from laconic.served.protocol import RefusedError, Reply, TroubleError, settings
 from laconic.served.request import Line
 from laconic.served.servers import Limit, Server, Servers
 from laconic.served.weights import reload_weights
+from laconic.tokenizer import load_tokenizer
 from laconic.version import versions
 
 if TYPE_CHECKING:

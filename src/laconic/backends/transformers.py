@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from annotated_types import Ge
 
 from laconic.backend import Backend, backend, refuse_overflow
-from laconic.chat import encode_prompt, explained, load_tokenizer, render, template_digest
+from laconic.chat import encode_prompt, explained, render, template_digest
 from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError
 from laconic.run import Generation, Sample
+from laconic.tokenizer import load_tokenizer
 from laconic.transcript import Transcript, end_tokens
 from laconic.version import versions
 

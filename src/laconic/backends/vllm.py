@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 from annotated_types import Ge, Gt, Le
 
 from laconic.backend import Backend, backend, refuse_overflow
-from laconic.chat import encode_prompt, explained, load_tokenizer, render, template_digest
+from laconic.chat import encode_prompt, explained, render, template_digest
 from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError
 from laconic.run import Finish, Generation, Sample
 from laconic.served.protocol import seed_of
+from laconic.tokenizer import load_tokenizer
 from laconic.transcript import Transcript, end_tokens
 from laconic.version import versions
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from laconic.chat import encode_prompt, load_tokenizer, render
+from laconic.chat import encode_prompt, render
 from laconic.dataset import Row, read_rows
 from laconic.errors import CalibrationError, did_you_mean
 from laconic.run import RESULTS, Result, Sample, read_run, results_file
+from laconic.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

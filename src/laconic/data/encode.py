@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 
-from laconic.chat import encode_prompt, load_tokenizer, render, template_digest, tokenizer_digest
+from laconic.chat import encode_prompt, render, template_digest, tokenizer_digest
 from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError, DataError, did_you_mean
 from laconic.jsonfile import read_json
 from laconic.pools import MASKED
 from laconic.run import Sample
 from laconic.scoring.answers import boxed_answer
+from laconic.tokenizer import load_tokenizer
 from laconic.transcript import end_tokens
 
 if TYPE_CHECKING:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from laconic.bounds import Bounds, Measurement
-from laconic.chat import explained, load_tokenizer, template_digest, tokenizer_digest
+from laconic.chat import explained, template_digest, tokenizer_digest
 from laconic.checkpoint import Checkpoint, open_checkpoint
 from laconic.controller import Controller, load_controller
 from laconic.errors import BackendError, TrainError
 from laconic.registry import parse_spec
+from laconic.tokenizer import load_tokenizer
 from laconic.train.dev import Dev, read_dev
 from laconic.train.evaluators import refuse_apart
 from laconic.train.problems import read_problems

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from laconic.backend import Renewable
-from laconic.chat import load_tokenizer, template_digest, tokenizer_digest
+from laconic.chat import template_digest, tokenizer_digest
 from laconic.checkpoint import Checkpoint, open_checkpoint
 from laconic.errors import TrainError
 from laconic.evaluate import measure, open_engine
 from laconic.registry import parse_spec
+from laconic.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
