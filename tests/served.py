@@ -8,7 +8,7 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -47,8 +47,11 @@ class Chat:
         slow: Seconds before an answer that is too slow.
         room: The most requests it takes at a time; beyond, it answers 429.
         after: What a 429 asks for in its Retry-After header.
+        tokenize: Makes the token ids of a text; None where the server has no such endpoint.
         reload: Takes the weights of a folder, and raises where it cannot; None where the server
             has no such endpoint.
+        error: What its scripted errors say; "" for the status.
+        escaped: Whether their letters are written as JSON escapes.
         script: What befalls the first requests, in order: a fault or a status; "" for nothing.
         url: Its base URL.
         seen: Requests by what befell them.
@@ -69,7 +72,10 @@ class Chat:
     slow: float = 5.0
     room: int = 1_000_000
     after: str = "0.05"
+    tokenize: Callable[[str], list[int]] | None = None
     reload: Callable[[str], None] | None = None
+    error: str = ""
+    escaped: bool = False
     script: list[str | int] = field(default_factory=list)
     url: str = ""
     seen: Counter[str] = field(default_factory=Counter)
@@ -105,6 +111,8 @@ class Chat:
             return send(writer, 200, {"data": entries})
         if path == "/version":
             return send(writer, 200, {"version": "0.11.2"})
+        if path == "/tokenize" and self.tokenize is not None:
+            return send(writer, 200, {"tokens": self.tokenize(json.loads(body)["prompt"])})
         if path in {"/collective_rpc", "/reset_prefix_cache"} and self.reload is not None:
             return self._renew(path, body, writer, self.reload)
         if path not in {"/v1/chat/completions", "/v1/completions"}:
@@ -117,12 +125,16 @@ class Chat:
             self.seen["full"] += 1
             return send(writer, 429, {"error": "full"})
         if isinstance(fault, int):
-            return send(writer, fault, {"error": {"message": f"scripted {fault}"}})
+            return self._say(writer, fault, self.error or f"scripted {fault}")
         await asyncio.sleep(self.slow if fault == "late" else self.delay)
         answer = self.answer(request)
         chat = path == "/v1/chat/completions"
         if fault == "429 after":
             return send(writer, 429, {"error": "slow down"}, Retry_After=self.after)
+        if fault == "error" and self.error:
+            return self._say(writer, 200, self.error)
+        if fault in ENDLESS:
+            return await ENDLESS[fault](writer)
         if fault:
             return PLAIN[fault](writer, write(answer, chat=chat))
         if request.get("stream"):
@@ -149,6 +161,10 @@ class Chat:
         except Exception as error:  # noqa: BLE001  # a server answers whatever its engine raises
             return send(writer, 500, {"error": {"message": str(error)}})
         return send(writer, 200, {"results": [None]})
+
+    def _say(self, writer: asyncio.StreamWriter, status: int, text: str) -> None:
+        spelt = "".join(f"\\u{ord(c):04x}" for c in text) if self.escaped else text
+        send(writer, status, f'{{"error": {{"message": "{spelt}"}}}}'.encode())
 
     def _fault(self) -> str | int:
         if self.script:
@@ -246,7 +262,28 @@ PLAIN: Final[dict[str, Callable[[asyncio.StreamWriter, Body], None]]] = {
     "usage text": _usage("12"),
     "usage null": _usage(None),
 }
-#: Every fault by its name.
+
+
+async def _pour(writer: asyncio.StreamWriter, head: bytes, piece: bytes, pause: float) -> None:
+    """Send a head, and a piece again and again until nobody listens."""
+    writer.write(head)
+    while not writer.is_closing():
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(pause)
+
+
+OK: Final = b"HTTP/1.1 200 OK\r\n"
+EVENTS: Final = OK + b"Content-Type: text/event-stream\r\n\r\n"
+#: Answers without an end, in drops or in floods.
+ENDLESS: Final[dict[str, Callable[[asyncio.StreamWriter], Awaitable[None]]]] = {
+    "drops": lambda w: _pour(w, OK + b"Content-Length: 1000000\r\n\r\n", b" ", 0.05),
+    "flood": lambda w: _pour(w, OK + b"\r\n", b" " * 65_536, 0),
+    "interim": lambda w: _pour(w, b"", b"HTTP/1.1 102 Processing\r\n\r\n", 0.05),
+    "keep-alives": lambda w: _pour(w, EVENTS, b": still here\n\n", 0.05),
+    "endless line": lambda w: _pour(w, EVENTS + b"data: ", b"x" * 65_536, 0),
+}
+#: Every fault that passes, by its name.
 FAULTS: Final = (*PLAIN, "429 after")
 
 

@@ -23,7 +23,7 @@ from laconic.experiment import Sampling
 from laconic.run import Generation, Sample, read_run
 from laconic.served.protocol import seed_of
 from laconic.task import load_task
-from tests.served import FAULTS, Answer, Chat, boxed_number, serve
+from tests.served import ENDLESS, FAULTS, Answer, Chat, boxed_number, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -250,6 +250,85 @@ def test_a_servers_words_are_told_without_the_key(
     chat = serving(script=[401])
     with pytest.raises(BackendError, match=r"refuses the API key \(status 401, '\*\*\* 401'\)"):
         ask(chat, key="MY_KEY")
+
+
+#: Ways in which a server, or a proxy before it, gives back what it was sent.
+ECHOES: dict[str, dict[str, Any]] = {
+    "as the finish reason": {"answer": lambda _: Answer("x", finish="Bearer sk-secret-123")},
+    "as an error": {"script": [400], "error": "bad header Bearer sk-secret-123"},
+    "as a passing error": {"script": [503], "error": "bad header Bearer sk-secret-123"},
+    "in place of an answer": {"script": ["error"], "error": "got sk-secret-123"},
+    "with escapes": {"script": [400], "error": "sk-secret-123", "escaped": True},
+    "as the text": {"answer": lambda _: Answer("I was given sk-secret-123")},
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("traits", ECHOES.values(), ids=ECHOES)
+def test_a_key_that_a_server_gives_back_is_never_shown_or_kept(
+    serving: Callable[..., Chat],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    traits: dict[str, Any],
+    stream: bool,
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret-123\n")  # files of secrets end in a line break
+    caplog.set_level("DEBUG")
+    chat = serving(**traits)
+    task = write_task(tmp_path / "t.jsonl", 1)
+    backend = f"openai:url={chat.url},key=MY_KEY,retries=0,stream={str(stream).lower()}"
+    told = ""
+    try:
+        evaluate("m", [task], sampling=WARM, backend=backend, output=tmp_path / "run")
+    except BackendError as error:
+        told = str(error)
+    assert chat.headers["authorization"] == "Bearer sk-secret-123"
+    kept = "".join(path.read_text() for path in (tmp_path / "run").iterdir())
+    assert "secret" not in told + kept + caplog.text
+    assert stream or "***" in told + kept
+
+
+def test_a_list_of_models_that_holds_the_key_is_told_without_it(
+    serving: Callable[..., Chat], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret-123")
+    chat = serving(models={"sk-secret-123": {}})
+    with pytest.raises(BackendError, match=r"does not serve 'm'.*\*\*\*"):
+        ask(chat, key="MY_KEY")
+
+
+@pytest.mark.parametrize("value", ["sk secret", "sk-\nsecret", "sk-sécret", " \n"])
+def test_a_variable_that_holds_no_key_is_refused_without_being_repeated(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("MY_KEY", value)
+    with pytest.raises(BackendError, match="MY_KEY") as caught:
+        openai("m", url="http://localhost:9/v1", key="MY_KEY")
+    assert "cret" not in str(caught.value)
+
+
+# --- what has no end
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("fault", ENDLESS)
+def test_an_answer_without_an_end_is_given_up_within_its_time(
+    serving: Callable[..., Chat], fault: str, stream: bool
+) -> None:
+    chat = serving(script=[fault] * 9)
+    began = time.monotonic()
+    message = "no whole answer in 0.5 seconds|an answer that does not end"
+    with pytest.raises(BackendError, match=message):
+        ask(chat, timeout=0.5, retries=0, stream=stream)
+    assert time.monotonic() - began < 5
+
+
+def test_a_status_of_success_that_holds_no_answer_is_asked_for_again(
+    serving: Callable[..., Chat],
+) -> None:
+    (generation,) = ask(serving(script=[202, 204]))
+    assert generation.text == "\\boxed{7}"
 
 
 # --- what cannot be mended
@@ -543,6 +622,22 @@ def test_with_a_tokenizer_a_thought_is_counted_in_tokens(serving: Callable[..., 
     (generation,) = ask(chat, sampling=Sampling(1000, 0.5), tokenizer="lab:system2")
     assert generation.length == count
     assert generation.thinking_length == len(tokenizer.encode(thought, add_special_tokens=False))
+
+
+def test_a_server_that_splits_texts_otherwise_is_refused(serving: Callable[..., Chat]) -> None:
+    from laconic.checkpoint import open_checkpoint
+    from laconic.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(open_checkpoint("lab:system2"))
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    (generation,) = ask(serving(tokenize=encode), tokenizer="lab:system2")
+    assert generation.text == "\\boxed{7}"
+    with pytest.raises(BackendError, match="splits texts into other tokens"):
+        ask(serving(tokenize=lambda text: encode(text)[1:]), tokenizer="lab:system2")
 
 
 def test_a_turn_begun_for_the_model_goes_through_its_template_to_completions(

@@ -19,7 +19,7 @@ from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError
 from laconic.run import Generation, Sample
 from laconic.served.dispatch import Dispatch, Pair, complete
-from laconic.served.identity import identify
+from laconic.served.identity import check_tokens, identify
 from laconic.served.protocol import RefusedError, Reply, TroubleError, settings
 from laconic.served.request import Line
 from laconic.served.servers import Limit, Server, Servers
@@ -49,7 +49,7 @@ def openai(
     tokenizer: str = "",
     endpoint: Endpoint = "auto",
     concurrency: Annotated[int, Ge(1)] = 256,
-    timeout: Annotated[float, Gt(0)] = 1800.0,
+    timeout: Annotated[float, Gt(0)] = 3600.0,
     retries: Annotated[int, Ge(0)] = 12,
     stream: bool = False,
     key: str = "",
@@ -71,7 +71,8 @@ def openai(
         endpoint: auto is chat, and completions for samples that begin the model's turn, which
             needs the tokenizer.
         concurrency: The most requests at a time to one server; how many are in flight adapts.
-        timeout: Seconds without a byte from the server after which a request is made again.
+        timeout: Seconds for one request, from its start to the last byte of the answer; then it is
+            made again.
         retries: Further requests for a completion that failed, half a second to a minute apart.
         stream: Whether completions come token by token, for a way that drops silent connections;
             costs more of this machine's time.
@@ -119,9 +120,14 @@ class _Words:
         """The tokens that the model is given."""
         return encode_prompt(self._tokenizer, self.render(sample), raw=sample.raw)
 
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text, none put around it."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
     def count(self, text: str) -> int:
-        """The tokens of a part of a completion."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+        """The number of tokens of a part of a completion."""
+        return len(self.encode(text))
 
 
 class _Engine:
@@ -138,9 +144,11 @@ class _Engine:
         self._model = model
         self._words = words
         self._options = options
-        self._line = Line(model, secret, options.timeout, stream=options.stream)
-        with self._line.client() as client:
-            self._who = [identify(client, url, model) for url in urls]
+        self._line = Line(secret, options.timeout, stream=options.stream)
+        self._who = [identify(self._line, url, model) for url in urls]
+        if words is not None:
+            for who in self._who:
+                check_tokens(self._line, who, words.encode)
         self._servers = Servers([Server(url, Limit(options.concurrency)) for url in urls])
         self._counted: Counter[str] = Counter()
         asked = [options.endpoint, options.extra, words and words.digest]
@@ -196,9 +204,8 @@ class _Engine:
         Raises:
             BackendError: Where one cannot be reached, cannot do that, or cannot load them.
         """
-        with self._line.client() as client:
-            for who in self._who:
-                reload_weights(client, who.url, checkpoint.folder, self._options.timeout)
+        for who in self._who:
+            reload_weights(self._line, who.url, checkpoint.folder, self._options.timeout)
         self.fingerprint = checkpoint.fingerprint
 
     def close(self) -> None:
@@ -327,7 +334,7 @@ def _secret(variable: str) -> str:
     """The API key; empty where no variable is named.
 
     Raises:
-        BackendError: For a variable that is not set, or a key in place of a name.
+        BackendError: For a variable that is not set or holds no key, or a key in place of a name.
     """
     if not variable:
         return ""
@@ -336,9 +343,15 @@ def _secret(variable: str) -> str:
             "openai: key names the environment variable that holds the API key, such as "
             "key=OPENAI_API_KEY; it never is the key itself."
         )
-    if not os.environ.get(variable):
+    secret = os.environ.get(variable, "").strip()
+    if not secret:
         raise BackendError(f"openai: key={variable}, but that environment variable is not set.")
-    return os.environ[variable]
+    if not re.fullmatch(r"[!-~]+", secret):
+        raise BackendError(
+            f"openai: the environment variable {variable} holds no API key: there is a space, a "
+            "line break or a letter outside ASCII within it."
+        )
+    return secret
 
 
 def _digest(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import typer
@@ -13,7 +12,7 @@ from laconic.cli import search as searching
 from laconic.cli.data import data
 from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
-from laconic.cli.terminal import err
+from laconic.cli.terminal import err, set_up
 from laconic.errors import LaconicError
 
 app = typer.Typer(
@@ -40,7 +39,7 @@ app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")
 
 def main() -> None:
     """Run the command line: exit 0 done, 1 a bug, 2 the user can fix it, 130 interrupted."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    set_up()
     try:
         app()
     except LaconicError as error:

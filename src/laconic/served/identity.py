@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import BackendError, did_you_mean
-from laconic.served.protocol import said
+from laconic.served.protocol import TroubleError, said
 from laconic.served.servers import back_off
+from laconic.tokenizer import PROBES
 
 if TYPE_CHECKING:
-    import httpx2
+    from collections.abc import Callable
+
+    from laconic.served.request import Answer, Line
 
 #: Requests made of a server that does not answer, before it counts as not there.
 TRIES: Final = 4
@@ -45,24 +48,24 @@ class Identity:
     root: str
 
 
-def identify(client: httpx2.Client, url: str, model: str) -> Identity:
+def identify(line: Line, url: str, model: str) -> Identity:
     """Ask a server who it is, and make sure that it serves the model.
 
     Args:
-        client: Carries the key.
+        line: Makes the requests.
         url: The base URL.
         model: The model's name, as requests will give it.
 
     Raises:
         BackendError: Where it cannot be reached, refuses the key, or serves other models.
     """
-    listed = _models(client, url)
+    listed = _models(line, url)
     if listed is not None and model not in listed:
         raise BackendError(f"{url} does not serve '{model}'. {did_you_mean(model, listed)}")
     entry = (listed or {}).get(model, {})
     owner = str(entry.get("owned_by") or "").lower()
     server, path = PLACES.get(owner, PLACES[""])
-    told = _details(client, url.removesuffix("/v1") + path)
+    told = _details(line, url.removesuffix("/v1") + path)
     version = str(told.get("version") or told.get("build_info") or "")
     inner = told.get("default_generation_settings")
     windows = [entry.get("max_model_len"), told.get("max_total_tokens"), told.get("context_length")]
@@ -77,27 +80,61 @@ def identify(client: httpx2.Client, url: str, model: str) -> Identity:
     )
 
 
-def _models(client: httpx2.Client, url: str) -> dict[str, dict[str, Any]] | None:
-    """The models that a server lists, by name; None where it has no such list."""
-    import httpx2
+def check_tokens(line: Line, who: Identity, encode: Callable[[str], list[int]]) -> None:
+    """Make sure that a server splits texts into the tokens that the model was trained on.
 
+    A server loads its own tokenizer, which some versions of transformers build otherwise than
+    tokenizer.json says (see `laconic.tokenizer`). One that has no endpoint for it is believed.
+
+    Args:
+        line: Makes the requests.
+        who: The server; vLLM, SGLang and llama.cpp can be asked.
+        encode: The tokens by tokenizer.json.
+
+    Raises:
+        BackendError: Where a text gets other tokens.
+    """
+    text = "\n".join(PROBES)
+    asked = {
+        "model": who.model,
+        "prompt": text,
+        "add_special_tokens": False,
+        "content": text,  # llama.cpp's name for it, and for the next
+        "add_special": False,
+    }
+    try:
+        value = line.fetch("POST", who.url.removesuffix("/v1") + "/tokenize", asked).value
+    except TroubleError:
+        return
+    tokens = value.get("tokens") if isinstance(value, dict) else None
+    if isinstance(tokens, list) and tokens and tokens != encode(text):
+        raise BackendError(
+            f"{who.url} splits texts into other tokens than the tokenizer that you gave: it serves "
+            "another model, or loads the tokenizer otherwise than tokenizer.json says, as some "
+            "versions of transformers do. Give the served model's folder (tokenizer=FOLDER), or "
+            "start the server with another version of transformers."
+        )
+
+
+def _models(line: Line, url: str) -> dict[str, dict[str, Any]] | None:
+    """The models that a server lists, by name; None where it has no such list."""
     reason = ""
     for tries in range(1, TRIES + 1):
         try:
-            answer = client.get(f"{url}/models")
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            reason = str(error) or type(error).__name__
+            answer = line.fetch("GET", f"{url}/models")
+        except TroubleError as error:
+            reason = str(error)
         else:
-            if answer.status_code in {401, 403}:
+            if answer.status in {401, 403}:
                 raise BackendError(
                     f"{url} refuses the request: it wants an API key, or another one. Put it into "
                     "an environment variable and name that, as in key=OPENAI_API_KEY."
                 )
-            if answer.status_code in {404, 405, 501}:
+            if answer.status in {404, 405, 501}:
                 return None
             if (listed := _listed(answer)) is not None:
                 return listed
-            reason = f"/models answered with status {answer.status_code} {said(answer.content)}"
+            reason = f"/models answered with status {answer.status} {said(answer.body)}"
         if tries < TRIES:
             time.sleep(back_off(tries))
     raise BackendError(
@@ -106,22 +143,18 @@ def _models(client: httpx2.Client, url: str) -> dict[str, dict[str, Any]] | None
     )
 
 
-def _listed(answer: httpx2.Response) -> dict[str, dict[str, Any]] | None:
+def _listed(answer: Answer) -> dict[str, dict[str, Any]] | None:
     """The models of a good answer; None for any other."""
     try:
-        entries = answer.json()["data"]
-        return {str(entry["id"]): entry for entry in entries} if answer.is_success else None
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return {str(entry["id"]): dict(entry) for entry in answer.value["data"]}
+    except (ValueError, KeyError, TypeError):
         return None
 
 
-def _details(client: httpx2.Client, address: str) -> dict[str, Any]:
+def _details(line: Line, address: str) -> dict[str, Any]:
     """What a program states at an address of its own; empty where it does not."""
-    import httpx2
-
     try:
-        answer = client.get(address)
-        value = answer.json() if answer.is_success else {}
-    except (httpx2.HTTPError, ValueError, RecursionError):
+        value = line.fetch("GET", address).value
+    except TroubleError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -176,7 +176,7 @@ class Stream:
 
     def reply(self, max_tokens: int) -> Reply:
         """The whole, once the stream has ended; raises what `read_reply` does."""
-        if not self.done:
+        if not self.done and not (self.finish and self.usage):  # some servers send no [DONE]
             raise TroubleError("a stream that was cut", sign="health")
         thought = None if self.reasonings is None else "".join(self.reasonings)
         held = {} if self.usage is None else {"usage": self.usage}

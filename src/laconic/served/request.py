@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -14,8 +18,10 @@ if TYPE_CHECKING:
 
     import httpx2
 
-#: The longest answer that is read, in bytes.
-MOST_BYTES: Final = 64 << 20
+#: The longest answer that is read: bytes of its own, and bytes for each token of the budget (an
+#: event of a stream holds a token in some 300 bytes of JSON).
+MOST_BYTES: Final = 1 << 20
+TOKEN_ANSWER_BYTES: Final = 1 << 10
 #: Statuses below 500 that speak of the moment, not of the request.
 PASSING: Final = frozenset({408, 409, 425, 429})
 #: Statuses that say a server has too much to do.
@@ -61,28 +67,72 @@ class Clients:
             await client.aclose()
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A server's answer to a question other than for a completion.
+
+    Attributes:
+        status: The HTTP status.
+        body: What it holds, without the API key.
+    """
+
+    status: int
+    body: bytes
+
+    @property
+    def value(self) -> Any:
+        """The JSON that a good answer holds; None for any other."""
+        try:
+            return json.loads(self.body) if 200 <= self.status < 300 else None
+        except (ValueError, RecursionError):
+            return None
+
+
 class Line:
     """How requests for one model are made.
 
     Args:
-        model: The served model's name.
-        secret: The API key; empty for none. It goes into headers only, and is taken out of what
-            servers say.
-        timeout: Seconds without a byte.
+        secret: The API key; empty for none. It goes into headers only, and is taken out of
+            everything that servers say.
+        timeout: Seconds for one request, from its start to the last byte of its answer.
         stream: Whether answers are streamed.
     """
 
-    def __init__(self, model: str, secret: str, timeout: float, *, stream: bool) -> None:
-        self._model = model
+    def __init__(self, secret: str, timeout: float, *, stream: bool) -> None:
         self._secret = secret
         self._timeout = timeout
         self._stream = stream
 
-    def client(self) -> httpx2.Client:
-        """A client for the questions before the first completion."""
-        import httpx2
+    def fetch(
+        self, method: str, address: str, body: object = None, seconds: float | None = None
+    ) -> Answer:
+        """Make one request other than for a completion, and wait for its answer.
 
-        return httpx2.Client(headers=self._headers(), timeout=CONNECT_SECONDS)
+        It runs in a thread of its own, for the caller may have an event loop running.
+
+        Args:
+            method: Such as GET.
+            address: The whole URL.
+            body: Sent as JSON; None for none.
+            seconds: From the start to the last byte; None is for an answer that takes no work.
+
+        Raises:
+            TroubleError: Where no whole answer comes in time.
+        """
+        limit = min(CONNECT_SECONDS, self._timeout) if seconds is None else seconds
+
+        async def ask() -> Answer:
+            import httpx2
+
+            async with (
+                httpx2.AsyncClient(headers=self._headers(), timeout=limit) as client,
+                self._explained(limit),
+                client.stream(method, address, json=body) as response,
+            ):
+                return Answer(response.status_code, await self._read(response, 0))
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, ask()).result()
 
     @asynccontextmanager
     async def clients(self) -> AsyncIterator[Clients]:
@@ -115,25 +165,37 @@ class Line:
             RefusedError: For what will not.
         """
         with clients.one(address) as client:
-            return await self._ask(client, address, body, budget)
+            async with (
+                self._explained(self._timeout),
+                client.stream("POST", address, json=body) as response,
+            ):
+                if response.status_code != 200:
+                    raise self._failure(response, await self._read(response, 0))
+                if self._stream:
+                    reply = await _gather(response, budget)
+                else:
+                    reply = read_reply(await self._read(response, budget), budget)
+        thought = None if reply.reasoning is None else self._hide(reply.reasoning)
+        return replace(reply, text=self._hide(reply.text), reasoning=thought)
 
-    async def _ask(
-        self, client: httpx2.AsyncClient, address: str, body: dict[str, Any], budget: int
-    ) -> Reply:
+    @asynccontextmanager
+    async def _explained(self, seconds: float) -> AsyncIterator[None]:
+        """A limit of time for a request, and our words, without the key, for all that fails."""
         import httpx2
 
         try:
-            async with client.stream("POST", address, json=body) as response:
-                if response.status_code != 200:
-                    raise self._failure(response, await _read(response))
-                if not self._stream:
-                    return read_reply(await _read(response), budget)
-                return await _gather(response, budget)
-        except httpx2.TimeoutException as error:
-            raise TroubleError(f"no answer in time ({type(error).__name__})", sign="load") from None
-        except httpx2.HTTPError as error:
+            async with asyncio.timeout(seconds):
+                yield
+        except (TimeoutError, httpx2.TimeoutException):
+            raise TroubleError(f"no whole answer in {seconds:g} seconds", sign="load") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             reason = self._hide(str(error)) or type(error).__name__
             raise TroubleError(f"a broken connection ({reason})", sign="health") from None
+        except TroubleError as error:
+            told = self._hide(str(error))
+            raise TroubleError(told, sign=error.sign, wait=error.wait) from None
+        except RefusedError as error:
+            raise RefusedError(self._hide(str(error)), always=error.always) from None
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._secret}"} if self._secret else {}
@@ -144,9 +206,9 @@ class Line:
 
     def _failure(self, response: httpx2.Response, body: bytes) -> TroubleError | RefusedError:
         """What a status other than 200 means."""
-        status, reason = response.status_code, self._hide(said(body))
+        status, reason = response.status_code, said(body)
         told = f"status {status}" + (f", '{reason}'" if reason else "")
-        if status in PASSING or status >= 500:
+        if status in PASSING or status >= 500 or status < 300:
             wait = _retry_after(response.headers.get("Retry-After", ""))
             return TroubleError(told, sign="load" if status in LOADED else "health", wait=wait)
         if status in {401, 403}:
@@ -165,27 +227,39 @@ class Line:
             f"The server refuses the request ({told}).{advice}", always=status in GENERAL
         )
 
+    async def _read(self, response: httpx2.Response, budget: int) -> bytes:
+        """The body without the API key.
 
-async def _read(response: httpx2.Response) -> bytes:
-    """The body, up to the most that is read."""
-    pieces, size = [], 0
-    async for piece in response.aiter_bytes():
-        pieces.append(piece)
-        size += len(piece)
-        if size > MOST_BYTES:
-            raise TroubleError(f"an answer of more than {MOST_BYTES:,} bytes")
-    return b"".join(pieces)
+        Raises:
+            TroubleError: Where it is longer than any answer of that many tokens.
+        """
+        pieces = [piece async for piece in _bounded(response, budget)]
+        body = b"".join(pieces)
+        return body.replace(self._secret.encode(), b"***") if self._secret else body
 
 
 async def _gather(response: httpx2.Response, budget: int) -> Reply:
     """A streamed answer, put together."""
-    made, size = Stream(), 0
-    async for line in response.aiter_lines():
-        size += len(line)
-        if size > MOST_BYTES:
-            raise TroubleError(f"a stream of more than {MOST_BYTES:,} letters")
-        made.add(line)
+    made = Stream()
+    pieces: list[bytes] = []
+    async for piece in _bounded(response, budget):
+        first, *others = piece.split(b"\n")
+        pieces.append(first)
+        for part in others:
+            made.add(b"".join(pieces).decode("utf-8", "replace"))
+            pieces = [part]
+    made.add(b"".join(pieces).decode("utf-8", "replace"))
     return made.reply(budget)
+
+
+async def _bounded(response: httpx2.Response, budget: int) -> AsyncIterator[bytes]:
+    """The pieces of a body, which end where no answer of that many tokens can be longer."""
+    left = MOST_BYTES + budget * TOKEN_ANSWER_BYTES
+    async for piece in response.aiter_bytes():
+        left -= len(piece)
+        if left < 0:
+            raise TroubleError("an answer that does not end", sign="health")
+        yield piece
 
 
 def _retry_after(value: str) -> float | None:

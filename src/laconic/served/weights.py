@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from laconic.errors import BackendError
-from laconic.served.protocol import said
+from laconic.served.protocol import TroubleError, said
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import httpx2
+    from laconic.served.request import Line
 
 #: What a server is asked for, in order: read the weights, forget what was computed with others.
 RELOAD: Final = "/collective_rpc"
@@ -21,11 +21,11 @@ HOW: Final = (
 )
 
 
-def reload_weights(client: httpx2.Client, url: str, folder: Path, seconds: float) -> None:
+def reload_weights(line: Line, url: str, folder: Path, seconds: float) -> None:
     """Have a server go on with the weights of a folder.
 
     Args:
-        client: Carries the key.
+        line: Makes the requests.
         url: The server's base URL, which ends in /v1.
         folder: The checkpoint, by a path that leads there on the server's machine, too.
         seconds: How long that may take.
@@ -35,34 +35,32 @@ def reload_weights(client: httpx2.Client, url: str, folder: Path, seconds: float
     """
     asked = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
     for path, body in ((RELOAD, asked), (FORGET, None)):
-        _post(client, url.removesuffix("/v1") + path, body, folder, seconds)
+        _post(line, url.removesuffix("/v1") + path, body, folder, seconds)
 
 
-def _post(client: httpx2.Client, address: str, body: object, folder: Path, seconds: float) -> None:
-    import httpx2
-
+def _post(line: Line, address: str, body: object, folder: Path, seconds: float) -> None:
     try:
-        answer = client.post(address, json=body, timeout=seconds)
-    except httpx2.TimeoutException as error:
+        answer = line.fetch("POST", address, body, seconds)
+    except TroubleError as error:
+        if error.sign == "load":
+            raise BackendError(
+                f"{address} has not answered in {seconds:g} seconds; the weights are in {folder}. "
+                "Look at the server's log, or give it more time (timeout of the backend)."
+            ) from error
         raise BackendError(
-            f"{address} has not answered in {seconds:g} seconds; the weights are in {folder}. Look "
-            "at the server's log, or give it more time (timeout of the backend)."
+            f"{address} cannot be reached ({error}): the server does not run, or died while it "
+            "read the weights. Look at its log and start it again."
         ) from error
-    except httpx2.HTTPError as error:
-        raise BackendError(
-            f"{address} cannot be reached ({str(error) or type(error).__name__}): the server does "
-            "not run, or died while it read the weights. Look at its log and start it again."
-        ) from error
-    if answer.status_code in {404, 405, 501}:
+    if answer.status in {404, 405, 501}:
         raise BackendError(
             f"{address} does not exist, so this server takes no new weights. {HOW}; or take "
             "evaluator.where: apart."
         )
-    if answer.status_code in {401, 403}:
+    if answer.status in {401, 403}:
         raise BackendError(f"{address} refuses the request: it wants an API key, or another one.")
-    if not answer.is_success:
-        reason = said(answer.content) or "it does not say why; its log does"
+    if not 200 <= answer.status < 300:
+        reason = said(answer.body) or "it does not say why; its log does"
         raise BackendError(
-            f"{address} answered with status {answer.status_code}: {reason}. The server must see "
+            f"{address} answered with status {answer.status}: {reason}. The server must see "
             f"the weights under the same path ({folder}), of the model that it serves."
         )
