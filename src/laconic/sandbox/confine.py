@@ -23,6 +23,8 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
 PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 24, 36, 38
 MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE = 442, -100, 0x8000
 CAPABILITY_VERSION, CAP_DAC_READ_SEARCH = 0x2008_0522, 1 << 2
+#: The number of clone(2) by machine: a fork that also makes namespaces.
+CLONE = {"x86_64": 56, "aarch64": 220}
 DEVICES = ("null", "zero", "full", "random", "urandom")
 LINUX = sys.platform == "linux"
 
@@ -67,22 +69,37 @@ def attempt(*steps: Callable[[], None]) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def leave_namespaces() -> None:
-    """Leave the system's namespaces; the next child is the first process of the new ones.
+def fork_apart() -> int:
+    """Fork a child that is the first process of namespaces of its own; gives what fork gives.
 
     Raises:
         OSError: Where that is forbidden.
     """
     user, group = os.geteuid(), os.getegid()
-    if user == 0:
-        check(libc().unshare(SPACES))
-        return
-    check(libc().unshare(SPACES | NEWUSER))
-    prctl(PR_SET_DUMPABLE, 1)  # else /proc/self is root's
-    maps = (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1"))
-    for name, text in maps:
-        with open(f"/proc/self/{name}", "w") as stream:
-            stream.write(text)
+    spaces = SPACES if user == 0 else SPACES | NEWUSER
+    flags = ctypes.c_ulong(spaces | signal.SIGCHLD)
+    child = int(libc().syscall(ctypes.c_long(CLONE[os.uname().machine]), flags, 0, 0, 0, 0))
+    if child < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    if child == 0 and user != 0:
+        prctl(PR_SET_DUMPABLE, 1)  # else /proc/self is root's
+        maps = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
+        for name, text in maps.items():
+            with open(f"/proc/self/{name}", "w") as stream:
+                stream.write(text)
+    return child
+
+
+def can_fork_apart() -> bool:
+    """Whether this process may make namespaces."""
+    try:
+        child = fork_apart()
+    except (OSError, KeyError):
+        return False
+    if child == 0:
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def build_root(place: str, paths: Sequence[str], links: Sequence[tuple[str, str]]) -> None:

@@ -13,6 +13,7 @@ A program runs as a script, as a ``judged`` one whose functions another process 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -42,7 +43,8 @@ STACK = 64 << 20
 ERRORS = 4000
 #: A program's descriptor that leads to its judge, and a judge's that leads to its program.
 CHANNEL = 3
-#: Between two looks at a program's memory; in milliseconds.
+#: Between two looks at a program's memory; in milliseconds, and ten times that where other
+#: processes are to be looked at too.
 LOOK = 20
 LINUX = sys.platform == "linux"
 
@@ -58,10 +60,10 @@ def main() -> None:
     settings["reads"] = root and not confine.attempt(become, _list_library)
     settings["extra"] = 0 if root else _tasks_of(os.geteuid())
     settings["calls"] = LINUX and confine.attempt(_try_filter)
-    if not (LINUX and confine.attempt(confine.leave_namespaces)):
-        settings["namespaces"] = False
+    settings["namespaces"] = LINUX and settings["namespaces"] and confine.can_fork_apart()
     confine.prctl(confine.PR_SET_DUMPABLE, 0)
     confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
+    gc.freeze()  # what forks would copy to count it
     request = _serve(settings)
     if request is not None:
         _open_streams()
@@ -141,7 +143,7 @@ def _run(settings: Settings, request: Settings, channel: int | None) -> Settings
     os.chdir("/")
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()
     (report, report_end), (leash_end, leash) = os.pipe(), os.pipe()
-    keeper = os.fork()
+    keeper = confine.fork_apart() if settings["namespaces"] else os.fork()
     if keeper == 0:
         os.close(leash)
         streams = [given, out_end, err_end, *([] if channel is None else [channel])]
@@ -156,6 +158,7 @@ def _run(settings: Settings, request: Settings, channel: int | None) -> Settings
     finally:
         for descriptor in (out, err, report):
             os.close(descriptor)
+        os.waitpid(keeper, 0)
         _kill_rest(keeper)
 
 
@@ -251,20 +254,13 @@ def _keep(settings: Settings, streams: list[int], report: int, leash: int) -> bo
 
 
 def _shut_in(settings: Settings) -> list[str]:
-    """Leave the system's namespaces, as far as that is permitted; gives what is in force."""
+    """Shut this process in, as far as that is permitted; gives what is in force."""
     held = ["user"] if settings["root"] else []
     held += ["memory"] if LINUX else []
     held += ["calls"] if settings["calls"] else []
     held += ["bubblewrap"] if settings["closed"] else []
     if not settings["namespaces"]:
         return held + (["network"] if settings["calls"] else [])
-    confine.leave_namespaces()
-    first = os.fork()
-    if first:
-        os.closerange(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        os.waitpid(first, 0)
-        os._exit(0)
-    confine.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that a program may send its keeper
     held += ["processes", "network"]
     with contextlib.suppress(OSError):
@@ -299,7 +295,7 @@ def _guard(
                 return status, used.ru_utime + used.ru_stime, full
             if child:
                 continue
-        for descriptor, _ in poll.poll(LOOK):
+        for descriptor, _ in poll.poll(LOOK if folders else 10 * LOOK):
             if descriptor == woken:
                 os.read(woken, 1 << 10)
             elif not killed:
@@ -362,14 +358,18 @@ def _kill_rest(child: int) -> None:
     while True:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child, signal.SIGKILL)
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0]:
+                continue
+        except ChildProcessError:
+            return
+        if not LINUX:
+            return
         for orphan in [each for each, parent in _parents().items() if parent == os.getpid()]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(orphan, signal.SIGKILL)
-        try:
-            if os.waitpid(-1, 0 if LINUX else os.WNOHANG)[0] == 0:
-                return
-        except ChildProcessError:
-            return
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, 0)
 
 
 def _become_program(settings: Settings, isolation: list[str], streams: list[int]) -> None:

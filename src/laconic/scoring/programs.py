@@ -158,6 +158,8 @@ def _same_line(left: str, right: str) -> bool:
 def _same_word(left: str, right: str) -> bool:
     if left == right:
         return True
+    if not (left + right).isascii() or "_" in left + right:
+        return False  # Decimal reads 1_0 and the digits of every script
     try:
         return Decimal(left) == Decimal(right)
     except InvalidOperation:
