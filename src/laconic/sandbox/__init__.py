@@ -133,24 +133,24 @@ class Sandbox:
     Args:
         limits: What each program may take.
         namespaces: Whether to use them; False is what there is where they are forbidden.
+        bubblewrap: Whether to run inside of bubblewrap, where it is installed and works.
 
     Raises:
         SandboxError: Where it cannot be made, or does not run a first trial program.
     """
 
-    def __init__(self, limits: Limits = LIMITS, *, namespaces: bool = True) -> None:
+    def __init__(
+        self, limits: Limits = LIMITS, *, namespaces: bool = True, bubblewrap: bool = True
+    ) -> None:
         self._limits = limits
         self._namespaces = namespaces
         self._judge: Sandbox | None = None
-        found = shutil.which("bwrap") if namespaces and sys.platform == "linux" else None
-        for bubblewrap in [found, None] if found else [None]:
-            try:
-                self._start(bubblewrap, namespaces=namespaces)
-            except SandboxError:
-                if not bubblewrap:
-                    raise
-            else:
-                return
+        self._bubblewrap = bubblewrap
+        usable = namespaces and bubblewrap and sys.platform == "linux"
+        if found := shutil.which("bwrap") if usable else None:
+            with contextlib.suppress(SandboxError):
+                return self._start(found, namespaces=True)
+        self._start(None, namespaces=namespaces)
 
     def _start(self, bubblewrap: str | None, *, namespaces: bool) -> None:
         """Start the sandbox's process and run a trial program in it.
@@ -196,14 +196,11 @@ class Sandbox:
         self._process = process
         self._rest = b""
         self.isolation: tuple[str, ...] = ()
-        try:
+        with self._whole():
             self._send({"source": TRIAL, "stdin": "", "role": "script"})
             reply = self._receive(STARTUP)
-            self.isolation = tuple(reply["isolation"])
+            self.isolation = tuple(reply.get("isolation", ()))
             trial = self._ending(reply)
-        except BaseException:
-            self.close()
-            raise
         if trial.output != "1\n" or (bubblewrap and "files" not in self.isolation):
             self.close()
             raise SandboxError(
@@ -240,7 +237,8 @@ class Sandbox:
         """
         if self._judge is None:
             limits = replace(self._limits, clock=self._limits.clock + SLACK)
-            self._judge = Sandbox(limits, namespaces=self._namespaces)
+            spaces, wrap = self._namespaces, self._bubblewrap
+            self._judge = Sandbox(limits, namespaces=spaces, bubblewrap=wrap)
         judge = self._judge
         with self._whole(), judge._whole():
             ours, theirs = socket.socketpair()
@@ -295,8 +293,10 @@ class Sandbox:
         """The next line that the sandbox answers."""
         end = time.monotonic() + seconds
         while b"\n" not in self._rest:
+            piece = b""
             ready, _, _ = select.select([self._socket], [], [], max(0.0, end - time.monotonic()))
-            piece = self._socket.recv(1 << 16) if ready else b""
+            with contextlib.suppress(ConnectionError):
+                piece = self._socket.recv(1 << 16) if ready else b""
             if not piece:
                 self.close()
                 why = "ended" if ready else f"gave no answer within {seconds:g} s"

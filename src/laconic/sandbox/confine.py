@@ -78,7 +78,8 @@ def fork_apart() -> int:
     user, group = os.geteuid(), os.getegid()
     spaces = SPACES if user == 0 else SPACES | NEWUSER
     flags = ctypes.c_ulong(spaces | signal.SIGCHLD)
-    child = int(libc().syscall(ctypes.c_long(CLONE[os.uname().machine]), flags, 0, 0, 0, 0))
+    number = CLONE.get(os.uname().machine, -1)
+    child = int(libc().syscall(ctypes.c_long(number), flags, 0, 0, 0, 0))
     if child < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -91,15 +92,26 @@ def fork_apart() -> int:
     return child
 
 
-def can_fork_apart() -> bool:
-    """Whether this process may make namespaces."""
-    try:
-        child = fork_apart()
-    except (OSError, KeyError):
-        return False
+def try_fork_apart(*, mounts: bool) -> None:
+    """Fork such a child, which ends.
+
+    Args:
+        mounts: Whether it must be able to mount what a program sees of processes.
+
+    Raises:
+        OSError: Where that is not possible.
+    """
+    child = fork_apart()
     if child == 0:
-        os._exit(0)
-    return os.waitpid(child, 0)[1] == 0
+        state = 1
+        with contextlib.suppress(OSError):
+            if mounts:
+                mount(None, "/", None, MS_REC | MS_PRIVATE)
+                _mount_processes("/proc")
+            state = 0
+        os._exit(state)
+    if os.waitpid(child, 0)[1] != 0:
+        raise OSError
 
 
 def build_root(place: str, paths: Sequence[str], links: Sequence[tuple[str, str]]) -> None:
@@ -121,8 +133,7 @@ def build_root(place: str, paths: Sequence[str], links: Sequence[tuple[str, str]
         os.symlink(target, place + path)
     for folder in ("/proc", "/dev/shm", place):  # noqa: S108  # names in the new root
         os.makedirs(place + folder, exist_ok=True)
-    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
-        os.symlink(f"/proc/self/fd{target}", f"{place}/dev/{name}")
+    _mount_processes(place + "/proc")  # while the old one can be seen, as the kernel asks
     _seal(place)
     os.chdir(place)
     check(libc().pivot_root(b".", b"."))  # the old root lies over the new one now
@@ -131,13 +142,18 @@ def build_root(place: str, paths: Sequence[str], links: Sequence[tuple[str, str]
 
 
 def seal_root() -> None:
-    """Make all that this process sees read-only, where its root is a small one already.
+    """Make all that this process sees read-only, and its processes its own, in a small root.
 
     Raises:
         OSError: Where that is forbidden.
     """
     mount(None, "/", None, MS_REC | MS_PRIVATE)
+    _mount_processes("/proc")
     _seal("/")
+
+
+def _mount_processes(place: str) -> None:
+    mount("proc", place, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
 def _seal(place: str) -> None:
@@ -157,7 +173,7 @@ def _show(path: str, target: str) -> None:
 
 
 def mount_own(place: str, size: int) -> None:
-    """Mount what a program has for itself: its folder, its shared memory and its processes.
+    """Mount what a program may write to: its folder and its shared memory.
 
     Raises:
         OSError: Where a mount is forbidden.
@@ -165,7 +181,6 @@ def mount_own(place: str, size: int) -> None:
     flags = MS_NOSUID | MS_NODEV
     mount("tmpfs", place, "tmpfs", flags, f"size={size},nr_inodes=4096,mode=0777")
     mount("tmpfs", "/dev/shm", "tmpfs", flags | MS_NOEXEC, f"size={size},nr_inodes=1024,mode=1777")  # noqa: S108
-    mount("proc", "/proc", "proc", flags | MS_NOEXEC)
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:

@@ -54,13 +54,17 @@ Settings = dict[str, Any]
 def main() -> None:
     """Serve; in a program's own process, run it at the very end."""
     settings: Settings = json.loads(sys.argv[1])
-    user = settings["user"]
-    become = partial(confine.change_user, user)
+    become = partial(confine.change_user, settings["user"])
     root = settings["root"] = os.geteuid() == 0 and confine.attempt(become)
-    settings["reads"] = root and not confine.attempt(become, _list_library)
+    reads = settings["reads"] = root and not confine.attempt(become, _list_library)
+    settings["own user"] = root
+    spaces, fork = LINUX and settings["namespaces"], confine.try_fork_apart
+    if spaces and root and not reads and confine.attempt(become, partial(fork, mounts=True)):
+        become()  # root is not needed again
+        settings["root"] = False
+    settings["namespaces"] = spaces and confine.attempt(partial(fork, mounts=False))
     settings["extra"] = 0 if root else _tasks_of(os.geteuid())
     settings["calls"] = LINUX and confine.attempt(_try_filter)
-    settings["namespaces"] = LINUX and settings["namespaces"] and confine.can_fork_apart()
     confine.prctl(confine.PR_SET_DUMPABLE, 0)
     confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
     gc.freeze()  # what forks would copy to count it
@@ -134,13 +138,10 @@ def _clear(settings: Settings) -> None:
 
 def _run(settings: Settings, request: Settings, channel: int | None) -> Settings | None:
     """Run a program and say how it ended; None in the program's own process."""
-    os.chdir(settings["place"])
-    given, name = tempfile.mkstemp()
-    os.unlink(name)
+    given = os.memfd_create("stdin") if LINUX else os.dup(tempfile.TemporaryFile().fileno())
     with open(given, "w+b", closefd=False) as stream:
         stream.write(request["stdin"].encode(errors="replace"))
     os.lseek(given, 0, os.SEEK_SET)
-    os.chdir("/")
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()
     (report, report_end), (leash_end, leash) = os.pipe(), os.pipe()
     keeper = confine.fork_apart() if settings["namespaces"] else os.fork()
@@ -234,7 +235,6 @@ def _drain(pipe: int, held: bytearray, most: int) -> bool:
 
 def _keep(settings: Settings, streams: list[int], report: int, leash: int) -> bool:
     """Be a program's keeper; True in the program's own process."""
-    confine.die_with_parent()
     try:
         isolation = _shut_in(settings)
         os.chdir(settings["place"])
@@ -255,23 +255,27 @@ def _keep(settings: Settings, streams: list[int], report: int, leash: int) -> bo
 
 def _shut_in(settings: Settings) -> list[str]:
     """Shut this process in, as far as that is permitted; gives what is in force."""
-    held = ["user"] if settings["root"] else []
-    held += ["memory"] if LINUX else []
+    held = ["memory"] if LINUX else []
     held += ["calls"] if settings["calls"] else []
     held += ["bubblewrap"] if settings["closed"] else []
-    if not settings["namespaces"]:
-        return held + (["network"] if settings["calls"] else [])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that a program may send its keeper
-    held += ["processes", "network"]
-    with contextlib.suppress(OSError):
-        socket.sethostname("sandbox")
-        if settings["closed"]:
-            confine.seal_root()
-        else:
-            confine.build_root(settings["place"], settings["paths"], settings["links"])
-        confine.mount_own(settings["place"], settings["folder"])
-        held.append("files")
-    return held
+    if settings["namespaces"]:
+        confine.die_with_parent()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that a program may send its keeper
+        held += ["processes", "network"]
+        with contextlib.suppress(OSError):
+            socket.sethostname("sandbox")
+            if settings["closed"]:
+                confine.seal_root()
+            else:
+                confine.build_root(settings["place"], settings["paths"], settings["links"])
+            confine.mount_own(settings["place"], settings["folder"])
+            held.append("files")
+            if settings["reads"]:  # what was closed to its user may have been a folder above
+                become = partial(confine.change_user, settings["user"])
+                settings["reads"] = not confine.attempt(become, _list_library)
+    elif settings["calls"]:
+        held.append("network")
+    return held + (["user"] if settings["own user"] and not settings["reads"] else [])
 
 
 def _guard(
@@ -393,10 +397,7 @@ def _become_program(settings: Settings, isolation: list[str], streams: list[int]
     seconds = settings["seconds"]
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     user = settings["user"] if settings["root"] else None
-    reads = settings["reads"]
-    if reads and "files" in isolation:  # the folders above may have been all that was closed
-        reads = not confine.attempt(lambda: confine.change_user(settings["user"]), _list_library)
-    confine.drop_privileges(user=user, reads=reads)
+    confine.drop_privileges(user=user, reads=settings["reads"])
     confine.die_with_parent()
     if settings["calls"]:
         families = syscalls.PLAIN if "processes" in isolation else ()

@@ -29,6 +29,8 @@ def shown() -> tuple[list[str], list[tuple[str, str]]]:
     own += [os.path.realpath(path) for path in own]
     links = [(path, os.readlink(path)) for path in SYSTEM if os.path.islink(path)]
     linked = {path for path, _ in links}
+    links += [("/dev/fd", "/proc/self/fd")]
+    links += [(f"/dev/std{name}", f"/proc/self/fd/{n}") for n, name in enumerate(("in", "out", "err"))]
     paths = {path for path in (*SYSTEM, *own) if path not in linked and os.path.exists(path)}
     paths.discard("/")
     apart = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
@@ -49,7 +51,8 @@ def wrapping(place: str, paths: list[str], links: list[tuple[str, str]]) -> list
         words += [word for right in RIGHTS for word in ("--cap-add", f"CAP_{right}")]
     else:
         words.append("--unshare-user")
-    parents = {str(parent) for path in (*paths, place) for parent in Path(path).parents[:-1]}
+    inner = (*paths, place, "/dev/shm")  # noqa: S108
+    parents = {str(parent) for path in inner for parent in Path(path).parents[:-1]}
     for parent in sorted(parents):  # bubblewrap's own would be closed to all but root
         words += ["--perms", "0755", "--dir", parent]
     for path in paths:

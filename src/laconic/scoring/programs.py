@@ -78,8 +78,9 @@ def _examine(exam: Exam, source: str, box: Sandbox) -> Verdict:
     ending = box.examine(source, f"{exam.head}\n{exam.check}", _asked(exam))
     if ending.passed:
         return Verdict("equal")
-    if ending.tests.code == ENDED and ending.program.state != "stopped":
-        return _failure(ending.program) or Verdict("unequal", reason="it ended before its tests did")
+    left = ending.tests.state == "ended" and ending.tests.code == ENDED
+    if left and ending.program.state != "stopped" and (failed := _failure(ending.program)):
+        return failed
     return _failure(ending.tests) or Verdict("unequal", reason="its tests did not end")
 
 
