@@ -10,7 +10,9 @@ import pytest
 from laconic.exam import Exam
 from laconic.scoring import Grader
 
-ASSERTS = Exam(check="assert twice(3) == 6\nassert twice(70) == 140\n", solution="def twice(n): ...")
+ASSERTS = Exam(
+    check="assert twice(3) == 6\nassert twice(70) == 140\n", solution="def twice(n): ..."
+)
 CHECK = Exam(
     check="def check(candidate):\n    assert candidate(3) == 6\n    assert candidate(70) == 140\n"
     "check(twice)\n",
@@ -72,9 +74,9 @@ FAKES = {
     "    time.sleep(1)\n    return 0",
     "a forged verdict": "import os\nfor n in range(1, 9):\n    try: os.write(n, b'[\"passed\"]\\n')\n"
     "    except OSError: pass\ndef twice(n): return 0",
-    "a forged object": "import os\nos.write(3, b'[\"value\",{\"object\":0},null]\\n' * 9)\n"
+    "a forged object": 'import os\nos.write(3, b\'["value",{"object":0},null]\\n\' * 9)\n'
     "def twice(n): return 0",
-    "a forged exception": "import os\nos.write(3, b'[\"raise\",[\"SystemExit\"],\"0\"]\\n' * 9)\n"
+    "a forged exception": 'import os\nos.write(3, b\'["raise",["SystemExit"],"0"]\\n\' * 9)\n'
     "def twice(n): return 0",
     "garbage": "import os\nos.write(3, b'[' * 100_000 + b'\\n')\ndef twice(n): return 0",
     "two answers": "import os\ndef twice(n):\n    os.fork()\n    return 0",
@@ -252,7 +254,9 @@ def test_values_come_out_as_the_tests_need_them(grader: Grader, body: str, tests
 
 
 def test_arguments_changed_in_place_are_changed_for_the_tests(grader: Grader) -> None:
-    exam = Exam(check="a, b = [3, 1], {1: 2}\nassert f(a, b=b) is None\nassert a == [1, 3] and not b\n")
+    exam = Exam(
+        check="a, b = [3, 1], {1: 2}\nassert f(a, b=b) is None\nassert a == [1, 3] and not b\n"
+    )
     assert grader.judge(exam, "def f(a, b):\n    a.sort()\n    b.clear()").state == "equal"
     assert grader.judge(exam, "def f(a, b): pass").state == "unequal"
 

@@ -1,22 +1,32 @@
 """A sandbox for programs that models write: limits, no network, a throw-away folder, a deadline.
 
-What is in force is decided once, when a sandbox opens, and told by `Sandbox.isolation`:
+Each program is a process of its own (`inside.py`), and what is in force for it is told by
+`Sandbox.isolation`:
 
-- always (Linux, macOS): limits of processor time, memory, file size and open files; caps on the
-  clock and on output; an empty environment; an empty folder that is removed afterwards;
-- ``processes``, ``network``, ``files`` (Linux, where this user may make namespaces): every process
-  that a program leaves behind is killed, whatever it did to escape; there is no network, and no
-  service's socket in ``/run``; the whole file system is read-only but for the folder, of 64 MiB;
-- ``user``: started by root, a program runs as a user that owns nothing; it may read what root may
-  where the interpreter lies in folders of root's.
+- always (Linux, macOS): limits of processor time, address space, file size and open files for each
+  process; caps on the clock and on output; an empty environment; an empty folder that is removed;
+- ``memory`` (Linux): a limit of what all its processes hold together, files in memory included;
+  looked at every 20 ms, so that a burst can pass it for that long;
+- ``calls`` (Linux on x86-64 and ARM64): system calls that reach past the rest are refused
+  (`syscalls.py`): sockets of other families, shared memory of System V, io_uring, tracing, mounts;
+- ``processes``, ``network``, ``files`` (Linux, where this user may make namespaces): PID, IPC,
+  mount, network and UTS namespaces for each program, and a user namespace unless root set them up.
+  What it leaves behind is killed, whatever it did to escape. It sees no other process, no network,
+  no service, no terminal, no home and no configuration: of files only the system's programs and
+  libraries and this interpreter with its packages, read-only, and a folder of 64 MiB;
+- ``network`` alone, where only ``calls`` is in force: no socket can be opened;
+- ``user``: started by root, a program runs as a user that owns nothing, without any privilege;
+- ``bubblewrap``: the sandbox's own process runs inside of bubblewrap, which shows it the same
+  files; used where it is installed and where namespaces can be made inside of it.
 
-What it does not cover: faults of the kernel; what the user may read (a program sees the files, and
-the last line of its error is kept with the results); memory of several processes together (each one
-has the limit); time stolen from other processes; services that listen in the file system outside of
-``/run``; a program that looks through its own interpreter for the check that follows it, to fake a
-pass. Where namespaces are forbidden (a container's default, macOS), a program can also reach the
-network, change the user's files, kill the user's processes, and leave one behind on macOS: evaluate
-in a container or a virtual machine.
+What it does not cover: faults of the kernel and of the processor; time stolen from other processes;
+what the installed packages say. Without ``files`` (a container's default, macOS) a program reads
+what the user may, the user's terminal included, writes it, sees the command lines of all processes,
+and kills the user's processes; where root's interpreter lies in folders of root's, it reads what
+root may (``user`` is missing then). Evaluate in a container or a virtual machine.
+
+Function exams take two sandboxes: the program runs in one and its tests in the other, see
+`Sandbox.examine`.
 """
 
 from __future__ import annotations
@@ -149,7 +159,8 @@ class Sandbox:
         usable = namespaces and bubblewrap and sys.platform == "linux"
         if found := shutil.which("bwrap") if usable else None:
             with contextlib.suppress(SandboxError):
-                return self._start(found, namespaces=True)
+                self._start(found, namespaces=True)
+                return
         self._start(None, namespaces=namespaces)
 
     def _start(self, bubblewrap: str | None, *, namespaces: bool) -> None:
@@ -223,7 +234,7 @@ class Sandbox:
             return self._ending(self._receive(self._limits.clock + SLACK))
 
     def examine(self, source: str, tests: str, asked: Sequence[str] = ()) -> Examined:
-        """Run tests of a program's functions, in a sandbox of their own: see `laconic.sandbox.remote`.
+        """Run tests of a program's functions, in a sandbox of their own (`laconic.sandbox.remote`).
 
         The program is loaded as a module whose name is not ``__main__``. It never sees the tests.
 
@@ -265,7 +276,7 @@ class Sandbox:
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[None]:
-        """Close after any failure, Ctrl-C included: a reply still to come would be misread later."""
+        """Close after any failure, Ctrl-C too: a reply still to come would be misread later."""
         try:
             yield
         except OSError as error:

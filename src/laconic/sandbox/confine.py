@@ -131,7 +131,7 @@ def build_root(place: str, paths: Sequence[str], links: Sequence[tuple[str, str]
         _show(path, place + path)
     for path, target in links:
         os.symlink(target, place + path)
-    for folder in ("/proc", "/dev/shm", place):  # noqa: S108  # names in the new root
+    for folder in ("/proc", "/dev/shm", place):
         os.makedirs(place + folder, exist_ok=True)
     _mount_processes(place + "/proc")  # while the old one can be seen, as the kernel asks
     _seal(place)
@@ -180,11 +180,11 @@ def mount_own(place: str, size: int) -> None:
     """
     flags = MS_NOSUID | MS_NODEV
     mount("tmpfs", place, "tmpfs", flags, f"size={size},nr_inodes=4096,mode=0777")
-    mount("tmpfs", "/dev/shm", "tmpfs", flags | MS_NOEXEC, f"size={size},nr_inodes=1024,mode=1777")  # noqa: S108
+    mount("tmpfs", "/dev/shm", "tmpfs", flags | MS_NOEXEC, f"size={size},nr_inodes=1024,mode=1777")
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    """Call mount(2).
+    """Mount a file system.
 
     Raises:
         OSError: Where it fails.

@@ -30,13 +30,14 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 if TYPE_CHECKING:
-    from laconic.sandbox import confine, remote, syscalls
+    from laconic.sandbox import confine, memory, remote, syscalls
 else:
     import confine
+    import memory
     import remote
     import syscalls
 del sys.path[0]
-for _name in ("confine", "remote", "syscalls", "values"):
+for _name in ("confine", "memory", "remote", "syscalls", "values"):
     sys.modules.pop(_name)  # a program's own modules may have these names
 
 STACK = 64 << 20
@@ -138,7 +139,7 @@ def _clear(settings: Settings) -> None:
 
 def _run(settings: Settings, request: Settings, channel: int | None) -> Settings | None:
     """Run a program and say how it ended; None in the program's own process."""
-    given = os.memfd_create("stdin") if LINUX else os.dup(tempfile.TemporaryFile().fileno())
+    given = os.memfd_create("stdin") if LINUX else os.dup(tempfile.TemporaryFile().fileno())  # noqa: SIM115
     with open(given, "w+b", closefd=False) as stream:
         stream.write(request["stdin"].encode(errors="replace"))
     os.lseek(given, 0, os.SEEK_SET)
@@ -174,7 +175,9 @@ def _watch(settings: Settings, pipes: dict[str, int], leash: int) -> Settings:
         poll.register(pipe, select.POLLIN)
     end, state, ended = time.monotonic() + settings["clock"], "", False
     while not ended:
-        for pipe, event in poll.poll(max(0.0, end - time.monotonic()) * 1000 if not state else None):
+        for pipe, event in poll.poll(
+            max(0.0, end - time.monotonic()) * 1000 if not state else None
+        ):
             if pipe == 0:
                 if event & select.POLLHUP or os.read(0, 1) != b"\n":
                     os._exit(0)  # and with it keeper and program
@@ -282,7 +285,7 @@ def _guard(
     settings: Settings, isolation: list[str], program: int, leash: int
 ) -> tuple[int, float, bool]:
     """Wait for a program's end: its status, its processor seconds, and whether memory ended it."""
-    folders = [settings["place"], "/dev/shm"] if "files" in isolation else []  # noqa: S108
+    folders = [settings["place"], "/dev/shm"] if "files" in isolation else []
     woken, wakes = os.pipe()
     os.set_blocking(wakes, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -306,53 +309,9 @@ def _guard(
                 os.kill(program, signal.SIGKILL)
                 killed = True
                 poll.unregister(leash)
-        if not (killed or full) and _memory(folders, settings["memory"]) > settings["memory"]:
+        if not (killed or full) and memory.used(folders, settings["memory"]) > settings["memory"]:
             full = True
             os.kill(program, signal.SIGKILL)
-
-
-def _memory(folders: list[str], limit: int) -> int:
-    """Bytes that the descendants of this process hold, files in memory included.
-
-    What several share counts for each of them, but where that would pass the limit.
-    """
-    parents = _parents()
-    mine, found = {os.getpid()}, -1
-    while len(mine) > found:
-        found = len(mine)
-        mine |= {process for process, parent in parents.items() if parent in mine}
-    mine.discard(os.getpid())
-    files = 0
-    for folder in folders:
-        state = os.statvfs(folder)
-        files += (state.f_blocks - state.f_bfree) * state.f_frsize
-    rough = sum(map(_resident, mine)) + files
-    return rough if rough <= limit else sum(map(_proportional, mine)) + files
-
-
-def _resident(process: int) -> int:
-    with contextlib.suppress(OSError), open(f"/proc/{process}/statm") as stream:
-        return int(stream.read().split()[1]) * resource.getpagesize()
-    return 0
-
-
-def _proportional(process: int) -> int:
-    """Bytes of a process, where what n share counts for one nth."""
-    try:
-        with open(f"/proc/{process}/smaps_rollup") as stream:
-            return next(int(line.split()[1]) for line in stream if line.startswith("Pss:")) << 10
-    except (OSError, StopIteration):
-        return _resident(process)
-
-
-def _parents() -> dict[int, int]:
-    """The parent of each process that can be seen."""
-    found = {}
-    for name in os.listdir("/proc") if LINUX else []:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            with open(f"/proc/{int(name)}/stat") as stream:
-                found[int(name)] = int(stream.read().rpartition(")")[2].split()[1])
-    return found
 
 
 def _kill_rest(child: int) -> None:
@@ -369,7 +328,7 @@ def _kill_rest(child: int) -> None:
             return
         if not LINUX:
             return
-        for orphan in [each for each, parent in _parents().items() if parent == os.getpid()]:
+        for orphan in [each for each, parent in memory.parents().items() if parent == os.getpid()]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(orphan, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):

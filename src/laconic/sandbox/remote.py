@@ -136,7 +136,7 @@ class Caller:
         except (EOFError, OSError):
             self.ended = True
             raise ProgramEnded("it ended before its tests did") from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever a false answer breaks
             self.ended = True
             raise ProgramEnded(f"its answer cannot be read ({type(error).__name__})") from None
         if kind == "raise":
@@ -157,6 +157,7 @@ class Remote:
         object.__setattr__(self, "_number", number)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the program's object gives for these arguments."""
         return self._caller.ask("call", self, list(args), kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -278,7 +279,10 @@ def _rebuilt(kinds: list[str], message: str) -> Exception:
 def _change(sent: tuple[Any, ...], back: list[Any]) -> None:
     """Give the arguments that were sent the contents that came back."""
     (args, kwargs), (new_args, new_kwargs) = sent, back
-    pairs = [*zip(args, new_args, strict=True), *((kwargs[name], new_kwargs[name]) for name in kwargs)]
+    pairs = [
+        *zip(args, new_args, strict=True),
+        *((kwargs[name], new_kwargs[name]) for name in kwargs),
+    ]
     for old, new in pairs:
         if type(old) is not type(new):
             continue

@@ -15,7 +15,15 @@ SYSTEM: Final = (
 )
 DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 #: What the sandbox's process needs of root's rights, to give them up itself for each program.
-RIGHTS: Final = ("SYS_ADMIN", "SETUID", "SETGID", "SETPCAP", "KILL", "SYS_PTRACE", "DAC_READ_SEARCH")
+RIGHTS: Final = (
+    "SYS_ADMIN",
+    "SETUID",
+    "SETGID",
+    "SETPCAP",
+    "KILL",
+    "SYS_PTRACE",
+    "DAC_READ_SEARCH",
+)
 
 
 def shown() -> tuple[list[str], list[tuple[str, str]]]:
@@ -24,15 +32,15 @@ def shown() -> tuple[list[str], list[tuple[str, str]]]:
     These are the system's programs and libraries, and this interpreter with its packages: no home,
     no configuration, no folder of data.
     """
-    own = [sys.prefix, sys.base_prefix, str(Path(__file__).parent)]
-    own += [os.path.dirname(os.path.realpath(sys.executable))]
-    own += [os.path.realpath(path) for path in own]
-    links = [(path, os.readlink(path)) for path in SYSTEM if os.path.islink(path)]
-    linked = {path for path, _ in links}
-    links += [("/dev/fd", "/proc/self/fd")]
-    links += [(f"/dev/std{name}", f"/proc/self/fd/{n}") for n, name in enumerate(("in", "out", "err"))]
-    paths = {path for path in (*SYSTEM, *own) if path not in linked and os.path.exists(path)}
-    paths.discard("/")
+    own = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent]
+    own = [*own, Path(sys.executable).resolve().parent, *(path.resolve() for path in own)]
+    system = [Path(path) for path in SYSTEM]
+    links = [(str(path), str(path.readlink())) for path in system if path.is_symlink()]
+    found = (path for path in (*system, *own) if path.exists() and path != Path("/"))
+    paths = {str(path) for path in found} - {path for path, _ in links}
+    links.append(("/dev/fd", "/proc/self/fd"))
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        links.append((f"/dev/{name}", f"/proc/self/fd/{number}"))
     apart = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
     return sorted(apart), links
 
@@ -51,7 +59,7 @@ def wrapping(place: str, paths: list[str], links: list[tuple[str, str]]) -> list
         words += [word for right in RIGHTS for word in ("--cap-add", f"CAP_{right}")]
     else:
         words.append("--unshare-user")
-    inner = (*paths, place, "/dev/shm")  # noqa: S108
+    inner = (*paths, place, "/dev/shm")
     parents = {str(parent) for path in inner for parent in Path(path).parents[:-1]}
     for parent in sorted(parents):  # bubblewrap's own would be closed to all but root
         words += ["--perms", "0755", "--dir", parent]
@@ -61,5 +69,5 @@ def wrapping(place: str, paths: list[str], links: list[tuple[str, str]]) -> list
         words += ["--symlink", target, path]
     for name in DEVICES:
         words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    words += ["--dir", "/dev/shm", "--proc", "/proc", "--dir", place, "--chdir", place]  # noqa: S108
+    words += ["--dir", "/dev/shm", "--proc", "/proc", "--dir", place, "--chdir", place]
     return words

@@ -1,4 +1,4 @@
-"""Refuses system calls to a process and to all that it starts, by a filter of the kernel's (seccomp).
+"""Refuses system calls to a process and to all that it starts, by a kernel filter (seccomp).
 
 Programs are refused what namespaces leave open or what escapes the limits: sockets of other kinds
 than those allowed (AF_VSOCK reaches the host of a virtual machine), io_uring (which opens sockets

@@ -22,7 +22,8 @@ Keep = Callable[[object], int]
 #: Turns such a number into what stands for the object at this end.
 Find = Callable[[int], object]
 SMALL = 1 << 62
-_KEYS, _VALUES, _ITEMS = type({}.keys()), type({}.values()), type({}.items())
+_EMPTY: dict[object, object] = {}
+_KEYS, _VALUES, _ITEMS = type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items())
 
 
 def write(value: object, keep: Keep) -> str:
@@ -94,7 +95,7 @@ PARTS: dict[type, Callable[[Any], Iterable[object]]] = {
     frozenset: frozenset.__iter__,
     bytes: lambda value: (bytes.hex(value),),
     bytearray: lambda value: (bytearray.hex(value),),
-    complex: complex.__getnewargs__,
+    complex: lambda value: (float(value.real), float(value.imag)),
     range: lambda value: (value.start, value.stop, value.step),
     deque: deque.__iter__,
     _KEYS: lambda value: value,
