@@ -130,7 +130,7 @@ class Caller:
             answer = values.read(line, self._find)
             kind, first, second = answer
             if kind == "raise":
-                error = _rebuilt(first, str(second))
+                raised = _rebuilt(first, str(second))
             elif second is not None:
                 _change(rest[1:], second)
         except (EOFError, OSError):
@@ -140,7 +140,7 @@ class Caller:
             self.ended = True
             raise ProgramEnded(f"its answer cannot be read ({type(error).__name__})") from None
         if kind == "raise":
-            raise error
+            raise raised
         return first
 
     def _find(self, number: int) -> Remote:
