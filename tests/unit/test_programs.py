@@ -65,7 +65,7 @@ def fenced(code: str) -> str:
         (fenced("def twice(n): return n"), "wrong", "AssertionError: three"),
         (fenced("def twice(n): return m"), "wrong", "NameError: name 'm' is not defined"),
         (fenced("def twice(n) return"), "wrong", "SyntaxError"),
-        (fenced("import sys\nsys.exit(0)"), "wrong", "it ended before its tests did"),
+        (fenced("import sys\nsys.exit(0)"), "wrong", "AssertionError: three"),
         (fenced("import os\ndef twice(n): os._exit(0)"), "wrong", "it ended before its tests did"),
         (fenced("def twice(n): print('x' * 2_000_000)"), "wrong", "limit of output"),
         ("The answer is 6.", "no_answer", ""),

@@ -1,138 +1,133 @@
-"""The sandbox's own process: it shuts itself in, then runs programs that it is sent, one by one.
+"""The sandbox's own process: it runs the programs that it is sent, each shut in by itself.
 
-Run as a script, and imports nothing of this package: what it imports, programs can reach. It reads
-requests from standard input and answers on standard output, a line of JSON each. Its parent guards
-nothing but the clock.
+Run as a script, and imports nothing of this package: what it imports, programs can reach. Requests
+come from standard input, a socket, as a line of JSON each, and are answered there. For each program
+it forks a keeper, which leaves the system's namespaces (`confine.py`), forks the program as a
+process without privileges, and watches its memory until it ends; all that it leaves behind ends
+with the keeper. This process watches the clock and the output.
+
+A program runs as a script, as a ``judged`` one whose functions another process calls, or it is the
+``judge``, an exam's tests, which calls them (`remote.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import gc
 import json
 import os
 import resource
 import select
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-NEWNS, NEWUTS, NEWIPC = 0x0002_0000, 0x0400_0000, 0x0800_0000
-NEWUSER, NEWPID, NEWNET = 0x1000_0000, 0x2000_0000, 0x4000_0000
-SPACES = NEWNS | NEWUTS | NEWIPC | NEWPID | NEWNET
-MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE = 2, 4, 0x4000, 0x4_0000
-MNT_DETACH = 2
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
-PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
-MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 442, -100, 0x8000, 1
-CAPABILITY_VERSION, CAP_DAC_READ_SEARCH = 0x2008_0522, 1 << 2
-#: Users that own nothing: one for each sandbox, so that each counts its own processes.
-FIRST_USER, USERS = 60_000, 5_000
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+if TYPE_CHECKING:
+    from laconic.sandbox import confine, memory, remote, syscalls
+else:
+    import confine
+    import memory
+    import remote
+    import syscalls
+del sys.path[0]
+for _name in ("confine", "memory", "remote", "syscalls", "values"):
+    sys.modules.pop(_name)  # a program's own modules may have these names
+
 STACK = 64 << 20
 ERRORS = 4000
+#: A program's descriptor that leads to its judge, and a judge's that leads to its program.
+CHANNEL = 3
+#: Between two looks at a program's memory; in milliseconds, and ten times that where other
+#: processes are to be looked at too.
+LOOK = 20
 LINUX = sys.platform == "linux"
 
 Settings = dict[str, Any]
 
 
 def main() -> None:
-    """Shut in, fork the process that serves, and wait for it; a program runs at the very end."""
+    """Serve; in a program's own process, run it at the very end."""
     settings: Settings = json.loads(sys.argv[1])
-    settings["user"] = FIRST_USER + os.getpid() % USERS
-    become = partial(_change_user, settings["user"])
-    settings["root"] = os.geteuid() == 0 and _attempt(become)
-    settings["reads"] = settings["root"] and not _attempt(become, _list_library)
-    settings["extra"] = 0 if settings["root"] else _tasks_of(os.geteuid())
-    isolation = _isolate(settings)
-    settings["isolation"] = isolation
-    server = os.fork()
-    if server:
-        _, status = os.waitpid(server, 0)
-        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
-    if LINUX:
-        _libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        _libc().prctl(PR_SET_CHILD_SUBREAPER, 1)
-    program = _serve(settings)
-    if program is not None:
-        _execute(program)
+    become = partial(confine.change_user, settings["user"])
+    root = settings["root"] = os.geteuid() == 0 and confine.attempt(become)
+    reads = settings["reads"] = root and not confine.attempt(become, _list_library)
+    settings["own user"] = root
+    spaces, fork = LINUX and settings["namespaces"], confine.try_fork_apart
+    if spaces and root and not reads and confine.attempt(become, partial(fork, mounts=True)):
+        become()  # root is not needed again
+        settings["root"] = False
+    settings["namespaces"] = spaces and confine.attempt(partial(fork, mounts=False))
+    settings["extra"] = 0 if root else _tasks_of(os.geteuid())
+    settings["calls"] = LINUX and confine.attempt(_try_filter)
+    confine.prctl(confine.PR_SET_DUMPABLE, 0)
+    confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
+    gc.freeze()  # what forks would copy to count it
+    request = _serve(settings)
+    if request is not None:
+        _open_streams()
+        _play(settings, request)
 
 
-def _isolate(settings: Settings) -> list[str]:
-    """Leave the system's namespaces, as far as that is permitted; gives what is in force."""
-    held = ["user"] if settings["root"] else []
-    if not (LINUX and settings["namespaces"]):
-        return held
-    if not (settings["root"] and _libc().unshare(SPACES) == 0):
-        if not _attempt(lambda: _leave_as_user(settings)):
-            return held
-        _leave_as_user(settings)
-    libc = _libc()
-    held += ["processes", "network"]
-    attributes = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY, 0, 0, 0)
-    closed = (
-        libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) == 0
-        and libc.syscall(ctypes.c_long(MOUNT_SETATTR), AT_FDCWD, b"/", AT_RECURSIVE, attributes, 32)
-        == 0
-    )
-    if closed and _mount_folder(settings):
-        held.append("files")
-    if not settings["place"].startswith("/run/"):
-        libc.mount(b"tmpfs", b"/run", b"tmpfs", MS_NOSUID | MS_NODEV, b"size=4k,mode=0555")
-    return held
+def _play(settings: Settings, request: Settings) -> None:
+    """Be a program, as it ends: with its last line, an exception or an exit of its own."""
+    source, channel = request["source"], request["role"] != "script" and remote.Channel(CHANNEL)
+    if request["role"] != "judge":
+        confine.prctl(confine.PR_SET_DUMPABLE, 1)
+    module = ModuleType("__main__")
+    sys.modules["__main__"] = module
+    sys.argv = ["program.py"]
+    if not channel:
+        exec(compile(source, "program.py", "exec"), module.__dict__)
+    elif request["role"] == "judge":
+        remote.examine(source, request["asked"], channel, settings["ended"])
+    else:
+        remote.serve(source, channel)
 
 
-def _mount_folder(settings: Settings) -> bool:
-    """Put a small file system of its own in the folder's place."""
-    place = settings["place"].encode()
-    options = f"size={settings['folder']},nr_inodes=4096,mode=0777".encode()
-    flags = MS_NOSUID | MS_NODEV
-    return bool(_libc().mount(b"tmpfs", place, b"tmpfs", flags, options) == 0)
+def _open_streams() -> None:
+    sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
-def _serve(settings: Settings) -> str | None:
-    """Answer requests until there are no more; in the process of a program, give its source."""
-    _answer({"isolation": settings["isolation"]})
-    buffer = b""
-    while True:
-        piece = os.read(0, 1 << 16)
+def _serve(settings: Settings) -> Settings | None:
+    """Answer requests until there are no more; in the process of a program, give its request."""
+    parent = socket.socket(fileno=0)
+    while (received := _receive(parent)) is not None:
+        request, channel = received
+        if not settings["namespaces"]:
+            _clear(settings)
+        reply = _run(settings, request, channel)
+        if reply is None:
+            parent.detach()
+            return request
+        parent.sendall(json.dumps(reply).encode() + b"\n")
+    return None
+
+
+def _receive(parent: socket.socket) -> tuple[Settings, int | None] | None:
+    """The next request and the channel that came with it; None where there are no more."""
+    buffer, channels = b"", []
+    while not buffer.endswith(b"\n"):
+        piece, descriptors, _, _ = socket.recv_fds(parent, 1 << 16, 1)
+        channels += descriptors
         if not piece:
             return None
-        buffer += piece
-        if not buffer.endswith(b"\n"):
-            continue
-        request, buffer = json.loads(buffer), b""
-        _clear(settings)
-        reply = _run(settings, request)
-        if reply is None:
-            source: str = request["source"]
-            return source
-        _answer(reply)
-
-
-def _answer(reply: Settings) -> None:
-    _write(1, json.dumps(reply).encode() + b"\n")
-
-
-def _write(descriptor: int, content: bytes) -> None:
-    left = memoryview(content)
-    while left:
-        left = left[os.write(descriptor, left) :]
+        buffer = (buffer + piece).lstrip(b"\n")  # a lone one stopped a program that had ended
+    request: Settings = json.loads(buffer)
+    return request, channels[0] if channels else None
 
 
 def _clear(settings: Settings) -> None:
-    """Give the next program an empty folder."""
+    """Give the next program an empty folder, where all have the same."""
     place = settings["place"]
-    os.chdir("/")
-    if "files" in settings["isolation"]:
-        _libc().umount2(place.encode(), MNT_DETACH)
-        _mount_folder(settings)
-        return
     with contextlib.suppress(OSError):
         for entry in os.scandir(place):
             if entry.is_dir(follow_symlinks=False):
@@ -142,123 +137,210 @@ def _clear(settings: Settings) -> None:
         os.chmod(place, 0o777 if settings["root"] else 0o700)
 
 
-def _run(settings: Settings, request: Settings) -> Settings | None:
+def _run(settings: Settings, request: Settings, channel: int | None) -> Settings | None:
     """Run a program and say how it ended; None in the program's own process."""
-    os.chdir(settings["place"])
-    given, name = tempfile.mkstemp()
-    os.unlink(name)
-    _write(given, request["stdin"].encode())
+    given = os.memfd_create("stdin") if LINUX else os.dup(tempfile.TemporaryFile().fileno())  # noqa: SIM115
+    with open(given, "w+b", closefd=False) as stream:
+        stream.write(request["stdin"].encode(errors="replace"))
     os.lseek(given, 0, os.SEEK_SET)
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-    began = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        _become_program(settings, (given, out_end, err_end))
-        return None
-    os.close(given)
-    os.close(out_end)
-    os.close(err_end)
+    (report, report_end), (leash_end, leash) = os.pipe(), os.pipe()
+    keeper = confine.fork_apart() if settings["namespaces"] else os.fork()
+    if keeper == 0:
+        os.close(leash)
+        streams = [given, out_end, err_end, *([] if channel is None else [channel])]
+        if _keep(settings, streams, report_end, leash_end):
+            return None
+        os._exit(0)
+    for descriptor in (given, out_end, err_end, report_end, leash_end, channel):
+        if descriptor is not None:
+            os.close(descriptor)
     try:
-        return _watch(settings, child, (out, err), began)
+        return _watch(settings, {"out": out, "err": err, "report": report}, leash)
     finally:
-        os.close(out)
-        os.close(err)
+        for descriptor in (out, err, report):
+            os.close(descriptor)
+        os.waitpid(keeper, 0)
+        _kill_rest(keeper)
 
 
-def _watch(settings: Settings, child: int, pipes: tuple[int, int], began: float) -> Settings:
-    """Collect a program's output until it ends or passes a limit, then kill all that is left."""
-    held = {pipe: bytearray() for pipe in pipes}
+def _watch(settings: Settings, pipes: dict[str, int], leash: int) -> Settings:
+    """Collect what a program writes and what its keeper reports; stop it at a limit."""
+    held = {name: bytearray() for name in pipes}
     poll = select.poll()
-    poll.register(0, select.POLLHUP)
-    for pipe in pipes:
+    poll.register(0, select.POLLIN)
+    names = {pipe: name for name, pipe in pipes.items()}
+    for pipe in names:
         os.set_blocking(pipe, False)
         poll.register(pipe, select.POLLIN)
-    state, ended, status, used = "ended", 0, 0, None
+    end, state, ended = time.monotonic() + settings["clock"], "", False
     while not ended:
-        elapsed = time.monotonic() - began
-        for pipe, _ in poll.poll(1 if elapsed < 0.1 else 20):
+        for pipe, event in poll.poll(
+            max(0.0, end - time.monotonic()) * 1000 if not state else None
+        ):
             if pipe == 0:
-                _kill_rest(child)
-                os._exit(0)
-            if not _drain(pipe, held, settings["output"]):
+                if event & select.POLLHUP or os.read(0, 1) != b"\n":
+                    os._exit(0)  # and with it keeper and program
+                state = state or "stopped"
+            elif not _drain(pipe, held[names[pipe]], settings["output"]):
                 poll.unregister(pipe)
-        if sum(map(len, held.values())) > settings["output"]:
-            state = "output"
-        elif elapsed > settings["clock"]:
-            state = "clock"
-        if state != "ended":
-            os.kill(child, signal.SIGKILL)
-            ended, status, used = os.wait4(child, 0)
-        else:
-            ended, status, used = os.wait4(child, os.WNOHANG)
-    _kill_rest(child)
-    for pipe in pipes:
-        _drain(pipe, held, settings["output"])
-    code = os.waitstatus_to_exitcode(status)
-    seconds = used.ru_utime + used.ru_stime if used else 0.0
+                ended = ended or names[pipe] == "report"
+        if len(held["out"]) + len(held["err"]) > settings["output"]:
+            state = state or "output"
+        if time.monotonic() >= end:
+            state = state or "clock"
+        if state and leash >= 0:
+            os.close(leash)
+            leash = -1
+    for name in ("out", "err"):
+        _drain(pipes[name], held[name], settings["output"])
+    if leash >= 0:
+        os.close(leash)
+    return _reply(settings, state, held)
+
+
+def _reply(settings: Settings, state: str, held: dict[str, bytearray]) -> Settings:
+    if not held["report"]:
+        return {"broken": "its keeper was killed"}
+    report: Settings = json.loads(held["report"])
+    if "broken" in report:
+        return report
+    code, seconds = os.waitstatus_to_exitcode(report["status"]), report["seconds"]
+    if state == "stopped" and code != -signal.SIGKILL:
+        state = ""  # it ended while it was told to
+    state = state or ("memory" if report["full"] else "ended")
     if state == "ended" and code < 0:
-        late = seconds >= settings["seconds"]
-        state, code = "time" if late or -code == signal.SIGXCPU else "signal", -code
-    out, err = (held[pipe].decode("utf-8", errors="replace") for pipe in pipes)
+        late = seconds >= settings["seconds"] or -code == signal.SIGXCPU
+        state = "time" if late else "signal"
+    out, err = (held[name].decode("utf-8", errors="replace") for name in ("out", "err"))
     return {
         "state": state,
         "code": abs(code),
         "output": out[: settings["output"]],
         "errors": err[-ERRORS:],
         "seconds": seconds,
+        "isolation": report["isolation"],
     }
 
 
-def _drain(pipe: int, held: dict[int, bytearray], most: int) -> bool:
+def _drain(pipe: int, held: bytearray, most: int) -> bool:
     """Read what a pipe holds, up to a little more than the most; False at its end."""
-    while sum(map(len, held.values())) <= most:
+    while len(held) <= most:
         try:
             piece = os.read(pipe, 1 << 16)
         except BlockingIOError:
             return True
         if not piece:
             return False
-        held[pipe] += piece
+        held += piece
     return True
+
+
+def _keep(settings: Settings, streams: list[int], report: int, leash: int) -> bool:
+    """Be a program's keeper; True in the program's own process."""
+    try:
+        isolation = _shut_in(settings)
+        os.chdir(settings["place"])
+        program = os.fork()
+        if program == 0:
+            _become_program(settings, isolation, streams)
+            return True
+    except OSError as error:
+        os.write(report, json.dumps({"broken": f"{error}"}).encode())
+        return False
+    for stream in streams:
+        os.close(stream)
+    status, seconds, full = _guard(settings, isolation, program, leash)
+    answer = {"status": status, "seconds": seconds, "full": full, "isolation": isolation}
+    os.write(report, json.dumps(answer).encode())
+    return False
+
+
+def _shut_in(settings: Settings) -> list[str]:
+    """Shut this process in, as far as that is permitted; gives what is in force."""
+    held = ["memory"] if LINUX else []
+    held += ["calls"] if settings["calls"] else []
+    held += ["bubblewrap"] if settings["closed"] else []
+    if settings["namespaces"]:
+        confine.die_with_parent()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that a program may send its keeper
+        held += ["processes", "network"]
+        with contextlib.suppress(OSError):
+            socket.sethostname("sandbox")
+            if settings["closed"]:
+                confine.seal_root()
+            else:
+                confine.build_root(settings["place"], settings["paths"], settings["links"])
+            confine.mount_own(settings["place"], settings["folder"])
+            held.append("files")
+            if settings["reads"]:  # what was closed to its user may have been a folder above
+                become = partial(confine.change_user, settings["user"])
+                settings["reads"] = not confine.attempt(become, _list_library)
+    elif settings["calls"]:
+        held.append("network")
+    return held + (["user"] if settings["own user"] and not settings["reads"] else [])
+
+
+def _guard(
+    settings: Settings, isolation: list[str], program: int, leash: int
+) -> tuple[int, float, bool]:
+    """Wait for a program's end: its status, its processor seconds, and whether memory ended it."""
+    folders = [settings["place"], "/dev/shm"] if "files" in isolation else []
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    poll = select.poll()
+    poll.register(woken, select.POLLIN)
+    poll.register(leash, select.POLLIN)
+    full = killed = False
+    while True:
+        with contextlib.suppress(ChildProcessError):
+            child, status, used = os.wait4(-1, os.WNOHANG)
+            if child == program:
+                _kill_rest(program)
+                return status, used.ru_utime + used.ru_stime, full
+            if child:
+                continue
+        for descriptor, _ in poll.poll(LOOK if folders else 10 * LOOK):
+            if descriptor == woken:
+                os.read(woken, 1 << 10)
+            elif not killed:
+                os.kill(program, signal.SIGKILL)
+                killed = True
+                poll.unregister(leash)
+        if not (killed or full) and memory.used(folders, settings["memory"]) > settings["memory"]:
+            full = True
+            os.kill(program, signal.SIGKILL)
 
 
 def _kill_rest(child: int) -> None:
     """Kill every process that a program left behind, and wait until they are gone."""
-    first = os.getpid() == 1  # of a namespace of our own: all others in it are the program's
+    if os.getpid() == 1:
+        return  # of a namespace of its own: the kernel does it as this process ends
     while True:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if first:
-                os.kill(-1, signal.SIGKILL)
-            else:
-                os.killpg(child, signal.SIGKILL)
-        for orphan in [] if first else _children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(orphan, signal.SIGKILL)
+            os.killpg(child, signal.SIGKILL)
         try:
-            if os.waitpid(-1, 0 if first or LINUX else os.WNOHANG)[0] == 0:
-                return
+            if os.waitpid(-1, os.WNOHANG)[0]:
+                continue
         except ChildProcessError:
             return
+        if not LINUX:
+            return
+        for orphan in [each for each, parent in memory.parents().items() if parent == os.getpid()]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(orphan, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, 0)
 
 
-def _children() -> list[int]:
-    """The processes whose parent is this one, orphans of its descendants included."""
-    found = []
-    for name in os.listdir("/proc") if LINUX else []:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            with open(f"/proc/{int(name)}/stat") as stream:
-                parent = int(stream.read().rpartition(")")[2].split()[1])
-            if parent == os.getpid():
-                found.append(int(name))
-    return found
-
-
-def _become_program(settings: Settings, streams: tuple[int, int, int]) -> None:
+def _become_program(settings: Settings, isolation: list[str], streams: list[int]) -> None:
     """Turn this process into one that may run what it does not trust."""
     os.setsid()
     for place, stream in enumerate(streams):
         os.dup2(stream, place)
-    os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    os.closerange(len(streams), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     limits: dict[str, int] = {
         "AS": settings["memory"],
         "FSIZE": settings["file"],
@@ -273,77 +355,25 @@ def _become_program(settings: Settings, streams: tuple[int, int, int]) -> None:
             resource.setrlimit(kind, (value, value))
     seconds = settings["seconds"]
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    if LINUX and settings["reads"]:
-        _libc().prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
-    if settings["root"]:
-        _change_user(settings["user"])
-    if LINUX:
-        _libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        kept = CAP_DAC_READ_SEARCH if settings["reads"] else 0
-        sets = (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)  # effective, permitted, inheritable
-        _libc().capset((ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0), sets)
-
-
-def _change_user(user: int) -> None:
-    os.setgroups([])
-    os.setgid(user)
-    os.setuid(user)
-
-
-def _leave_as_user(settings: Settings) -> None:
-    """Leave the system's namespaces without being root, in a namespace of users of our own.
-
-    Raises:
-        OSError: Where that is forbidden, or root would have to do it: no limit of processes holds
-            for root, whatever the namespace.
-    """
-    if settings["root"]:
-        if settings["reads"]:
-            raise PermissionError
-        os.chmod(settings["place"], 0o777)
-        _change_user(settings["user"])
-        _libc().prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # else /proc/self stays root's
-        settings["root"] = False
-    user, group = os.geteuid(), os.getegid()
-    if user == 0 or _libc().unshare(SPACES | NEWUSER) != 0:
-        raise PermissionError
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{user} {user} 1"),
-        ("gid_map", f"{group} {group} 1"),
-    ):
-        with open(f"/proc/self/{name}", "w") as stream:
-            stream.write(text)
+    user = settings["user"] if settings["root"] else None
+    confine.drop_privileges(user=user, reads=settings["reads"])
+    confine.die_with_parent()
+    if settings["calls"]:
+        families = syscalls.PLAIN if "processes" in isolation else ()
+        if not syscalls.refuse(families):
+            raise OSError("the system calls cannot be filtered")
 
 
 def _list_library() -> None:
-    for folder in sys.path[1:]:
-        if not folder.endswith(".zip"):
+    for folder in sys.path:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.listdir(folder)
 
 
-def _attempt(*steps: Callable[[], None]) -> bool:
-    """Whether a child of this process can do something."""
-    child = os.fork()
-    if child == 0:
-        state = 1
-        with contextlib.suppress(OSError):
-            for step in steps:
-                step()
-            state = 0
-        os._exit(state)
-    return os.waitpid(child, 0)[1] == 0
-
-
-def _execute(source: str) -> None:
-    """Run a program as an interpreter's own script; it ends as any script ends."""
-    sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.argv = ["program.py"]
-    module = ModuleType("__main__")
-    sys.modules["__main__"] = module
-    exec(compile(source, "program.py", "exec"), module.__dict__)
+def _try_filter() -> None:
+    confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+    if not syscalls.refuse(()):
+        raise OSError
 
 
 def _tasks_of(user: int) -> int:
@@ -354,10 +384,6 @@ def _tasks_of(user: int) -> int:
             if name.isdigit() and os.stat(f"/proc/{name}").st_uid == user:
                 count += len(os.listdir(f"/proc/{name}/task"))
     return count
-
-
-def _libc() -> Any:
-    return ctypes.CDLL(None, use_errno=True)
 
 
 if __name__ == "__main__":

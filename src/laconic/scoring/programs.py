@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-import secrets
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
 
 from laconic.errors import SandboxError, TaskError
 from laconic.exam import Exam
+from laconic.sandbox import ENDED
 from laconic.scoring.worker import Verdict
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ LONGEST: Final = 50_000
 OVER: Final = {
     "time": "it passed the limit of processor time",
     "output": "it wrote more than the limit of output",
+    "memory": "its processes passed the limit of memory",
 }
 
 
@@ -60,12 +61,7 @@ def judge(exam: Exam, program: str, box: Sandbox) -> Verdict:
     source = _assembled(exam, program)
     try:
         if exam.check:
-            word = secrets.token_hex(16)
-            told = f"import os as _os\n_os.write(1, b'{word}')\n"
-            ending = box.run(f"{source}\n{exam.check}\n{told}")
-            if word in ending.output and ending.state == "ended":
-                return Verdict("equal")
-            return _failure(ending) or Verdict("unequal", reason="it ended before its tests did")
+            return _examine(exam, source, box)
         for number, (given, wanted) in enumerate(exam.cases, start=1):
             ending = box.run(source, stdin=given)
             if failed := _failure(ending):
@@ -75,6 +71,27 @@ def judge(exam: Exam, program: str, box: Sandbox) -> Verdict:
     except SandboxError as error:
         return Verdict("error", reason=str(error))
     return Verdict("equal") if exam.cases else Verdict("error", reason="there are no tests")
+
+
+def _examine(exam: Exam, source: str, box: Sandbox) -> Verdict:
+    """Run an exam's tests beside a program; they call its functions, and it never sees them."""
+    ending = box.examine(source, f"{exam.head}\n{exam.check}", _asked(exam))
+    if ending.passed:
+        return Verdict("equal")
+    left = ending.tests.state == "ended" and ending.tests.code == ENDED
+    if left and ending.program.state != "stopped" and (failed := _failure(ending.program)):
+        return failed
+    return _failure(ending.tests) or Verdict("unequal", reason="its tests did not end")
+
+
+def _asked(exam: Exam) -> list[str]:
+    """The names that tests take from a program even where the interpreter has them too."""
+    try:
+        body = ast.parse(exam.solution).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        body = []
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [exam.entry, *(node.name for node in body if isinstance(node, kinds))]
 
 
 def same_output(got: str, wanted: str) -> bool:
@@ -142,6 +159,8 @@ def _same_line(left: str, right: str) -> bool:
 def _same_word(left: str, right: str) -> bool:
     if left == right:
         return True
+    if not (left + right).isascii() or "_" in left + right:
+        return False  # Decimal reads 1_0 and the digits of every script
     try:
         return Decimal(left) == Decimal(right)
     except InvalidOperation:

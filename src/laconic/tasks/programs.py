@@ -91,8 +91,7 @@ def mbpp(rows: Iterator[Row]) -> Iterator[Sample]:
             continue
         tests = "\n".join(row.words("test_list"))
         exam = Exam(
-            check=f"{tests}\n",
-            head=row.optional("test_setup_code") + "\n",
+            check=f"{row.optional('test_setup_code')}\n{tests}\n",
             solution=row.optional("code"),
         )
         asked = f"{row.text('text', 'prompt')} It must pass these tests:\n\n{tests}\n\n{ASK}"
