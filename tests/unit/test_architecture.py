@@ -22,7 +22,6 @@ ROWS = (
     ("run", "checkpoint", "derived", "bounds", "mixture", "pools"),
     ("calibration", "measured", "flags"),
     (
-        "stats",
         "sampler",
         "prompts",
         "writer",
@@ -42,7 +41,7 @@ ROWS = (
     ("effects", "thresholds", "decoding", "chat", "served", "transcript", "calls"),
     ("methods", "tasks", "backends", "controllers"),
     ("plan", "scoring", "merge_presets"),
-    ("engine",),
+    ("engine", "stats"),
     ("merge", "evaluate", "regrade", "importing", "calibrate"),
     ("search", "train", "data"),
     ("report",),
