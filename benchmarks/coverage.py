@@ -32,9 +32,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=600)
     rounds = parser.parse_args().rounds
     error = 100 * math.sqrt(0.025 * 0.975 / rounds)
-    print(
-        f"# Coverage\n\n`python benchmarks/coverage.py --rounds {rounds}`: {rounds:,} rounds a line,"
-    )
+    print(f"# Coverage\n\n`python benchmarks/coverage.py --rounds {rounds}`: {rounds:,} rounds,")
     print(f"so that 2.5 % has a standard error of {error:.1f} and 95 % one of {error * 1.4:.1f}.")
     for title, head, lines in (
         ("Not worse by 2 points", NOT_WORSE, not_worse(rounds)),

@@ -1,14 +1,14 @@
 """Score intervals of means of bounded numbers, and of ratios of such means (pure numpy).
 
-A mean is tested against a value mu by the variance of the likeliest distribution that has this mean
-and lies within the bounds: weights on the observed numbers (nonparametric maximum likelihood, Owen
-1988) and, where these are too alike to explain mu, weight on the bound that nobody was seen at. With
-n numbers, their mean m and the Lagrange multiplier k of the constraint, that variance is
+A mean is tested against a value mu by the variance of the likeliest distribution that has this
+mean and lies within the bounds: weights on the observed numbers (nonparametric maximum likelihood,
+Owen 1988) and, where these are too alike to explain mu, weight on the bound that none of them is
+at. With n numbers, their mean m and the Lagrange multiplier k of the constraint, that variance is
 (m - mu) / k, so that the squared score statistic is n k (m - mu), with k at most 1 / (mu - bound).
 The interval holds every mu whose statistic is at most z^2. With numbers that are 0 or 1 it is
-Wilson's (1927), with paired differences of -1, 0 and 1 it is Tango's (1998), each term by term; with
-means over the repeats of a problem it is clustered by problem, and a problem of which nothing like
-was seen may still be as bad as the bound: repeats are no substitute for problems.
+Wilson's (1927), with paired differences of -1, 0 and 1 it is Tango's (1998), each term by term.
+With means over the repeats of a problem it is clustered by problem, and a problem unlike all that
+were seen may still be as bad as the bound: repeats are no substitute for problems.
 `benchmarks/coverage.py` simulates how often the intervals hold.
 """
 
