@@ -98,7 +98,7 @@ def won_and_lost(chance: np.random.Generator, problems: int, repeats: int, loss:
 
 def half_lost(chance: np.random.Generator, problems: int, repeats: int, loss: float) -> Numbers:
     """Few problems are lost half of the time."""
-    return -0.5 * (chance.random(problems) < 2 * loss)
+    return -0.5 * (chance.random(problems) < 2 * loss).astype(np.float64)
 
 
 def not_worse(rounds: int) -> Iterator[tuple[str, ...]]:
@@ -237,7 +237,8 @@ def skewed(spread: float) -> Draw:
 
     def draw(chance: np.random.Generator, problems: int, repeats: int) -> Numbers:
         drawn = 300 * np.exp(chance.normal(0, spread, (problems, repeats)))
-        return np.minimum(drawn, CAP).mean(1)
+        means: Numbers = np.minimum(drawn, CAP).mean(1)
+        return means
 
     return draw
 
