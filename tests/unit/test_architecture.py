@@ -23,7 +23,6 @@ ROWS = (
     ("run", "checkpoint", "derived", "bounds", "mixture", "pools"),
     ("calibration", "measured", "flags"),
     (
-        "stats",
         "sampler",
         "prompts",
         "writer",
@@ -45,7 +44,7 @@ ROWS = (
     ("served",),
     ("methods", "tasks", "backends", "controllers"),
     ("plan", "scoring", "merge_presets"),
-    ("engine",),
+    ("engine", "stats"),
     ("merge", "evaluate", "regrade", "importing", "calibrate"),
     ("search", "train", "data"),
     ("report",),

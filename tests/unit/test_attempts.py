@@ -77,13 +77,23 @@ def test_maj_at_k_is_the_vote_of_each_full_block(problems: list[str]) -> None:
         assert majority_at(rows, k).value == pytest.approx(wanted)
 
 
-def test_one_vote_is_the_accuracy_and_spaces_make_no_other_answer() -> None:
+def test_one_vote_is_the_accuracy_and_spelling_makes_no_other_answer() -> None:
     rows = columns(answers("a", "Rx-R"))
     assert majority_at(rows, 1).value == 0.5
-    spaced = [
-        result("a", 1, a == "R", repeat=i, answer=a) for i, a in enumerate(["1 0", "10", "R"])
-    ]
-    assert majority_at(columns(spaced), 3).value == 0
+    for one, other, alike in (
+        ("x + 1", "x+1", True),
+        ("0.5", r"\frac{1}{2}", True),
+        (r"\dfrac12", "1/2", True),
+        ("1,000", "1e3", True),
+        ("$7$", "7.0", True),
+        ("x+1", "x+2", False),
+        ("0.5", "0.51", False),
+        ("[1,2]", "(1,2)", False),
+    ):
+        given_ = [
+            result("a", 1, a == "R", repeat=i, answer=a) for i, a in enumerate([one, other, "R"])
+        ]
+        assert majority_at(columns(given_), 3).value == pytest.approx(0 if alike else 1 / 3), one
 
 
 @pytest.mark.parametrize("k", [2, 4, 8])

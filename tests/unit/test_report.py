@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import struct
@@ -37,11 +38,13 @@ from laconic.report import (
 )
 from laconic.report.charts import task_charts
 from laconic.report.curves import spread, to_curves
-from laconic.report.data import role_of
 from laconic.report.details import detail_tables
+from laconic.report.families import role_of
 from laconic.report.labels import place
+from laconic.report.latex import to_latex
 from laconic.report.picture import draw
 from laconic.report.runs import short_names
+from laconic.report.sheet import to_csv
 from laconic.report.tables import (
     Cell,
     Column,
@@ -53,6 +56,7 @@ from laconic.report.tables import (
     pair_table,
 )
 from laconic.report.terminal import set_lines
+from laconic.report.text import main_tables
 from laconic.report.words import headlines, percent, shorter, signed, some, tokens
 from laconic.run import Result, Run, RunWriter
 from laconic.stats import Estimate
@@ -510,7 +514,97 @@ def test_the_headline_picks_the_shortest_merge_that_is_not_worse(comparison: Com
     sound = [p for p in comparison.pairs if p.not_worse.verdict == "yes"]
     best = min(sound, key=lambda p: p.length_change.value)
     assert line.startswith(f"{best.name} is ")
-    assert line.endswith("not worse by more than 2 points: yes.")
+    merges = sum(row.role == "merge" for row in comparison.runs)
+    assert line.endswith(
+        f"not worse by more than 2 points: yes (corrected for {merges} merges tested)."
+    )
+
+
+def test_every_format_says_for_how_many_merges_a_yes_is_corrected() -> None:
+    rng = np.random.default_rng(4)
+    right = rng.random(1000) < 0.9
+
+    def answers(name: str, flips: int) -> Run:
+        made = simulate(name, n=1000)
+        lost = set(np.flatnonzero(right)[:flips].tolist())
+        won = set(np.flatnonzero(~right)[:flips].tolist())
+        rows = tuple(
+            replace(r, correct=(bool(right[i]) and i not in lost) or i in won, truncated=False)
+            for i, r in enumerate(made.results)
+        )
+        return replace(made, results=rows)
+
+    # 20 won, 20 lost of 1,000: evidence 3.2; 45 and 45: 2.1, enough alone, too little for one of 4
+    names = ("a", "b", "c", "d")
+    alone = compare([answers("system2", 0), answers("a", 45)])
+    assert [p.not_worse.verdict for p in alone.pairs] == ["yes"]
+    flips = dict(zip(names, (45, 45, 45, 20), strict=True))
+    found = compare([answers("system2", 0), *(answers(n, k) for n, k in flips.items())])
+    verdicts = {p.name: p.not_worse.verdict for p in found.pairs}
+    assert verdicts == {"a": "unclear", "b": "unclear", "c": "unclear", "d": "yes"}
+    words = "4 merges tested together"
+    text = " ".join(found.to_text(width=80).split())
+    for shown in (text, found.to_markdown(), found.to_html(), to_latex(main_tables(found))):
+        assert words in shown
+    assert json.loads(found.to_json())["pairs"][0]["not_worse"]["tested"] == 4
+    assert {row["tested_together"] for row in csv.DictReader(to_csv(found).splitlines())} == {
+        "",
+        "4",
+    }
+    assert headlines(found)[0].endswith("yes (corrected for 4 merges tested).")
+
+
+def test_parents_are_no_candidates() -> None:
+    found = compare([simulate(name, n=40) for name in ("system1", "base", "m", "k", "system2")])
+    assert {p.name: p.not_worse.tested for p in found.pairs} == {
+        "system1": 1,
+        "base": 1,
+        "m": 2,
+        "k": 2,
+    }
+
+
+def test_too_few_problems_are_said_with_the_number_that_would_do() -> None:
+    runs = [simulate(name, n=30) for name in ("system2", "m")]
+    same = [replace(run, results=runs[0].results, name=run.name) for run in runs]
+    found = compare(same)
+    # nothing differs: 2.8^2 * 0.98 / 0.02 = 385
+    assert found.pairs[0].not_worse.settled_by == 385
+    assert headlines(found)[0].endswith(
+        "unclear. 30 problems cannot settle 2 points: about 390 would."
+    )
+    assert "needs about 390 problems" in found.to_markdown()
+    assert "problems would" not in headlines(compare(same, margin=0.2))[0]
+
+
+def test_the_mean_over_tasks_rests_on_the_tasks_that_runs_share() -> None:
+    whole = two_tasks()
+    short = replace(simulate("k", 0.7, 900, n=60), name="k")
+    found = compare([*whole, short])
+    assert {o.name for o in found.overall} == {"system1", "m"}
+    assert all(o.tasks == ("lab", "aime") for o in found.overall)
+    assert found.left_out == ("k",)
+    table = overall_table(found)
+    assert table is not None
+    assert "left out: k" in table.caption
+    assert {row[-1].text for row in table.rows} <= {"yes", "no", "unclear"}
+
+    more = simulate("m", 0.7, 900, task="other", n=60)
+    base = simulate("system2", 0.7, 900, task="other", n=60)
+
+    def with_other(run: Run) -> Run:
+        extra = {"m": more, "system2": base}.get(run.name)
+        if extra is None:
+            return run
+        tasks = run.experiment.tasks + extra.experiment.tasks
+        return replace(changed(run, tasks=tasks), results=run.results + extra.results)
+
+    found = compare([with_other(run) for run in whole])
+    assert {o.name: o.tasks for o in found.overall} == {
+        "system1": ("lab", "aime"),
+        "m": ("lab", "aime"),
+    }
+    assert found.left_out == ("other",)
 
 
 def test_the_headline_says_so_where_nothing_is_shown() -> None:
@@ -546,7 +640,7 @@ def test_json_has_the_promised_shape(comparison: Comparison) -> None:
     assert set(one["both_right"]) == {"n", "length", "baseline_length", "length_change"}
     assert set(one["length_diff"]) == interval
     assert set(one["accuracy_diff"]) == set(one["length_change"]) == interval
-    assert set(one["not_worse"]) == {"margin", "verdict"}
+    assert set(one["not_worse"]) == {"margin", "verdict", "evidence", "tested", "settled_by"}
     assert one["not_worse"]["verdict"] in {"yes", "no", "unclear"}
     assert found["pareto"]["lab"][0] == "system1"
     assert (found["baseline"], found["margin"], found["level"]) == ("system2", 0.02, 0.95)
@@ -554,7 +648,7 @@ def test_json_has_the_promised_shape(comparison: Comparison) -> None:
 
 def test_json_never_holds_what_is_no_number() -> None:
     text = to_json(compare([simulate("a", n=1), simulate("system2", n=1)]))
-    assert json.loads(text)["runs"][0]["length"]["high"] is None
+    assert json.loads(text)["runs"][0]["tokens_per_correct"]["high"] is None
     assert not re.search(r"\b(NaN|Infinity)\b", text)
 
 

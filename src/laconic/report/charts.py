@@ -18,7 +18,8 @@ from laconic.stats import front_band
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from laconic.report.data import Comparison, Role, Row
+    from laconic.report.data import Comparison, Row
+    from laconic.report.families import Role
     from laconic.stats import Band, Estimate, Level
 
 Kind = Literal["front", "lines", "bars", "boxes"]

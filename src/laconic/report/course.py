@@ -20,7 +20,7 @@ from laconic.run import is_run
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from laconic.report.data import Role
+    from laconic.report.families import Role
 
 STUDY, TRIALS, MIXTURE = "study.json", "trials.jsonl", "mixture.jsonl"
 #: Standard errors to the end of a 95 % interval.

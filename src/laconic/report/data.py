@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from laconic.errors import RunError, did_you_mean
 from laconic.report.apart import find_apart
 from laconic.report.checks import Condition, conditions, misgivings, unequal
+from laconic.report.families import Role, over_tasks, role_of, tested_together
 from laconic.report.published import Published, cautions, published
 from laconic.report.words import INTERVALS
 from laconic.stats import (
@@ -27,7 +27,6 @@ from laconic.stats import (
     by_ease,
     columns,
     front_chances,
-    overall,
     pair,
     pareto,
     pass_rates,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from laconic.report.course import Course
     from laconic.run import Result, Run
 
-Role = Literal["system1", "system2", "base", "merge"]
 MARGIN = 0.02
 
 
@@ -101,7 +99,8 @@ class Comparison:
     Attributes:
         runs: One row per run and task, task by task, the shortest answers first.
         pairs: Every other run against the baseline, in the same order; none of those apart.
-        overall: The pairs averaged over tasks, where every run was asked the same several.
+        overall: The pairs averaged over the tasks that as many runs as can be share.
+        left_out: The tasks, and the runs, that `overall` leaves out to compare like with like.
         pareto: By task, the runs that none beats in both accuracy and length, shortest first.
         warnings: What a reader must know before believing a number.
         unequal: By task, in what compared runs were not measured alike; empty where they were.
@@ -120,6 +119,7 @@ class Comparison:
     runs: tuple[Row, ...]
     pairs: tuple[Pair, ...]
     overall: tuple[Overall, ...]
+    left_out: tuple[str, ...]
     pareto: Mapping[str, tuple[str, ...]]
     warnings: tuple[str, ...]
     unequal: Mapping[str, tuple[str, ...]]
@@ -215,13 +215,15 @@ def compare(
     apart = find_apart(named, parts, chosen)
     rows = _rows(named, parts, apart)
     alike = [row for row in rows if row.name not in apart.get(row.task, ())]
-    pairs = _pairs(alike, parts, chosen, margin)
+    pairs = tested_together(_pairs(alike, parts, chosen, margin))
+    together, left_out = over_tasks(pairs)
     facts = conditions(named, parts)
     warnings = misgivings(rows, alike, pairs, named, facts, chosen)
     return Comparison(
         runs=rows,
         pairs=pairs,
-        overall=_overall(pairs, rows),
+        overall=together,
+        left_out=left_out,
         pareto=_fronts(alike),
         warnings=(*warnings, *cautions(named)),
         unequal=unequal(alike, facts),
@@ -235,16 +237,6 @@ def compare(
         published=published(named),
         responses=parts,
     )
-
-
-def role_of(name: str) -> Role:
-    """What a run is, by its name's last word: ``qwen-system1`` is a System 1."""
-    match = re.search(r"(?:^|[^a-z0-9])(system[-_ ]?[12]|base)$", name.lower())
-    if match is None:
-        return "merge"
-    if match[1] == "base":
-        return "base"
-    return "system1" if match[1].endswith("1") else "system2"
 
 
 def _named(runs: Mapping[str, Run] | Sequence[Run]) -> dict[str, Run]:
@@ -271,8 +263,11 @@ def _parts(named: Mapping[str, Run]) -> dict[tuple[str, str], Responses]:
         by_task: dict[str, list[Result]] = defaultdict(list)
         for result in run.results:
             by_task[result.task].append(result)
+        budgets = {record.name: record.max_tokens for record in run.experiment.tasks}
         for task, results in by_task.items():
-            parts[name, task] = last[task] = columns(results, like=last.get(task))
+            parts[name, task] = last[task] = columns(
+                results, like=last.get(task), budget=budgets.get(task)
+            )
     return parts
 
 
@@ -390,13 +385,3 @@ def _share(
 ) -> bool:
     """Whether two runs answered a common problem of a task."""
     return right in parts and len(shared(parts[left], parts[right])[0]) > 0
-
-
-def _overall(pairs: Sequence[Pair], rows: Sequence[Row]) -> tuple[Overall, ...]:
-    """The pairs averaged over tasks, where every run was asked every task."""
-    if len({row.name for row in rows}) * len({row.task for row in rows}) != len(rows):
-        return ()
-    by_name: dict[str, list[Pair]] = defaultdict(list)
-    for one in pairs:
-        by_name[one.name].append(one)
-    return tuple(overall(several) for several in by_name.values() if len(several) > 1)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from laconic.report.data import Role, Row
+    from laconic.report.data import Row
+    from laconic.report.families import Role
 
 FONT = "DejaVu Sans"
 DPI = 200

@@ -11,7 +11,8 @@ from laconic.report.words import DASH, number, signed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from laconic.report.data import Comparison, Role, Row
+    from laconic.report.data import Comparison, Row
+    from laconic.report.families import Role
 
 #: The paper's order of rows: its fast model, its slow one, then what it makes of them.
 _ORDER: Final[tuple[Role, ...]] = ("base", "system1", "system2", "merge")

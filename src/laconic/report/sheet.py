@@ -56,6 +56,7 @@ def _line(c: Comparison, row: Row, pair: Pair | None) -> Iterator[tuple[str, Any
     yield "max_tokens", row.max_tokens
     yield from _estimate("accuracy", s.accuracy)
     yield from _estimate("length", s.length)
+    yield "median", _number(s.median)
     for name in ("truncated", "thinking", "thinking_tokens", "reflective", "reflections"):
         yield name, _number(getattr(s, name))
     yield "loops", _number(row.details.texts.loops)
@@ -66,6 +67,8 @@ def _line(c: Comparison, row: Row, pair: Pair | None) -> Iterator[tuple[str, Any
     yield from _estimate("accuracy_diff", pair.accuracy_diff if pair else None)
     yield from _estimate("length_change", pair.length_change if pair else None)
     yield "not_worse", pair.not_worse.verdict if pair else ""
+    yield "tested_together", pair.not_worse.tested if pair else ""
+    yield "settled_by", (pair.not_worse.settled_by or "") if pair else ""
     yield "apart", _safe(why(c.apart.get(row.task, {}).get(row.name, ())))
 
 

@@ -10,6 +10,7 @@ from laconic.report.checks import TRUNCATED
 from laconic.report.words import (
     DASH,
     ROLES,
+    about,
     number,
     points,
     share_interval,
@@ -17,14 +18,17 @@ from laconic.report.words import (
     signed_interval,
     some,
     sureness,
+    together,
     token_interval,
     tokens,
+    unsettled,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from laconic.report.data import Comparison, Row
+    from laconic.stats import Pair
 
 
 #: The outcomes in a table's words.
@@ -93,10 +97,11 @@ def main_table(c: Comparison, task: str) -> Table:
     if pairs is None:
         return runs
     against = {row[0].text: row[1:] for row in pairs.rows}
+    tested = together([p.not_worse for p in c.pairs if p.task == task])
     blank = tuple(Cell(DASH) for _ in pairs.columns[1:])
     return Table(
         caption=f"{runs.caption}; against {c.baseline} (baseline: {c.why}), problem by problem; "
-        f"not worse: by no more than {points(c.margin)}",
+        f"not worse: by no more than {points(c.margin)}{tested}",
         columns=(
             *runs.columns,
             *(replace(column, head=AGAINST[column.head]) for column in pairs.columns[1:]),
@@ -120,6 +125,7 @@ def run_table(c: Comparison, task: str) -> Table:
             Column("answers", narrow=False),
             Column("accuracy, %"),
             Column("length, tokens"),
+            Column("median", narrow=False),
             Column("cut, %"),
             Column("on front"),
         ),
@@ -164,7 +170,7 @@ def pair_table(c: Comparison, task: str) -> Table | None:
         return None
     return Table(
         caption=f"{task}: against {c.baseline} (baseline: {c.why}), problem by problem; "
-        f"not worse: by no more than {points(c.margin)}",
+        f"not worse: by no more than {points(c.margin)}{together([p.not_worse for p in pairs])}",
         columns=(
             Column("run", numeric=False),
             Column("accuracy, points"),
@@ -176,19 +182,30 @@ def pair_table(c: Comparison, task: str) -> Table | None:
                 Cell(p.name),
                 Cell(signed(p.accuracy_diff.value), signed_interval(p.accuracy_diff)),
                 Cell(signed(p.length_change.value), signed_interval(p.length_change)),
-                Cell(p.not_worse.verdict, mood=p.not_worse.verdict),
+                _verdict(p),
             )
             for p in pairs
         ),
     )
 
 
+def _verdict(p: Pair) -> Cell:
+    """Whether a run is not worse, and how many problems would tell where these cannot."""
+    found = p.not_worse
+    needed = f"needs about {about(found.settled_by or 0)} problems"
+    return Cell(found.verdict, needed if unsettled(found, p.n) else "", mood=found.verdict)
+
+
 def overall_table(c: Comparison) -> Table | None:
     """Runs against the baseline over several tasks; None where there is one task only."""
     if not c.overall:
         return None
+    tasks, left_out = c.overall[0].tasks, f" (left out: {', '.join(c.left_out)})"
+    scope = f"Over {', '.join(tasks)}{left_out}" if c.left_out else "All tasks"
+    tested = together([o.not_worse for o in c.overall])
     return Table(
-        caption=f"All tasks: against {c.baseline}; length is the mean over tasks of each change",
+        caption=f"{scope}: against {c.baseline}; length is the mean over tasks of each change; "
+        f"not worse: by no more than {points(c.margin)}{tested}",
         columns=(
             Column("run", numeric=False),
             Column("tasks"),
@@ -196,6 +213,7 @@ def overall_table(c: Comparison) -> Table | None:
             Column("length, %"),
             Column("of mean lengths, %", narrow=False),
             Column("of all tokens, %", narrow=False),
+            Column("not worse", numeric=False),
         ),
         rows=tuple(
             (
@@ -205,6 +223,7 @@ def overall_table(c: Comparison) -> Table | None:
                 Cell(signed(o.length_change.value), signed_interval(o.length_change)),
                 Cell(signed(o.ratio_of_means)),
                 Cell(signed(o.pooled)),
+                Cell(o.not_worse.verdict, mood=o.not_worse.verdict),
             )
             for o in c.overall
         ),
@@ -254,7 +273,12 @@ def _run(row: Row, c: Comparison, *, front: bool) -> tuple[Cell, ...]:
         Cell(f"{s.n:,}", asked),
         Cell(number(s.accuracy.value * 100), share_interval(s.accuracy)),
         Cell(tokens(s.length.value), token_interval(s.length)),
-        Cell(number(s.truncated * 100), mood="no" if s.truncated > TRUNCATED else ""),
+        Cell(tokens(s.median)),
+        Cell(
+            number(s.truncated * 100),
+            share_interval(s.truncated_share),
+            mood="no" if s.truncated > TRUNCATED else "",
+        ),
         Cell("yes" if front else DASH, sureness(row.details.front)),
     )
 

@@ -58,6 +58,7 @@ def to_json(c: Comparison) -> str:
         "runs": [_run_record(row) for row in c.runs],
         "pairs": [asdict(p) for p in c.pairs],
         "overall": [asdict(o) for o in c.overall],
+        "left_out": c.left_out,
         "pareto": c.pareto,
         "conditions": [asdict(condition) for condition in c.conditions],
         "intervals": c.intervals,
@@ -76,7 +77,7 @@ def to_markdown(c: Comparison) -> str:
         beside = (apart_table(c, task), published_table(c, task))
         blocks += [markdown(table) for table in beside if table]
     whole = overall_table(c)
-    blocks += ["## All tasks", markdown(whole)] if whole else []
+    blocks += ["## Over several tasks", markdown(whole)] if whole else []
     for task in c.tasks:
         blocks += [f"## {_escaped(task)} in detail"]
         blocks += [markdown(table) for table in detail_tables(c, task)]

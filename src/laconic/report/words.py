@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from laconic.stats import Estimate, verdict
-
 if TYPE_CHECKING:
     from laconic.report.data import Comparison, Row
+    from laconic.stats import Estimate, NotWorse
 
 MINUS, DASH, INFINITE = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{INFINITY}"
 ROLES = {"system1": "System 1", "system2": "System 2", "base": "base", "merge": "merge"}
@@ -26,30 +25,33 @@ KINDS = {
 }
 #: By which method each kind of interval is.
 INTERVALS: Mapping[str, str] = {
-    "accuracy": "Wilson score interval; with repeats at the effective number of responses, "
-    "clustered by problem (Korn and Graubard 1998)",
-    "length": "Student t interval of the mean over problems",
-    "accuracy_diff": "adjusted Wald interval for paired proportions (Bonett and Price 2012), "
-    "clustered by problem",
-    "length_change": "delta-method interval of the ratio of mean lengths on the shared problems",
+    "accuracy": "score interval of a mean over problems: Wilson's (1927) where each has one answer",
+    "length": "score interval of a mean over problems, whatever the lengths up to the budget; an "
+    "answer that ran into it, too, though none was seen to",
+    "accuracy_diff": "score interval of a mean of paired differences over problems: Tango's (1998) "
+    "where each has one answer; repeats count as no further problems",
+    "length_change": "score interval of a ratio of means over the shared problems, whatever the "
+    "lengths up to the budget",
     "overall": "mean over tasks, variances recovered from the intervals (Zou and Donner 2008)",
-    "tokens_per_correct": "Fieller's interval of a ratio of means over problems (1954)",
+    "tokens_per_correct": "score interval of a ratio of means over problems",
     "trend": "Bonett and Wright's interval of Spearman's correlation over problems (2000)",
     "front": "share of 1,000 bootstrap rounds over problems, the same for all runs",
 }
 INTERVALS_IN_SHORT = (
-    "Wilson for accuracy, Student's t for length, Bonett-Price for differences of accuracy, delta "
-    "method for changes of length"
+    "score intervals over problems (Wilson's for accuracy, Tango's for its differences), for any "
+    "lengths up to the budget"
 )
 
 
 @dataclass(frozen=True)
 class _Rival:
-    """A run against the baseline, on one task or over several."""
+    """A run against the baseline, on one task or over several (where `problems` is None)."""
 
     name: str
     accuracy_diff: Estimate
     length_change: Estimate
+    not_worse: NotWorse
+    problems: int | None = None
 
 
 def plain(text: str) -> str:
@@ -159,14 +161,15 @@ def headlines(comparison: Comparison) -> list[str]:
     c = comparison
     said = []
     if c.overall:
-        most = max(len(o.tasks) for o in c.overall)
-        over = [o for o in c.overall if len(o.tasks) == most]
-        rivals = [_Rival(o.name, o.accuracy_diff, o.length_change) for o in over]
+        most = len(c.overall[0].tasks)
+        rivals = [_Rival(o.name, o.accuracy_diff, o.length_change, o.not_worse) for o in c.overall]
         whats = dict.fromkeys(what for task in c.unequal.values() for what in task)
         said.append(f"Over {most} tasks: {_headline(c, rivals)}{caution(tuple(whats))}")
     for task in c.tasks:
         rivals = [
-            _Rival(p.name, p.accuracy_diff, p.length_change) for p in c.pairs if p.task == task
+            _Rival(p.name, p.accuracy_diff, p.length_change, p.not_worse, p.n)
+            for p in c.pairs
+            if p.task == task
         ]
         sentence = _headline(c, rivals) if rivals else _alone(c.alike(task))
         sentence += caution(c.unequal.get(task, ()))
@@ -183,7 +186,7 @@ def _headline(c: Comparison, rivals: Sequence[_Rival]) -> str:
     """The shortest run that is not worse than the baseline; where there is none, the nearest."""
     merges = {row.name for row in c.runs if row.role == "merge"}
     running = [rival for rival in rivals if rival.name in merges] or list(rivals)
-    sound = [r for r in running if verdict(r.accuracy_diff, c.margin) == "yes"]
+    sound = [r for r in running if r.not_worse.verdict == "yes"]
     if sound:
         best = min(sound, key=lambda r: r.length_change.value)
         opening, link = "", "is "
@@ -198,8 +201,41 @@ def _headline(c: Comparison, rivals: Sequence[_Rival]) -> str:
         f"{opening}{best.name}{' ' + link if link else ', '}"
         f"{shorter(best.length_change, c.baseline)}, accuracy {signed(difference.value)} points "
         f"({signed_interval(difference)}); not worse by more than {points(c.margin)}: "
-        f"{verdict(difference, c.margin)}."
+        f"{best.not_worse.verdict}{_of_many(best.not_worse)}."
+        f"{_too_few(best.not_worse, best.problems)}"
     )
+
+
+def _of_many(found: NotWorse) -> str:
+    return f" (corrected for {found.tested} merges tested)" if found.tested > 1 else ""
+
+
+def _too_few(found: NotWorse, problems: int | None) -> str:
+    """What to do where a task has too few problems for its margin; else empty."""
+    if problems is None or not unsettled(found, problems):
+        return ""
+    return (
+        f" {problems:,} problems cannot settle {points(found.margin)}: "
+        f"about {about(found.settled_by or 0)} would."
+    )
+
+
+def unsettled(found: NotWorse, problems: int) -> bool:
+    """Whether a verdict is open because there are too few problems, rather than a difference."""
+    return (
+        found.verdict == "unclear" and found.settled_by is not None and found.settled_by > problems
+    )
+
+
+def about(n: int) -> str:
+    """A rough number of problems: two digits that count."""
+    return f"{math.ceil(n / (step := 10 ** max(len(str(n)) - 2, 0))) * step:,}"
+
+
+def together(verdicts: Sequence[NotWorse]) -> str:
+    """How many runs a table's verdicts were corrected for, to add to its caption."""
+    most = max((found.tested for found in verdicts), default=1)
+    return f"; yes is corrected for {most} merges tested together (Holm 1979)" if most > 1 else ""
 
 
 def _alone(rows: Sequence[Row]) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from laconic.errors import RunError
 from laconic.stats import Estimate, columns, hypervolume, overall, pair
+from laconic.stats.bounded import Z
 from laconic.stats.difficulty import level
 from laconic.stats.intervals import average
-from laconic.stats.pairs import verdict
+from laconic.stats.notworse import verdict
 
 if TYPE_CHECKING:
     from laconic.run import Result
@@ -188,6 +189,9 @@ def hopeless(
 ) -> str:
     """Why a candidate cannot come to anything, by paired tests on the problems so far.
 
+    Lengths are judged by their standard errors: what was not seen, such as rare answers that run
+    into the budget, is no reason to go on with a candidate; the proof's intervals allow for it.
+
     Under a constraint it is dropped where it breaks it for sure, and where a rival that keeps to
     it is better for sure. Without one it is dropped where it can add next to nothing to the front
     even if it is as good as its intervals against the rivals allow.
@@ -209,7 +213,8 @@ def hopeless(
         if constraint.excess(others, references) > 0:
             continue
         compared = versus(results, others)
-        if constraint.about == "accuracy" and compared.length_change.low > 0:
+        shortest = compared.length_change.value - Z * compared.change_error
+        if constraint.about == "accuracy" and shortest > 0:
             return f"longer than {name}, which keeps to {constraint}"
         if constraint.about == "length" and compared.accuracy_diff.high < 0:
             return f"less accurate than {name}, which keeps to {constraint}"
@@ -230,9 +235,9 @@ def _adds_nothing(results: Sequence[Result], rivals: Mapping[str, Sequence[Resul
     limits = ("", "")
     for name, others in rivals.items():
         compared = versus(results, others)
-        gain, change = compared.accuracy_diff, compared.length_change
+        gain, change = compared.accuracy_diff, compared.length_change.value
         accuracy = points[name][0] + gain.value + OPTIMISM * (gain.high - gain.value)
-        length = points[name][1] * (1 + change.value - OPTIMISM * (change.value - change.low))
+        length = points[name][1] * (1 + change - OPTIMISM * Z * compared.change_error)
         if accuracy < best:
             best, limits = accuracy, (name, limits[1])
         if length > most:

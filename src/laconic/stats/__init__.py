@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from laconic.stats.bounded import LEVEL, Estimate
 from laconic.stats.budgets import Budget, rebudget, smaller
 from laconic.stats.difficulty import Ease, Level, Trend, by_ease, pass_rates, trend
 from laconic.stats.front import Band, front_band, front_chances, hypervolume, pareto
-from laconic.stats.intervals import LEVEL, Estimate
-from laconic.stats.pairs import BothRight, NotWorse, Overall, Pair, Verdict, overall, pair, verdict
+from laconic.stats.notworse import NotWorse, Verdict, corrected, verdict
+from laconic.stats.pairs import BothRight, Overall, Pair, overall, pair
 from laconic.stats.responses import Responses, columns, shared
 from laconic.stats.summary import Summary, summarise
 from laconic.stats.texts import Keyword, Reflection, Texts, read_texts
@@ -31,6 +32,7 @@ __all__ = [
     "Verdict",
     "by_ease",
     "columns",
+    "corrected",
     "front_band",
     "front_chances",
     "hypervolume",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laconic.stats.intervals import Estimate, share
+from laconic.scoring.answers import normalise, rational
+from laconic.stats.bounded import Estimate, mean_within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ def pass_at(responses: Responses, k: int) -> Estimate:
     missed = np.ones(len(n))
     for i in range(k):  # C(w, k) / C(n, k) = product of (w - i) / (n - i)
         missed *= np.maximum(wrong - i, 0) / (n - i)
-    return share(1 - missed, len(responses) // k)
+    return mean_within(1 - missed, 0.0, 1.0)
 
 
 def majority_at(responses: Responses, k: int) -> Estimate:
@@ -49,8 +50,9 @@ def majority_at(responses: Responses, k: int) -> Estimate:
 
     The responses of a problem are voted on in blocks of k, in the order of their repeats, and the
     blocks averaged, then the problems; a block that is not full is left out. All right answers are
-    one candidate, wrong ones are as many as they have spellings (spaces aside), no answer is no
-    vote. Of t candidates that tie for the most votes each wins 1/t of the block.
+    one candidate; wrong ones are one where they are the same number or, spelling that never
+    changes a meaning aside, the same text. No answer is no vote. Of t candidates that tie for the
+    most votes each wins 1/t of the block.
 
     Args:
         responses: At least k to each problem.
@@ -65,7 +67,7 @@ def majority_at(responses: Responses, k: int) -> Estimate:
     won = _won(block, _candidates(responses)[full], int((counts // k).sum()))
     owner = np.repeat(np.arange(len(counts)), counts // k)
     values = np.bincount(owner, weights=won) / (counts // k)
-    return share(values, len(won))
+    return mean_within(values, 0.0, 1.0)
 
 
 def summaries(responses: Responses) -> tuple[Mapping[int, Estimate], Mapping[int, Estimate]]:
@@ -76,16 +78,19 @@ def summaries(responses: Responses) -> tuple[Mapping[int, Estimate], Mapping[int
 
 def _candidates(responses: Responses) -> NDArray[np.int64]:
     """What each response votes for: 0 for the right answer, -1 for nothing, else any number."""
-    spellings: dict[str, int] = {}
-    votes = [
-        0
-        if row.correct
-        else spellings.setdefault("".join((row.answer or "").split()), len(spellings) + 1)
-        for row in responses.results
-    ]
-    empty = spellings.get("", -1)
-    numbers = np.array(votes, dtype=np.int64)[responses.order]
-    return np.where(numbers == empty, -1, numbers)
+    spellings = {row.answer or "" for row in responses.results if not row.correct}
+    meanings = {spelling: _meaning(spelling) for spelling in spellings}
+    number = {meaning: i for i, meaning in enumerate(sorted(set(meanings.values())), 1)}
+    number[""] = -1
+    votes = [0 if row.correct else number[meanings[row.answer or ""]] for row in responses.results]
+    return np.array(votes, dtype=np.int64)[responses.order]
+
+
+def _meaning(answer: str) -> str:
+    """An answer as one text for all its spellings: its exact value where it is a plain number."""
+    plain = normalise(answer)
+    value = rational(plain)
+    return str(value[0]) if value else plain
 
 
 def _won(block: NDArray[np.int64], votes: NDArray[np.int64], blocks: int) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from laconic.stats.intervals import Estimate, mean, share
+from laconic.stats.bounded import Estimate, mean_within
 
 if TYPE_CHECKING:
     from laconic.stats.responses import Responses
@@ -48,8 +48,8 @@ def rebudget(responses: Responses, cap: int) -> Budget:
     over = responses.length > cap
     return Budget(
         cap=cap,
-        accuracy=share(responses.means(np.where(over, 0.0, responses.correct)), len(responses)),
-        length=mean(responses.means(np.minimum(responses.length, cap))),
+        accuracy=mean_within(responses.means(np.where(over, 0.0, responses.correct)), 0.0, 1.0),
+        length=mean_within(responses.means(np.minimum(responses.length, cap)), 0.0, float(cap)),
         truncated=float(np.mean(over | responses.truncated)),
     )
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from laconic.stats.intervals import Estimate, correlation, mean, share
+from laconic.stats.bounded import Estimate, mean_within
+from laconic.stats.intervals import correlation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,8 +69,8 @@ def level(responses: Responses, chosen: NDArray[np.bool_] | None = None) -> Leve
     n = int(counts.sum())
     return Level(
         n=n,
-        accuracy=share(accuracies, n),
-        length=mean(lengths),
+        accuracy=mean_within(accuracies, 0.0, 1.0),
+        length=mean_within(lengths, 0.0, responses.longest),
         reflections=float(np.mean(reflections)),
     )
 

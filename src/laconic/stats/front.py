@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from laconic.stats.intervals import LEVEL
+from laconic.stats.bounded import LEVEL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

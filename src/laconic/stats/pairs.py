@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from laconic.errors import RunError
-from laconic.stats.intervals import (
-    Estimate,
-    average,
-    difference,
-    error,
-    paired_difference,
-    ratio,
-    relative_change,
-)
+from laconic.stats.bounded import Estimate, Z, evidence, mean_within, ratio_within
+from laconic.stats.intervals import average, error, ratio
+from laconic.stats.notworse import NotWorse, settling, verdict
 from laconic.stats.responses import Responses, columns, shared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from laconic.run import Result
-
-Verdict = Literal["yes", "no", "unclear"]
-
-
-@dataclass(frozen=True)
-class NotWorse:
-    """The answer to "has accuracy suffered by more than the margin?", a non-inferiority test.
-
-    Attributes:
-        margin: The loss of accuracy that is still acceptable, as a fraction.
-        verdict: ``yes`` (not worse) where the whole interval of the difference lies above
-            -margin, ``no`` where it lies below, else ``unclear``.
-    """
-
-    margin: float
-    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -72,6 +51,7 @@ class Pair:
         accuracy_diff: Accuracy minus the baseline's, as a fraction.
         accuracy_error: The standard error of that difference, clustered by problem.
         length_change: Mean length over the baseline's, minus 1; -0.5 is half as long.
+        change_error: The standard error of that change, clustered by problem (delta method).
         length_diff: Mean length minus the baseline's, in tokens.
         length: Mean tokens on the shared problems.
         baseline_length: The baseline's mean tokens on the shared problems.
@@ -87,6 +67,7 @@ class Pair:
     accuracy_diff: Estimate
     accuracy_error: float
     length_change: Estimate
+    change_error: float
     length_diff: Estimate
     length: float
     baseline_length: float
@@ -107,8 +88,10 @@ class Overall:
         tasks: The tasks that both were asked.
         accuracy_diff: Mean over tasks of the difference of accuracy.
         length_change: Mean over tasks of the relative change of length.
+        change_error: Its standard error.
         ratio_of_means: Change of the mean over tasks of the mean length: long tasks count more.
         pooled: Change of the mean length over all problems: large and long tasks count more.
+        not_worse: Whether accuracy, over the tasks, has suffered by more than the margin.
     """
 
     name: str
@@ -116,8 +99,10 @@ class Overall:
     tasks: tuple[str, ...]
     accuracy_diff: Estimate
     length_change: Estimate
+    change_error: float
     ratio_of_means: float
     pooled: float
+    not_worse: NotWorse
 
 
 def pair(
@@ -155,8 +140,8 @@ def pair(
         )
     ours, theirs = left.lengths[i], right.lengths[j]
     gains = left.accuracies[i] - right.accuracies[j]
-    repeats = min(float(np.mean(left.counts[i])), float(np.mean(right.counts[j])))
-    accuracy_diff = paired_difference(gains, repeats)
+    most = max(left.longest, right.longest)
+    accuracy_diff = mean_within(gains, -1.0, 1.0)
     return Pair(
         name=name,
         baseline=against,
@@ -165,12 +150,18 @@ def pair(
         unmatched=_together(left, right) - len(i),
         accuracy_diff=accuracy_diff,
         accuracy_error=error(gains),
-        length_change=relative_change(ours, theirs),
-        length_diff=difference(ours - theirs),
+        length_change=_change(ours, theirs, most),
+        change_error=_change_error(ours, theirs),
+        length_diff=mean_within(ours - theirs, -most, most),
         length=float(np.mean(ours)),
         baseline_length=float(np.mean(theirs)),
-        both_right=_both_right(_right_lengths(left)[i], _right_lengths(right)[j]),
-        not_worse=NotWorse(margin, verdict(accuracy_diff, margin)),
+        both_right=_both_right(_right_lengths(left)[i], _right_lengths(right)[j], most),
+        not_worse=NotWorse(
+            margin=margin,
+            verdict=verdict(accuracy_diff, margin),
+            evidence=evidence(gains, -margin, -1.0),
+            settled_by=settling(gains, margin),
+        ),
     )
 
 
@@ -183,25 +174,23 @@ def overall(pairs: Sequence[Pair]) -> Overall:
     k, n = len(pairs), sum(p.n for p in pairs)
     theirs = sum(p.baseline_length for p in pairs) / k
     pooled = sum(p.n * p.baseline_length for p in pairs) / n
+    accuracy_diff, margin = average([p.accuracy_diff for p in pairs]), pairs[0].not_worse.margin
+    below = accuracy_diff.value - accuracy_diff.low
     return Overall(
         name=pairs[0].name,
         baseline=pairs[0].baseline,
         tasks=tuple(p.task for p in pairs),
-        accuracy_diff=average([p.accuracy_diff for p in pairs]),
+        accuracy_diff=accuracy_diff,
         length_change=average([p.length_change for p in pairs]),
+        change_error=math.hypot(*(p.change_error for p in pairs)) / k,
         ratio_of_means=ratio(sum(p.length for p in pairs) / k, theirs) - 1,
         pooled=ratio(sum(p.n * p.length for p in pairs) / n, pooled) - 1,
+        not_worse=NotWorse(
+            margin=margin,
+            verdict=verdict(accuracy_diff, margin),
+            evidence=Z * max(accuracy_diff.value + margin, 0.0) / below if below else 0.0,
+        ),
     )
-
-
-def verdict(difference: Estimate, margin: float) -> Verdict:
-    """Whether an accuracy difference is above -margin for sure, below it for sure, or neither.
-
-    With a two-sided 95 % interval this is the one-sided non-inferiority test at 2.5 %.
-    """
-    if difference.low > -margin:
-        return "yes"
-    return "no" if difference.high < -margin else "unclear"
 
 
 def _together(left: Responses, right: Responses) -> int:
@@ -219,7 +208,23 @@ def _right_lengths(responses: Responses) -> NDArray[np.float64]:
     return right
 
 
-def _both_right(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> BothRight | None:
+def _change(ours: NDArray[np.float64], theirs: NDArray[np.float64], most: float) -> Estimate:
+    """Mean length over the baseline's, minus 1; no completion is longer than `most` tokens."""
+    found = ratio_within(ours, theirs, most, most)
+    return Estimate(found.value - 1, found.low - 1, found.high - 1)
+
+
+def _change_error(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+    """The standard error of a ratio of means (Cochran 1977, section 6.4)."""
+    below = float(np.mean(theirs))
+    if not below:
+        return math.inf
+    return error((ours - float(np.mean(ours)) / below * theirs) / below)
+
+
+def _both_right(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], most: float
+) -> BothRight | None:
     both = ~np.isnan(ours) & ~np.isnan(theirs)
     if not both.any():
         return None
@@ -228,5 +233,5 @@ def _both_right(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> BothR
         n=len(ours),
         length=float(np.mean(ours)),
         baseline_length=float(np.mean(theirs)),
-        length_change=relative_change(ours, theirs),
+        length_change=_change(ours, theirs, most),
     )

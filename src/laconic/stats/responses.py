@@ -37,6 +37,7 @@ class Responses:
         thinks: Whether ``</think>`` closed a thought, ``[response]``.
         truncated: Whether the budget cut the completion, ``[response]``.
         level: The task's own difficulty, NaN where it has none, ``[response]``.
+        budget: The most tokens that a completion could have; None where nobody says.
     """
 
     results: tuple[Result, ...]
@@ -52,6 +53,7 @@ class Responses:
     thinks: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     level: NDArray[np.float64]
+    budget: int | None = None
 
     def __len__(self) -> int:
         return len(self.results)
@@ -71,6 +73,18 @@ class Responses:
         """Mean completion tokens of each problem's responses, ``[problem]``."""
         return self.means(self.length)
 
+    @cached_property
+    def longest(self) -> float:
+        """The most tokens that a completion of this run could have: what bounds a mean length.
+
+        The budget; where nobody says it, or a log's longest completion was taken for it, that
+        longest one if any was cut, else twice as much.
+        """
+        seen = float(self.length.max())
+        if self.budget is not None and self.budget > seen:
+            return float(self.budget)
+        return seen if bool(self.truncated.any()) else 2 * seen
+
     def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values ``[response]`` averaged within each problem, ``[problem]``."""
         sums = np.bincount(self.problem, weights=values, minlength=len(self.problems))
@@ -83,12 +97,18 @@ class Responses:
         return {name: place for place, name in enumerate(self.problems)}
 
 
-def columns(results: Iterable[Result] | Responses, *, like: Responses | None = None) -> Responses:
+def columns(
+    results: Iterable[Result] | Responses,
+    *,
+    like: Responses | None = None,
+    budget: int | None = None,
+) -> Responses:
     """Results as columns; columns stay what they are.
 
     Args:
         results: The results of one model on one task.
         like: Another model's columns: results in the same order need no sorting of their own.
+        budget: The most tokens that a completion could have; None where nobody says.
 
     Raises:
         RunError: Where there are no results, or results of several tasks.
@@ -128,6 +148,7 @@ def columns(results: Iterable[Result] | Responses, *, like: Responses | None = N
         thinks=booleans("thinks"),
         truncated=booleans("truncated"),
         level=np.array(levels, dtype=np.float64)[order],
+        budget=budget,
     )
 
 

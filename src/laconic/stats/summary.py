@@ -11,8 +11,9 @@ import numpy as np
 
 from laconic.run import Outcome
 from laconic.stats.attempts import summaries
+from laconic.stats.bounded import Estimate, mean_within, ratio_within
 from laconic.stats.difficulty import Level, level, levels
-from laconic.stats.intervals import Estimate, error, quotient
+from laconic.stats.intervals import error
 from laconic.stats.responses import Responses, columns
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ class Summary:
         accuracy_error: Its standard error, clustered by problem; null where one problem is all.
         length: Mean completion tokens, thinking included.
         length_error: Its standard error, clustered by problem.
+        median: The length that half of the responses keep within, in tokens.
         truncated: Share that the budget cut; their true lengths are greater.
+        truncated_share: The same with every problem counting the same, and its interval: how many
+            may run into the budget without having been seen to.
         thinking: Share in which ``</think>`` closed a thought.
         reflective: Share that holds at least one reflection keyword.
         reflections: Reflection keywords, mean per response.
@@ -52,7 +56,9 @@ class Summary:
     accuracy_error: float
     length: Estimate
     length_error: float
+    median: float
     truncated: float
+    truncated_share: Estimate
     thinking: float
     reflective: float
     reflections: float
@@ -84,13 +90,19 @@ def summarise(results: Iterable[Result] | Responses) -> Summary:
         accuracy_error=error(responses.accuracies),
         length=whole.length,
         length_error=error(responses.lengths),
+        median=float(np.median(responses.length)),
         truncated=float(np.mean(responses.truncated)),
+        truncated_share=mean_within(
+            responses.means(responses.truncated.astype(np.float64)), 0.0, 1.0
+        ),
         thinking=float(np.mean(responses.thinks)),
         reflective=float(np.mean(responses.reflections > 0)),
         reflections=float(np.mean(responses.reflections)),
         thinking_length=thought / n,
         thinking_tokens=thought / max(float(responses.length.sum()), 1.0),
-        tokens_per_correct=quotient(responses.lengths, responses.accuracies),
+        tokens_per_correct=ratio_within(
+            responses.lengths, responses.accuracies, responses.longest, 1.0
+        ),
         pass_at=pass_at,
         majority_at=majority_at,
         outcomes={outcome: counts[outcome] for outcome in get_args(Outcome)},

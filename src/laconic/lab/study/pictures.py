@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.lab.study.merging import named
-from laconic.report.data import role_of
 from laconic.report.drawing import DPI, FONT, GRID, INK, LOOKS, MUTED, PAPER, WIDTH
+from laconic.report.families import role_of
 from laconic.stats import summarise
 
 if TYPE_CHECKING:
