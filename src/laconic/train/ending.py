@@ -12,6 +12,7 @@ from laconic.recipe import Recipe
 from laconic.stats import Pair, Summary, pair, summarise
 from laconic.train.recipe import Given
 from laconic.train.references import heldout_run
+from laconic.train.rounding import Survival, as_delivered, survival
 from laconic.train.selection import Candidate, lacking
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Trained:
         stopped: Why training ended before its last step; empty where it did not.
         steps: The step that training ended at.
         tokens: Tokens trained on.
+        delivered: How much of the update is left in the types that are delivered.
         heldout: System 2, System 1 and the best on problems that steered nothing, by name.
         against: The best against System 2 on those problems; None where there are none.
     """
@@ -51,6 +53,7 @@ class Trained:
     stopped: str
     steps: int
     tokens: int
+    delivered: Survival
     heldout: dict[str, Summary]
     against: Pair | None
 
@@ -63,6 +66,7 @@ class Trained:
             "stopped": self.stopped,
             "steps": self.steps,
             "tokens": self.tokens,
+            "delivered": self.delivered.to_dict(),
             "heldout": {name: _facts(summary) for name, summary in self.heldout.items()},
             "against_system2": None if self.against is None else asdict(self.against),
         }
@@ -80,6 +84,7 @@ class Trained:
             lines.append(
                 f"No checkpoint is good enough: this one {self.lacking}. It is the most accurate."
             )
+        lines.append(self.delivered.to_text())
         for name, found in self.heldout.items():
             lines.append(
                 f"  {name:8} {_interval(found.accuracy, '.1%')} right, "
@@ -97,17 +102,25 @@ class Trained:
         return "\n".join([*lines, f"The model is in {self.folder / 'best'}."])
 
 
-def export(job: Job, places: Places, step: int) -> None:
+def export(job: Job, places: Places, step: int, folder: Path) -> Survival:
     """Write the model of a step as a checkpoint folder with System 2's types and files.
 
-    Adapters are added to the weights. The folder appears when it is whole.
+    Adapters are added to the weights, and what is wider than System 2's types is rounded
+    stochastically. The folder appears when it is whole.
+
+    Returns:
+        How much of the update is left.
     """
     source = str(places.model(step))
     if job.recipe.lora is not None:
         source = f"{job.recipe.model}+{source}"
-    shutil.rmtree(places.best, ignore_errors=True)
-    planned = plan(Recipe([source], "weighted_sum", system2=job.recipe.model), places.best)
-    execute(replace(planned, notes=()), places.best)  # that types differ is training's own doing
+    shutil.rmtree(folder, ignore_errors=True)
+    planned = plan(Recipe([source], "weighted_sum", system2=job.recipe.model), folder)
+    (trained,) = planned.models
+    rounded = as_delivered(trained, planned.system2, job.recipe.seed)
+    # No notes: that types differ is training's own doing.
+    delivered = execute(replace(planned, models=(rounded,), notes=()), folder)
+    return survival(planned.system2, trained, delivered)
 
 
 def finish(
@@ -122,7 +135,8 @@ def finish(
 ) -> Trained:
     """Export the best checkpoint and measure it, and the references, on the held-out problems."""
     best = steering.best
-    ranks.on_first(lambda: export(job, places, best.step))
+    left = ranks.on_first(lambda: export(job, places, best.step, places.best))
+    ranks.on_first(lambda: shutil.rmtree(places.exported, ignore_errors=True))
     bounds = job.recipe.bounds
     models: dict[str, tuple[str, Path]] = {}
     if not (bounds and isinstance(bounds.system2, Given)):
@@ -145,6 +159,7 @@ def finish(
         stopped=steering.stopped,
         steps=steps,
         tokens=steering.records[-1]["tokens"],
+        delivered=left,
         heldout={name: summarise(run.results) for name, run in runs.items()},
         against=_against(runs, job.recipe.select.margin),
     )
