@@ -77,7 +77,8 @@ def _outline(checkpoint: Checkpoint) -> Any:
         config = AutoConfig.from_pretrained(
             checkpoint.folder, local_files_only=True, trust_remote_code=False
         )
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        untyped: Any = AutoModelForCausalLM
+        return untyped.from_config(config, trust_remote_code=False)
 
 
 def _means(target: str, name: str, *, single: bool) -> bool:
