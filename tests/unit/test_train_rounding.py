@@ -35,8 +35,8 @@ TENSOR = "model.layers.0.mlp.up_proj.weight"
 def test_a_value_goes_up_as_often_as_it_is_far_up(
     dtype: str, step: float, part: float, sign: int
 ) -> None:
-    every = np.arange(65536, dtype=np.float32) / 65536
-    values = np.full_like(every, sign * (1 + part * step))
+    every = (np.arange(65536) / 65536).astype(np.float32)
+    values = (0 * every + sign * (1 + part * step)).astype(np.float32)
     found = float32(stochastic(values, dtype, every), dtype)
     assert set(np.abs(found)) <= {1.0, 1 + step}
     assert (np.abs(found) > 1).mean() == part

@@ -6,6 +6,8 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from laconic.adapter import open_model
+from laconic.checkpoint import open_checkpoint
 from laconic.merge import execute
 from laconic.plan import plan
 from laconic.recipe import Recipe
@@ -102,25 +104,19 @@ class Trained:
         return "\n".join([*lines, f"The model is in {self.folder / 'best'}."])
 
 
-def export(job: Job, places: Places, step: int, folder: Path) -> Survival:
+def export(job: Job, places: Places, step: int, folder: Path) -> None:
     """Write the model of a step as a checkpoint folder with System 2's types and files.
 
     Adapters are added to the weights, and what is wider than System 2's types is rounded
     stochastically. The folder appears when it is whole.
-
-    Returns:
-        How much of the update is left.
     """
-    source = str(places.model(step))
-    if job.recipe.lora is not None:
-        source = f"{job.recipe.model}+{source}"
     shutil.rmtree(folder, ignore_errors=True)
+    source = _source(job, places, step)
     planned = plan(Recipe([source], "weighted_sum", system2=job.recipe.model), folder)
     (trained,) = planned.models
     rounded = as_delivered(trained, planned.system2, job.recipe.seed)
     # No notes: that types differ is training's own doing.
-    delivered = execute(replace(planned, models=(rounded,), notes=()), folder)
-    return survival(planned.system2, trained, delivered)
+    execute(replace(planned, models=(rounded,), notes=()), folder)
 
 
 def finish(
@@ -135,8 +131,7 @@ def finish(
 ) -> Trained:
     """Export the best checkpoint and measure it, and the references, on the held-out problems."""
     best = steering.best
-    left = ranks.on_first(lambda: export(job, places, best.step, places.best))
-    ranks.on_first(lambda: shutil.rmtree(places.exported, ignore_errors=True))
+    left = ranks.on_first(lambda: _deliver(job, places, best.step))
     bounds = job.recipe.bounds
     models: dict[str, tuple[str, Path]] = {}
     if not (bounds and isinstance(bounds.system2, Given)):
@@ -163,6 +158,20 @@ def finish(
         heldout={name: summarise(run.results) for name, run in runs.items()},
         against=_against(runs, job.recipe.select.margin),
     )
+
+
+def _source(job: Job, places: Places, step: int) -> str:
+    """The model of a step as it was trained, adapters and all."""
+    kept = str(places.model(step))
+    return kept if job.recipe.lora is None else f"{job.recipe.model}+{kept}"
+
+
+def _deliver(job: Job, places: Places, step: int) -> Survival:
+    """Export the model of a step for good, and see how much of its update is left."""
+    shutil.rmtree(places.exported, ignore_errors=True)
+    export(job, places, step, places.best)
+    trained, best = open_model(_source(job, places, step)), open_checkpoint(str(places.best))
+    return survival(job.checkpoint, trained, best)
 
 
 def _against(runs: dict[str, Run], margin: float) -> Pair | None:
