@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODEL = "lab:system2"
+#: The mixture before and after.
+SHARES = {"short": 0.5, "long": 0.5}, {"short": 0.9, "long": 0.1}
 #: Of each pool: the style it is written in, its rows, its role.
 POOLS = {"short": ("base", 40, "short"), "long": ("thinking", 30, "long")}
 
@@ -101,7 +103,7 @@ def recipe_values(pools: Path, **changes: Any) -> dict[str, Any]:
         "pools": {"folder": str(pools)},
         "dev": {"task": "lab:split=dev", "limit": 8},
         "sampling": {"max_tokens": 6},
-        "controller": {"schedule": {"points": [[0, 0.5, 0.5], [8, 0.9, 0.1]]}},
+        "controller": {"schedule": {"points": [[0, SHARES[0]], [8, SHARES[1]]]}},
         "steps": 8,
         "every": 2,
         "batch": {"per_device": 4},

@@ -228,7 +228,7 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
 
     A name may hold colons (``lab:base``), and so may a value (``openai:url=http://host:8000/v1``):
     values begin at the first colon that a ``key=`` follows. Commas within brackets do not part
-    them. Values are JSON where they parse as JSON, else text.
+    them. Values are read by `parse_value`.
 
     Raises:
         RecipeError: For a part without ``=``.
@@ -259,11 +259,23 @@ def _split(text: str) -> list[str]:
 
 
 def parse_value(text: str) -> Any:
-    """A command-line value: a JSON number, truth value or list, else the text itself."""
+    """A command-line value: what JSON reads, a list or a mapping as YAML writes it, else the text.
+
+    A mapping without a single value, such as ``{problem}``, is text.
+    """
     try:
         return json.loads(text)
     except ValueError:
+        if not text.lstrip().startswith(("{", "[")):
+            return text
+    import yaml
+
+    try:
+        made = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
         return text
+    empty = isinstance(made, dict) and all(value is None for value in made.values())
+    return text if empty else made
 
 
 def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -314,7 +326,7 @@ def _describe(hint: Any) -> str:
         return f"{_describe(next(a for a in get_args(hint) if a is not type(None)))} or null"
     words: dict[Any, str] = {float: "a number", int: "a whole number", bool: "true or false"}
     words |= {str: "text", dict[str, Any]: "an object"}
-    words |= {list[list[float]]: "a list of lists of numbers"}
+    words |= {list[list[float | dict[str, float]]]: "a list of [number, {name: number}]"}
     return words.get(hint, str(hint).replace("typing.", ""))
 
 

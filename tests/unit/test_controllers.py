@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -175,11 +176,34 @@ def test_a_model_that_follows_its_mixture_comes_to_rest() -> None:
 
 def test_static_stays_and_schedule_follows_its_table() -> None:
     assert moved("static", benefits(1, 0), short=0.3, long=0.7) == (0.3, 0.7)
-    table = "schedule:points=[[10,0.5,0.5],[20,0.9,0.1]]"
+    even, last = '{"long": 0.5, "short": 0.5}', '{"long": 0.1, "short": 0.9}'
+    table = f"schedule:points=[[10,{even}],[20,{last}]]"
     expected = {1: 0.5, 10: 0.5, 15: 0.7, 20: 0.9, 99: 0.9}
     for step, share in expected.items():
         assert moved(table, benefits(1, 0, step))[0] == pytest.approx(share)
     assert moved(f"{table},between=step", benefits(1, 0, 19))[0] == 0.5
+
+
+@pytest.mark.parametrize("order", [("short", "long"), ("long", "short")])
+def test_a_schedule_gives_each_pool_its_own_weight_whatever_the_order_of_keys(
+    order: tuple[str, ...],
+) -> None:
+    table = {"points": [[0, {"short": 0.9, "long": 0.1}], [32, {"short": 0.2, "long": 0.8}]]}
+    chosen = load_controller("schedule", {**table, "between": "step"})
+    state = chosen.start({name: {"short": 0.9, "long": 0.1}[name] for name in order})
+    _, record = chosen.update(state, measured(0.5, 10, 32))
+    assert record["after"] == {"short": 0.2, "long": 0.8}
+
+
+def test_a_schedule_without_names_is_refused_with_the_lines_to_write() -> None:
+    chosen = load_controller("schedule", {"points": [[0, 0.9, 0.1], [16, 0.5, 0.5]]})
+    with pytest.raises(TrainError, match="The order of a recipe's keys says nothing") as raised:
+        chosen.start({"short": 0.9, "long": 0.1})
+    written = str(raised.value).partition("write:\npoints: ")[2]
+    points = yaml.safe_load(written)
+    assert points == [[0, {"short": 0.9, "long": 0.1}], [16, {"short": 0.5, "long": 0.5}]]
+    again = load_controller("schedule", {"points": points})
+    assert again.start({"short": 0.9, "long": 0.1}).weights == (0.9, 0.1)
 
 
 def test_doremi_raises_pools_by_their_excess_loss_and_remembers_the_mean() -> None:
@@ -279,7 +303,15 @@ EVEN = {"short": 0.5, "long": 0.5}
         ),
         (
             lambda: run("schedule:points=[[0,0.5]]", pools=EVEN, roles={}, bounds=None),
-            r"row 1 \(\[0.0, 0.5\]\): 2 pools \(short, long\) have 1 weights",
+            r"the row \[0.0, 0.5\] must be .* Write \[0, \{short: 0.5, long: 0.5\}\]",
+        ),
+        (
+            lambda: run('schedule:points=[[0,{"shrt":1}]]', pools=EVEN, roles={}, bounds=None),
+            "row 1: there is no pool 'shrt'. Did you mean 'short'",
+        ),
+        (
+            lambda: run('schedule:points=[[0,{"short":1}]]', pools=EVEN, roles={}, bounds=None),
+            "row 1 has no weight for pool 'long'",
         ),
         (
             lambda: run("schedule:points=[]", pools=EVEN, roles={}, bounds=None),
@@ -287,7 +319,10 @@ EVEN = {"short": 0.5, "long": 0.5}
         ),
         (
             lambda: run(
-                "schedule:points=[[5,0.5,0.5],[5,0.9,0.1]]", pools=EVEN, roles={}, bounds=None
+                'schedule:points=[[5,{"short":1,"long":0}],[5,{"short":0,"long":1}]]',
+                pools=EVEN,
+                roles={},
+                bounds=None,
             ),
             "steps must rise, but 5 follows 5",
         ),
@@ -306,8 +341,12 @@ def test_wrong_names_and_parameters_are_named() -> None:
         ("tldr:etta=2", RecipeError, "has no 'etta'. Did you mean 'eta'"),
         ("tldr:floor=1", RecipeError, r"tldr.floor must be a number in \[0, 1\), got 1"),
         ("tldr:cap=0", RecipeError, r"cap must be a number in \(0, inf\) or null, got 0"),
-        ("schedule", RecipeError, r"needs 'points' \(a list of lists of numbers\)"),
-        ("schedule:points=3", RecipeError, "points must be a list of lists of numbers, got 3"),
+        ("schedule", RecipeError, r"needs 'points' \(a list of \[number, \{name: number\}\]\)"),
+        (
+            "schedule:points=3",
+            RecipeError,
+            r"points must be a list of \[number, \{name: number\}\], got 3",
+        ),
     ):
         with pytest.raises(kind, match=told):
             load_controller(spec)

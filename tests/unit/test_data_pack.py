@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.cli import main
-from laconic.data.answers import Answer, Selection, write_selection
+from laconic.data.answers import Answer, Pair, Selection, write_selection
 from laconic.data.pack import pack
 from laconic.data.sample import sample
 from laconic.data.select import select
@@ -120,6 +120,39 @@ def test_rows_that_cannot_be_proven_are_counted_and_the_page_says_so(tmp_path: P
     page = (tmp_path / "data" / "statistics.md").read_text()
     assert "| short | stray brackets | 1 | stray_brackets |" in page
     assert "no answer to 1 problems was right" in page
+
+
+def test_pairs_of_right_before_wrong_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
+    wrong = replace(GOOD, response="2 and 3 make 6. Wait.\n\nSo it is \\boxed{6}.")
+    long = replace(GOOD, response="2 and 3 make 5. Wait. Yes.\n\nSo it is \\boxed{5}.")
+    other = replace(GOOD, id="both")
+    pairs = Selection((Pair(GOOD, wrong), Pair(other, replace(long, id="both"))), "pairs")
+    plain = pack({"p": pairs}, "lab:system2", tmp_path / "right")
+    assert (plain["p"].rows, plain["p"].dropped) == (1, {"rejected_not_right": 1})
+    packed = pack({"p": pairs}, "lab:system2", tmp_path / "any", rejected="any")
+    assert (packed["p"].rows, packed["p"].dropped) == (2, {})
+    assert "6" in packed["p"].table().to_pylist()[0]["rejected"]
+    swapped = Selection((Pair(wrong, GOOD),), "pairs")
+    with pytest.raises(DataError, match="Not right"):
+        pack({"p": swapped}, "lab:system2", tmp_path / "none", rejected="any")
+    only = Selection((Pair(GOOD, wrong),), "pairs")
+    with pytest.raises(DataError, match="--rejected any keeps right before wrong"):
+        pack({"p": only}, "lab:system2", tmp_path / "none")
+
+
+def test_answers_without_a_box_are_told_the_ways_out(tmp_path: Path) -> None:
+    made = Selection((replace(GOOD, response="The answer is 5."),))
+    with pytest.raises(DataError, match=r"--policy keep or empty_think .* --prompt boxed"):
+        pack({"short": made}, "lab:system2", tmp_path / "data")
+    assert pack({"short": made}, "lab:system2", tmp_path / "data", policy="keep")["short"].rows == 1
+
+
+def test_what_packing_takes_is_asked_for_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r"take pyarrow: pip install 'laconic\[train\]'"):
+        pack({"short": Selection((GOOD,))}, str(tmp_path / "no-model"), tmp_path / "data")
 
 
 def test_a_pool_of_which_nothing_is_left_says_why(tmp_path: Path) -> None:

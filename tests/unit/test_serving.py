@@ -15,6 +15,8 @@ from laconic.evaluate import evaluate
 from laconic.experiment import Sampling
 from laconic.run import read_run
 from laconic.train import TrainRecipe, train
+from laconic.train.ending import export
+from laconic.train.places import Places
 from laconic.train.prepare import prepare
 from tests.living import living
 from tests.training import MODEL, recipe_values, write_pools
@@ -54,7 +56,8 @@ def test_every_checkpoint_is_measured_by_a_server_and_its_death_costs_nothing(
 
     def die(path: str) -> None:
         model.reload(path)
-        chat.faults = {"reset": float(path.endswith("step-000002"))}
+        exports = sum(Path(one).name == "exported" for one in model.read)
+        chat.faults = {"reset": float(exports == 2)}
 
     chat.reload = die
     with pytest.raises(TrainError, match=r"Step 2: .*step 2 is whole: mend it, then run the same"):
@@ -63,13 +66,14 @@ def test_every_checkpoint_is_measured_by_a_server_and_its_death_costs_nothing(
     done = train(asked, folder, resume=True)
     start = open_checkpoint(MODEL).folder.name
     read = [Path(path).name for path in model.read]
-    assert read == [start, "step-000001", "step-000002", start, "step-000002"]
+    assert read == [start, "exported", "exported", start, "exported"]
     assert chat.forgotten == len(read)
     texts = {}
     for step in (1, 2):
         run = read_run(folder / "evals" / f"step-{step:06}")
         texts[step] = {result.key[1:]: result.text for result in run.results}
-    kept = folder / "checkpoints" / "step-000002"
+    kept = tmp_path / "again"
+    export(prepare(asked, 1), Places(folder), 2, kept)
     plain = evaluate(kept, ["lab:split=dev"], limit=4, sampling=Sampling(max_tokens=6))
     assert texts[2] == {result.key[1:]: result.text for result in plain.results}
     untouched = read_run(folder / "bounds" / "steer" / "system2")

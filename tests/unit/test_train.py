@@ -66,6 +66,13 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def assert_dev_saw_what_is_delivered(folder: Path) -> None:
+    step = json.loads((folder / "run.json").read_text())["result"]["best"]["step"]
+    seen = [folder / "evals" / f"step-{step:06}", folder / "heldout" / "best"]
+    digests = {read_run(one).experiment.model_digest for one in seen if one.exists()}
+    assert digests == {open_checkpoint(str(folder / "best")).fingerprint}
+
+
 @contextmanager
 def room(size: int) -> Iterator[None]:
     """Let no file grow beyond so many bytes, as if the disk were full."""
@@ -97,6 +104,11 @@ def test_a_run_leaves_a_model_its_curves_and_its_verdict(pools: Path, whole: Pat
     changed = [name for name in best.specs if (best.stored(name) != origin.stored(name)).any()]
     assert len(changed) > len(best.specs) / 2
     assert read_run(whole / "heldout" / "best").complete
+    assert_dev_saw_what_is_delivered(whole)
+    delivered = head["result"]["delivered"]
+    assert (delivered["dtype"], delivered["rounding"]) == ("bfloat16", "stochastic")
+    assert delivered["kept"] == pytest.approx(1, abs=0.05)
+    assert not (whole / "exported").exists()
     assert len(read_run(whole / "evals" / "step-000002").results) == 4
     kept = {path.name for path in (whole / "candidates").iterdir()}
     assert len(kept) == 3
@@ -133,6 +145,8 @@ def brief(pools: Path) -> Path:
         ("checkpoints/.partial/checkpoint-2/config.json", 1),
         ("checkpoints/.partial/checkpoint-2/trainer_state.json", 1),
         ("checkpoints/step-000002", 1),
+        (".exported.partial/journal.jsonl", 20),
+        ("exported", 1),
         ("evals/step-000002/results.jsonl", 1),
         ("evals/step-000002/run.json", 2),
         ("checkpoints/step-000002/mixture.json", 1),
@@ -201,6 +215,7 @@ def test_adapters_are_trained_and_delivered_as_a_whole_model(pools: Path, tmp_pa
     query = "model.layers.0.self_attn.q_proj.weight"
     assert (best.stored(query) != origin.stored(query)).any()
     assert (best.stored("model.norm.weight") == origin.stored("model.norm.weight")).all()
+    assert_dev_saw_what_is_delivered(tmp_path / "lora")
 
 
 def test_the_excess_loss_of_a_pool_is_that_of_its_tokens(pools: Path) -> None:
@@ -290,21 +305,30 @@ def test_a_launcher_starts_the_command_line(pools: Path, tmp_path: Path) -> None
 
     import yaml
 
-    values = recipe_values(pools, batch={"per_device": 2}, steps=4)
+    values = recipe_values(pools, **{**BRIEF, "batch": {"per_device": 2}})
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc_per_node", "2", "-m", "laconic", "train", "recipe.yaml", "-o", "short"),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+
+    def launch(*launcher: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", *launcher),
+                *("-m", "laconic", "train", "recipe.yaml", "-o", "short"),
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+
+    lone = launch("accelerate.commands.launch", "--num_processes", "2", "--cpu")
+    assert lone.returncode
+    assert "asked for several processes and started one" in lone.stderr
+    assert not (tmp_path / "short").exists()
+    done = launch("accelerate.commands.launch", "--num_processes", "2", "--multi_gpu")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Trained 4 steps") == 1
+    assert done.stderr.count("Training in 2 processes: a step has 4 rows") == 1
     assert json.loads((tmp_path / "short" / "run.json").read_text())["processes"] == 2
 
 

@@ -14,15 +14,20 @@ from laconic.bounds import Measurement
 from laconic.controller import load_controller
 from laconic.errors import DataError, LaconicError, RecipeError, TrainError
 from laconic.mixture import Plan, split_pools
+from laconic.prompts import BOXED, PROMPTS, put
+from laconic.registry import parse_value
+from laconic.run import Sample
 from laconic.sampler import MixtureSampler
 from laconic.train.cost import Rates, preview, told
 from laconic.train.evaluators import ask_apart
 from laconic.train.places import Places
-from laconic.train.prepare import prepare
+from laconic.train.prepare import Job, prepare
 from laconic.train.presets import names, read_launch, read_preset
+from laconic.train.ranks import refuse_launch
 from laconic.train.recipe import EvaluatorSection, SelectSection, TrainRecipe, set_value
 from laconic.train.selection import Candidate, lacking, ranked, settled, should_stop
 from laconic.train.steering import Steering
+from laconic.train.wording import other_words
 from tests.training import recipe_values, rows, write_pools
 
 SYSTEM2 = Candidate(step=0, accuracy=0.9, length=300, truncated=0.01, thinking=1.0)
@@ -87,6 +92,12 @@ def test_set_reaches_into_sections() -> None:
         ({"controller": "tldr"}, r"tldr needs bounds: measure System 1 and System 2"),
         ({"controller": {"schedule": {"points": [[0, 1.0]]}}}, r"schedule"),
         ({"controller": {"tldr": {"eta": -1}}}, r"tldr\.eta must be"),
+        ({"lora": {"targets": ["lm_head"]}}, r"'lm_head' is the head of lab:system2"),
+        ({"lora": {"targets": ["q_proj", "qproj"]}}, r"no module of .* Did you mean 'q_proj'"),
+        ({"lora": {"targets": "q_proj"}}, r"'q_proj' names no module .* Write a list of names"),
+        ({"lora": {"targets": ["embed_tokens"]}}, r"embedding of lab:system2, to which its head"),
+        ({"lora": {"targets": ["norm"]}}, r"'norm' is a \w+RMSNorm of lab:system2, and adapters"),
+        ({"lora": {"targets": ["mlp"]}}, r"'mlp' is a \w+MLP of .* go on matrices: down_proj, gat"),
         ({"dev": {"task": "lab", "limit": 1}}, r"leaves 1 to steer by and 0 held out"),
         ({"evaluator": {"backend": "vllm"}}, r"vllm cannot hold the model in training"),
         (
@@ -100,6 +111,77 @@ def test_parts_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(LaconicError, match=sentence):
         prepare(TrainRecipe.from_dict(recipe_values(pools, **changes)), 1)
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "down_proj"], r".*\.v_proj"])
+def test_modules_that_the_model_has_take_adapters(pools: Path, targets: object) -> None:
+    assert prepare(TrainRecipe.from_dict(recipe_values(pools, lora={"targets": targets})), 1)
+
+
+def test_equal_recipes_give_one_order_of_pools_whatever_the_order_of_keys(pools: Path) -> None:
+    def job(**weights: float) -> Job:
+        values = recipe_values(pools)
+        values["pools"]["weights"] = weights
+        return prepare(TrainRecipe.from_dict(values), 1)
+
+    sorted_, written = job(long=0.2, short=0.8), job(short=0.8, long=0.2)
+    assert [pool.name for pool in sorted_.plan.pools] == ["short", "long"]
+    assert sorted_.rows.weights == written.rows.weights == (0.8, 0.2)
+    assert sorted_.rows.table.equals(written.rows.table)
+
+
+def test_the_lines_for_a_schedule_without_names_have_the_recipes_order(pools: Path) -> None:
+    values = recipe_values(pools, controller={"schedule": {"points": [[0, 0.8, 0.2]]}})
+    values["pools"]["weights"] = {"long": 0.2, "short": 0.8}
+    with pytest.raises(TrainError, match=r"points: \[\[0, \{long: 0.8, short: 0.2\}\]\]"):
+        prepare(TrainRecipe.from_dict(values), 1)
+
+
+def test_rows_in_other_words_than_dev_asks_in_are_told(pools: Path) -> None:
+    dev = {"task": "lab:split=dev", "limit": 8, "prompt": "boxed"}
+    job = prepare(TrainRecipe.from_dict(recipe_values(pools, dev=dev)), 1)
+    assert len(job.warnings) == 2
+    assert job.warnings[0].startswith("40 of 40 questions of pool 'short' are not in the words")
+    facts = preview(job.recipe, processes=1, rates=Rates())
+    assert "warning: 30 of 30 questions of pool 'long'" in told(facts)
+    assert prepare(TrainRecipe.from_dict(recipe_values(pools)), 1).warnings == ()
+    boxed = f"2+3?\n{BOXED}"
+    asked = {"mixed": ["2+3?", boxed], "same": [boxed]}
+    assert [note[:39] for note in other_words(asked, "boxed")] == [
+        "1 of 2 questions of pool 'mixed' are no"
+    ]
+    assert len(other_words(asked, "{problem}")) == 2
+    assert other_words({"own": ["Q: 2+3? A:"]}, "Q: {problem} A:") == ()
+    for name, one in PROMPTS.items():
+        made = put(one, Sample("t", "1", "2+3?", "5")).problem
+        assert other_words({"pool": [made]}, name) == ()
+
+
+def test_a_launch_that_is_not_what_it_says_is_refused() -> None:
+    alone = {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_USE_CPU": "True"}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    ranked = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    for allowed in ({}, alone, meeting, alone | meeting | ranked, meeting | ranked):
+        refuse_launch(allowed)
+    with pytest.raises(TrainError, match=r"asked for several processes and started one.*torchrun"):
+        refuse_launch(alone | meeting)
+
+
+def test_values_of_the_command_line_may_be_yaml() -> None:
+    for text, value in (
+        ("{rank: 4, targets: [q_proj]}", {"rank": 4, "targets": ["q_proj"]}),
+        ("[q_proj, v_proj]", ["q_proj", "v_proj"]),
+        ('{"rank": 4}', {"rank": 4}),
+        ("1e-5", 1e-5),
+        ("{problem}", "{problem}"),
+        ("{problem}\nBriefly: yes.", "{problem}\nBriefly: yes."),
+        ("[unfinished", "[unfinished"),
+        ("tldr:eta=1", "tldr:eta=1"),
+    ):
+        assert parse_value(text) == value
+    values = {"lora": None}
+    set_value(values, "lora.rank", 4)
+    assert values == {"lora": {"rank": 4}}
 
 
 def test_pools_that_do_not_fit_are_refused(pools: Path, tmp_path: Path) -> None:
@@ -203,7 +285,8 @@ def test_fewer_loader_processes_never_redraw_what_was_drawn() -> None:
     plan = Plan(split_pools(["short", "long"], [0, 1] * 8, [5] * 16), block=2, blocks=30)
 
     def steering(ahead: int) -> Steering:
-        controller = load_controller("schedule", {"points": [[0, 0.5, 0.5], [30, 1.0, 0.0]]})
+        ends = {"short": 0.5, "long": 0.5}, {"short": 1.0, "long": 0.0}
+        controller = load_controller("schedule", {"points": [[0, ends[0]], [30, ends[1]]]})
         state = controller.start({"short": 0.5, "long": 0.5})
         sampler = MixtureSampler(plan, state.weights)
         return Steering(controller, state, sampler, SYSTEM2, SelectSection(), ahead)
@@ -305,6 +388,19 @@ def test_the_command_line_checks_counts_and_writes(
     assert TrainRecipe.from_yaml("paper.yaml").steps == 256
     assert call(*wanted) == 2
     assert "paper.yaml exists" in capsys.readouterr().err
+
+
+def test_what_training_takes_is_asked_for_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [])
+    for package in ("accelerate", "trl"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert call("train", "--preset", "lab", "-o", "short") == 2
+    told_ = capsys.readouterr().err.replace("\n", " ")
+    assert "accelerate, trl are not installed: pip install 'laconic[train]'" in told_
+    assert not Path("short").exists()
 
 
 def test_what_a_stopped_run_left_behind_is_taken_away(tmp_path: Path) -> None:

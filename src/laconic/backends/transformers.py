@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import islice
@@ -77,41 +76,6 @@ def transformers(
     tokenizer = load_tokenizer(checkpoint)
     loaded = _load_model(checkpoint, kind, place)
     return _Engine(loaded, tokenizer, checkpoint.name, checkpoint.fingerprint, batch, threads)
-
-
-@contextmanager
-def living(
-    model: Any,
-    tokenizer: Any,
-    *,
-    name: str,
-    fingerprint: str,
-    batch: int = 128,
-    threads: int = 0,
-) -> Iterator[Backend]:
-    """A model that somebody else holds, such as one in training, as an engine for a while.
-
-    It generates in evaluation mode; its mode and its generation settings are put back behind it,
-    and torch's global generator is left where it was.
-
-    Args:
-        model: A causal language model of transformers.
-        tokenizer: Its tokenizer.
-        name: How errors call it.
-        fingerprint: Digest of what identifies its weights.
-        batch: Completions at a time.
-        threads: CPU threads, as for `transformers`.
-    """
-    import torch
-
-    settings, training = model.generation_config, model.training
-    model.eval()
-    try:
-        with torch.random.fork_rng():
-            yield _Engine(model, tokenizer, name, fingerprint, batch, threads)
-    finally:
-        model.generation_config = settings
-        model.train(training)
 
 
 @dataclass

@@ -58,6 +58,13 @@ def pack(
         int | None,
         typer.Option(help="Leave out rows with more tokens, prompt included; default: the window."),
     ] = None,
+    rejected: Annotated[
+        Literal["right", "any"],
+        typer.Option(
+            help="What the second answer of a pair must be: right (short before long), or any "
+            "(right before wrong, too)."
+        ),
+    ] = "right",
     allow_code: AllowCode = False,
     cache: Cache = True,
     as_json: Json = False,
@@ -84,6 +91,7 @@ def pack(
             template=template,
             append=append,
             max_tokens=max_tokens,
+            rejected=rejected,
             allow_code=allow_code,
             grades=verdicts(use=cache),
             progress=progress,

@@ -33,7 +33,10 @@ def train(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe file.")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE over the recipe's: rate, or a path, dev.limit."),
+        typer.Option(
+            "--set",
+            help="KEY=VALUE over the recipe's: rate, or a path, dev.limit. Values are YAML.",
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of a stopped run.")
@@ -85,9 +88,12 @@ def train(
     from laconic.train import train as run_training
     from laconic.train.ranks import find_ranks
 
+    ranks = find_ranks()
+    if ranks.first:
+        err.print(_processes(checked, ranks.count), markup=False, soft_wrap=True)
     with progress_bar("Training") as progress:
         trained = run_training(checked, output, resume=resume, progress=progress)
-    if find_ranks().first:
+    if ranks.first:
         say(trained.to_dict(), trained.to_text(), as_json=as_json)
 
 
@@ -139,6 +145,16 @@ def _show_cost(
             text += f"\n  {name}: {', '.join(cells)}"
         text += "".join(f"\n- {note}" for note in known.notes)
     say(facts, text, as_json=as_json)
+
+
+def _processes(recipe: TrainRecipe, count: int) -> str:
+    """How many processes train, and what they make of a step."""
+    each, times = recipe.batch.per_device, recipe.batch.accumulation
+    what = "answers" if recipe.objective.grpo else recipe.objective.kind
+    return (
+        f"Training in {count} process{'es' * (count > 1)}: a step has {each * times * count:,} "
+        f"{what} (batch.per_device {each} x batch.accumulation {times} x {count})."
+    )
 
 
 def _write(path: Path, text: str) -> None:

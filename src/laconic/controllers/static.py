@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def static(state: State, measured: Measurement) -> State:
     """Keep the first weights, whatever is measured.
 
-    ``w <- w``. The baseline that every moving mixture has to beat at equal tokens.
+    ``w <- w``. The baseline of every moving mixture, at the share that is best for it.
 
     Source: the static mixtures of Li et al. 2025 (arXiv 2506.02678).
     """

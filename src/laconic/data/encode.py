@@ -36,8 +36,11 @@ OPEN: Final = "<think>"
 CLOSE: Final = "</think>"
 #: Why a row cannot be encoded, by the reason that is counted.
 REASONS: Final[Mapping[str, str]] = {
-    "no_thought": "the answer has no thought, and the template's prompt opens one",
-    "no_box": "think_short puts the line with the box behind the thought, and there is none",
+    "no_thought": "the answer has no thought, and the template's prompt opens one: --policy "
+    "think_short or empty_think gives it one",
+    "no_box": "think_short puts the line with the box behind the thought, and there is none: "
+    "--policy keep or empty_think takes answers without a box, sampling with --prompt boxed asks "
+    "for one",
     "unclosed_thought": "the model's turn does not hold one closed thought",
     "template_changes_it": "the chat template writes another text than the answer",
     "end_inside": "a token that ends a turn stands inside the answer",

@@ -8,13 +8,13 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from laconic.data.answers import Answer, Pair, describe
 from laconic.data.encode import REASONS, Encoded, Encoder
 from laconic.data.lint import CHECKS, lint
 from laconic.data.statistics import pool_statistics, statistics_page
-from laconic.errors import DataError
+from laconic.errors import DataError, did_you_mean
 from laconic.jsonfile import write_json
 from laconic.pools import COLUMNS, MANIFEST, VERSION, file_digest, read_pools
 from laconic.progress import silent
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from laconic.progress import Progress
 
 STATISTICS: Final = "statistics.md"
+#: What the second answer of a pair must be.
+Rejected = Literal["right", "any"]
 #: What may be a pool's name, since it is a file's, too.
 _LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 _EXPLAINED: Final = {
@@ -38,7 +40,7 @@ _EXPLAINED: Final = {
     **REASONS,
     "not_right": "the grader does not find the right answer in the encoded text",
     "rejected_not_right": "the grader does not find the right answer in the rejected text: pairs "
-    "prefer a short right answer to a long right one",
+    "prefer a short right answer to a long right one; --rejected any keeps right before wrong, too",
 }
 
 
@@ -71,6 +73,7 @@ def pack(
     template: Path | None = None,
     append: bool = False,
     max_tokens: int | None = None,
+    rejected: Rejected = "right",
     allow_code: bool = False,
     grades: Path | None = None,
     progress: Progress = silent,
@@ -86,6 +89,8 @@ def pack(
         template: A chat template to write with, in place of the model's own.
         append: Write answers behind the template's prompt, not by the template.
         max_tokens: The most tokens of prompt and answer; by default the model's window.
+        rejected: What the second answer of a pair must be: ``right``, so that pairs prefer short
+            to long, or ``any``, so that they may prefer right to wrong.
         allow_code: Whether programs may be run to grade them, in a sandbox.
         grades: A file of verdicts to use and to add to.
         progress: Told after each row, once it is encoded and once it is graded.
@@ -97,6 +102,9 @@ def pack(
         DataError: For names that cannot be, a template that cannot be trained on, a pool of which
             nothing is left, or a folder that is there already or cannot be written.
     """
+    _arrow()
+    if rejected not in get_args(Rejected):
+        raise DataError(f"rejected is '{rejected}'. {did_you_mean(rejected, get_args(Rejected))}")
     output = Path(output)
     roles = dict(roles or {})
     check_names(selections, roles)
@@ -108,7 +116,8 @@ def pack(
     with Grader(allow_code=allow_code, grades=grades) as grader:
         done = 0
         for name, selection in selections.items():
-            packed[name] = _encode(selection, encoder, grader, _part(progress, done, total, name))
+            part = _part(progress, done, total, name)
+            packed[name] = _encode(selection, encoder, grader, rejected, part)
             done += 2 * len(selection.rows)
             if not packed[name].rows:
                 raise _nothing_left(name, selection, packed[name])
@@ -116,7 +125,7 @@ def pack(
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        _write(beside, selections, packed, roles, encoder)
+        _write(beside, selections, packed, roles, encoder, rejected)
         beside.rename(output)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
@@ -149,7 +158,13 @@ def check_names(selections: Mapping[str, object], roles: Mapping[str, str]) -> N
             raise DataError(f"--role {name}: there is no such pool, only {', '.join(selections)}.")
 
 
-def _encode(selection: Selection, encoder: Encoder, grader: Grader, progress: Progress) -> _Packed:
+def _encode(
+    selection: Selection,
+    encoder: Encoder,
+    grader: Grader,
+    rejected: Rejected,
+    progress: Progress,
+) -> _Packed:
     """The rows of a pool that can be trained on."""
     packed = _Packed()
     clean, faults = lint(selection)
@@ -166,7 +181,7 @@ def _encode(selection: Selection, encoder: Encoder, grader: Grader, progress: Pr
         else:
             encoded.append((row, tuple(piece for piece in made if isinstance(piece, Encoded))))
     before = 2 * len(selection.rows) - len(encoded)
-    faulty = _wrong(encoded, grader, _part(progress, before, 0, ""))
+    faulty = _wrong(encoded, grader, rejected, _part(progress, before, 0, ""))
     for place, (row, pieces) in enumerate(encoded):
         if place in faulty:
             packed.drop(row, faulty[place])
@@ -176,13 +191,17 @@ def _encode(selection: Selection, encoder: Encoder, grader: Grader, progress: Pr
 
 
 def _wrong(
-    encoded: Sequence[tuple[Row, tuple[Encoded, ...]]], grader: Grader, progress: Progress
+    encoded: Sequence[tuple[Row, tuple[Encoded, ...]]],
+    grader: Grader,
+    rejected: Rejected,
+    progress: Progress,
 ) -> dict[int, str]:
     """Why rows are left out in whose text the grader does not find the right answer, by place."""
     asked = [
         (place, side, _question(row, side, piece))
         for place, (row, pieces) in enumerate(encoded)
         for side, piece in enumerate(pieces)
+        if side == 0 or rejected == "right"
     ]
     each = max(len(asked) // max(len(encoded), 1), 1)
 
@@ -219,6 +238,7 @@ def _write(
     packed: Mapping[str, _Packed],
     roles: Mapping[str, str],
     encoder: Encoder,
+    rejected: Rejected,
 ) -> None:
     """Everything a packed folder holds."""
     pools: dict[str, dict[str, Any]] = {}
@@ -251,6 +271,7 @@ def _write(
         "template": encoder.template,
         "think_policy": encoder.policy,
         "max_tokens": encoder.max_tokens,
+        "rejected": rejected,
         "pools": pools,
     }
     write_json(folder / MANIFEST, manifest)
@@ -263,13 +284,7 @@ def _write(
 def _write_parquet(
     path: Path, pairs: bool, rows: Sequence[tuple[Row, tuple[Encoded, ...]]]
 ) -> None:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError:
-        raise DataError(
-            "Packed pools are Parquet files, which take pyarrow: pip install 'laconic[train]'."
-        ) from None
+    pa, parquet = _arrow()
     whole, ids = pa.int32(), pa.list_(pa.int32())
     kinds = dict.fromkeys(("input_ids", "labels", "prompt_ids", "chosen_ids", "rejected_ids"), ids)
     kinds |= dict.fromkeys(("length", "chosen_length", "rejected_length"), whole)
@@ -281,6 +296,22 @@ def _write_parquet(
     parquet.write_table(pa.table(columns), path, compression="zstd")
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
+
+
+def _arrow() -> tuple[Any, Any]:
+    """The modules ``pyarrow`` and ``pyarrow.parquet``.
+
+    Raises:
+        DataError: Where they are not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise DataError(
+            "Packed pools are Parquet files, which take pyarrow: pip install 'laconic[train]'."
+        ) from None
+    return pyarrow, parquet
 
 
 def _plain_row(row: Row, pieces: tuple[Encoded, ...]) -> dict[str, Any]:

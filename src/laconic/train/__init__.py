@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from contextlib import ExitStack
@@ -12,31 +13,28 @@ import yaml
 
 from laconic.controller import CONTROLLERS
 from laconic.errors import LaconicError, TrainError
-from laconic.evaluate import measure
 from laconic.jsonfile import write_json
 from laconic.progress import silent
-from laconic.registry import parse_spec
 from laconic.sampler import MixtureSampler, lookahead
 from laconic.stats import summarise
 from laconic.train.dev import candidate
 from laconic.train.ending import Trained, export, finish
-from laconic.train.evaluators import ask_apart, on_every
+from laconic.train.evaluators import ask
 from laconic.train.losses import Excess
 from laconic.train.places import Places
 from laconic.train.prepare import Job, load_model, prepare
 from laconic.train.ranks import Ranks, find_ranks
 from laconic.train.recipe import TrainRecipe
 from laconic.train.references import References, find_references, reference_folder
-from laconic.train.serving import ask_served
 from laconic.train.steering import Steering
 from laconic.version import versions
 
 if TYPE_CHECKING:
-    from laconic.backend import Backend
     from laconic.bounds import Measurement
     from laconic.progress import Progress
-    from laconic.run import Run
     from laconic.train.selection import Candidate
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["TrainRecipe", "Trained", "train"]
 #: Models with fewer parameters than this are trained with one CPU thread.
@@ -85,6 +83,8 @@ def _open(stack: ExitStack, job: Job, places: Places, ranks: Ranks, *, resume: b
     text = yaml.safe_dump(job.recipe.to_dict(), sort_keys=False, allow_unicode=True)
     (places.folder / "recipe.yaml").write_text(text, encoding="utf-8")
     places.write_head(_facts(job, ranks), complete=False)
+    for warning in job.warnings:
+        logger.warning("%s", warning)
 
 
 def _facts(job: Job, ranks: Ranks) -> dict[str, Any]:
@@ -245,62 +245,36 @@ class _Session:
             self.places.prune([one.step for one in self.steering.ranking[: self.job.recipe.keep]])
 
     def _observe(self, step: int) -> tuple[Measurement, Candidate]:
-        """What the dev problems say of the model in training, on every process."""
+        """What the dev problems say of the weights that would be delivered, on every process."""
+        import torch
+
+        job, places = self.job, self.places
+        model = job.recipe.model
         try:
-            where = self.job.recipe.evaluator.where
-            if where == "served" or (where == "apart" and step):
-                return self.ranks.on_first(lambda: self._seen(self._saved(step), step))
-            return self._inside(step)
+            if step:
+                model = str(places.exported)
+                self.ranks.on_first(lambda: export(job, places, step, places.exported))
+            with torch.random.fork_rng():
+                run = ask(
+                    model,
+                    job.dev.steer,
+                    job.dev.sampling,
+                    recipe=job.recipe,
+                    output=places.evaluation(step),
+                    ranks=self.ranks,
+                    progress=silent,
+                )
         except LaconicError as error:
             raise TrainError(f"Step {step}: {error} {self.places.rest()}") from error
-
-    def _inside(self, step: int) -> tuple[Measurement, Candidate]:
-        from laconic.backends.transformers import living
-
-        job, trainer = self.job, self.trainer
-        model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
-        options = parse_spec(job.recipe.evaluator.backend)[1]
-
-        def work(engine: Backend) -> tuple[Measurement, Candidate]:
-            run = measure(
-                engine,
-                [job.dev.steer],
-                model=f"{job.recipe.model}, step {step}",
-                sampling=job.dev.sampling,
-                output=self.places.evaluation(step),
-            )
-            return self._seen(run, step)
-
-        with living(
-            model.get_base_model() if hasattr(model, "peft_config") else model,
-            job.tokenizer,
-            name=job.recipe.model,
-            fingerprint=f"{job.recipe.digest}-{step}",
-            **{key: options[key] for key in ("batch", "threads") if key in options},
-        ) as engine:
-            return on_every(engine, self.ranks, work)
-
-    def _saved(self, step: int) -> Run:
-        """The dev problems put to the weights that were saved, apart or by a server."""
-        job, output = self.job, self.places.evaluation(step)
-        model = str(self.places.checkpoint(step)) if step else job.recipe.model
-        if step and job.recipe.lora is not None:
-            model = str(self.places.best)
-            export(job, self.places, step)
-        asked = model, job.dev.steer, job.dev.sampling
-        if job.recipe.evaluator.where == "served":
-            return ask_served(*asked, recipe=job.recipe, output=output, progress=silent)
-        return ask_apart(*asked, evaluator=job.recipe.evaluator, output=output)
-
-    def _seen(self, run: Run, step: int) -> tuple[Measurement, Candidate]:
-        return self.job.dev.measured(run, step), candidate(summarise(run.results), step)
+        return job.dev.measured(run, step), candidate(summarise(run.results), step)
 
     def _refuse_shards(self) -> None:
-        """Refuse to generate inside where no process holds all weights."""
+        """Refuse to load a whole model where each process holds a part of one."""
         trainer = self.trainer
         sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
         if sharded and self.job.recipe.evaluator.where == "inside":
             raise TrainError(
-                "evaluator.where: inside needs all weights in each process, and FSDP and DeepSpeed "
-                "divide them. Set evaluator.where: apart, with devices it may use, or served."
+                "evaluator.where: inside loads all weights into each process, and FSDP and "
+                "DeepSpeed divide them for want of room. Set evaluator.where: apart, with devices "
+                "it may use, or served."
             )

@@ -12,6 +12,8 @@ from laconic.errors import TrainError
 from laconic.train.prepare import prepare, read_controller
 from laconic.train.presets import Preset, Size
 from laconic.train.recipe import Given
+from laconic.train.rounding import outlook
+from laconic.train.rounding import told as told_rounding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,6 +110,8 @@ def preview(
         "gpus": processes,
         "rates": asdict(rates),
         "gpu_hours": {name: round(value, 2) for name, value in hours.items()},
+        "delivery": outlook(recipe, job.checkpoint) if job else None,
+        "warnings": list(job.warnings) if job else [],
     }
 
 
@@ -132,6 +136,8 @@ def told(facts: Mapping[str, Any]) -> str:
             f"time: {hours['training']:,} GPU-hours of training and {hours['generation']:,} of "
             f"generation at {rates['training']:,.0f} and {rates['generation']:,.0f} tokens per "
             "second and GPU (--train-rate and --generate-rate state yours)",
+            *([told_rounding(facts["delivery"])] if facts["delivery"] else []),
+            *(f"warning: {warning}" for warning in facts["warnings"]),
         ]
     )
 

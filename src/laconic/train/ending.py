@@ -6,12 +6,15 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from laconic.adapter import open_model
+from laconic.checkpoint import open_checkpoint
 from laconic.merge import execute
 from laconic.plan import plan
 from laconic.recipe import Recipe
 from laconic.stats import Pair, Summary, pair, summarise
 from laconic.train.recipe import Given
 from laconic.train.references import heldout_run
+from laconic.train.rounding import Survival, as_delivered, survival
 from laconic.train.selection import Candidate, lacking
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ class Trained:
         stopped: Why training ended before its last step; empty where it did not.
         steps: The step that training ended at.
         tokens: Tokens trained on.
+        delivered: How much of the update is left in the types that are delivered.
         heldout: System 2, System 1 and the best on problems that steered nothing, by name.
         against: The best against System 2 on those problems; None where there are none.
     """
@@ -51,6 +55,7 @@ class Trained:
     stopped: str
     steps: int
     tokens: int
+    delivered: Survival
     heldout: dict[str, Summary]
     against: Pair | None
 
@@ -63,6 +68,7 @@ class Trained:
             "stopped": self.stopped,
             "steps": self.steps,
             "tokens": self.tokens,
+            "delivered": self.delivered.to_dict(),
             "heldout": {name: _facts(summary) for name, summary in self.heldout.items()},
             "against_system2": None if self.against is None else asdict(self.against),
         }
@@ -80,6 +86,7 @@ class Trained:
             lines.append(
                 f"No checkpoint is good enough: this one {self.lacking}. It is the most accurate."
             )
+        lines.append(self.delivered.to_text())
         for name, found in self.heldout.items():
             lines.append(
                 f"  {name:8} {_interval(found.accuracy, '.1%')} right, "
@@ -97,17 +104,19 @@ class Trained:
         return "\n".join([*lines, f"The model is in {self.folder / 'best'}."])
 
 
-def export(job: Job, places: Places, step: int) -> None:
+def export(job: Job, places: Places, step: int, folder: Path) -> None:
     """Write the model of a step as a checkpoint folder with System 2's types and files.
 
-    Adapters are added to the weights. The folder appears when it is whole.
+    Adapters are added to the weights, and what is wider than System 2's types is rounded
+    stochastically. The folder appears when it is whole.
     """
-    source = str(places.model(step))
-    if job.recipe.lora is not None:
-        source = f"{job.recipe.model}+{source}"
-    shutil.rmtree(places.best, ignore_errors=True)
-    planned = plan(Recipe([source], "weighted_sum", system2=job.recipe.model), places.best)
-    execute(replace(planned, notes=()), places.best)  # that types differ is training's own doing
+    shutil.rmtree(folder, ignore_errors=True)
+    source = _source(job, places, step)
+    planned = plan(Recipe([source], "weighted_sum", system2=job.recipe.model), folder)
+    (trained,) = planned.models
+    rounded = as_delivered(trained, planned.system2, job.recipe.seed)
+    # No notes: that types differ is training's own doing.
+    execute(replace(planned, models=(rounded,), notes=()), folder)
 
 
 def finish(
@@ -122,7 +131,7 @@ def finish(
 ) -> Trained:
     """Export the best checkpoint and measure it, and the references, on the held-out problems."""
     best = steering.best
-    ranks.on_first(lambda: export(job, places, best.step))
+    left = ranks.on_first(lambda: _deliver(job, places, best.step))
     bounds = job.recipe.bounds
     models: dict[str, tuple[str, Path]] = {}
     if not (bounds and isinstance(bounds.system2, Given)):
@@ -145,9 +154,24 @@ def finish(
         stopped=steering.stopped,
         steps=steps,
         tokens=steering.records[-1]["tokens"],
+        delivered=left,
         heldout={name: summarise(run.results) for name, run in runs.items()},
         against=_against(runs, job.recipe.select.margin),
     )
+
+
+def _source(job: Job, places: Places, step: int) -> str:
+    """The model of a step as it was trained, adapters and all."""
+    kept = str(places.model(step))
+    return kept if job.recipe.lora is None else f"{job.recipe.model}+{kept}"
+
+
+def _deliver(job: Job, places: Places, step: int) -> Survival:
+    """Export the model of a step for good, and see how much of its update is left."""
+    shutil.rmtree(places.exported, ignore_errors=True)
+    export(job, places, step, places.best)
+    trained, best = open_model(_source(job, places, step)), open_checkpoint(str(places.best))
+    return survival(job.checkpoint, trained, best)
 
 
 def _against(runs: dict[str, Run], margin: float) -> Pair | None:

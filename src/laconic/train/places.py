@@ -47,6 +47,11 @@ class Places:
         return self.folder / "best"
 
     @property
+    def exported(self) -> Path:
+        """The checkpoint under evaluation, as it would be delivered."""
+        return self.folder / "exported"
+
+    @property
     def pairs(self) -> Path:
         """Where pairs are during preference training, with what the reference says of them."""
         return self.folder / "pairs"
@@ -125,7 +130,8 @@ class Places:
 
     def forget(self, step: int) -> None:
         """Take away what a stopped run left of the time after a step."""
-        shutil.rmtree(self.partial, ignore_errors=True)
+        for unfinished in (self.partial, self.exported):
+            shutil.rmtree(unfinished, ignore_errors=True)
         for later in _steps(self.folder / "evals"):
             if later > step:
                 shutil.rmtree(self.evaluation(later))

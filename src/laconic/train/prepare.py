@@ -12,11 +12,14 @@ from laconic.controller import Controller, load_controller
 from laconic.errors import BackendError, TrainError
 from laconic.registry import parse_spec
 from laconic.tokenizer import load_tokenizer
+from laconic.train.adapters import refuse_targets
 from laconic.train.dev import Dev, read_dev
 from laconic.train.evaluators import refuse_apart
 from laconic.train.problems import read_problems
+from laconic.train.rounding import outlook
 from laconic.train.rows import Rows, read_rows, refuse_overlap
 from laconic.train.serving import refuse_unservable
+from laconic.train.wording import other_words
 
 if TYPE_CHECKING:
     from laconic.mixture import Plan
@@ -35,6 +38,7 @@ class Job:
         plan: In what order, as far as the mixture does not decide it.
         dev: What steers.
         controller: What moves the mixture.
+        warnings: What the user should know though it is no error.
     """
 
     recipe: TrainRecipe
@@ -44,6 +48,7 @@ class Job:
     plan: Plan
     dev: Dev
     controller: Controller
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(recipe: TrainRecipe, processes: int) -> Job:
@@ -64,6 +69,8 @@ def prepare(recipe: TrainRecipe, processes: int) -> Job:
         rows = read_problems(recipe, recipe.objective.grpo, tokenizer)
     else:
         rows = read_rows(recipe, tokenizer=tokenizer_digest(tokenizer), template=template)
+    if recipe.lora is not None:
+        refuse_targets(recipe.lora, checkpoint)
     plan = rows.plan(recipe, processes)
     dev = read_dev(recipe, template)
     refuse_overlap(rows, [dev.plain])
@@ -83,7 +90,11 @@ def prepare(recipe: TrainRecipe, processes: int) -> Job:
             f"max_length is {recipe.max_length}, but the window of {recipe.model} holds {window} "
             "tokens. Make it smaller."
         )
-    return Job(recipe, checkpoint, tokenizer, rows, plan, dev, controller)
+    asked = {name: [s.problem for s in rows.samples] for name in rows.questions if rows.samples}
+    warnings = other_words(asked or rows.questions, recipe.dev.prompt)
+    if told := outlook(recipe, checkpoint)["warning"]:
+        warnings = (*warnings, told)
+    return Job(recipe, checkpoint, tokenizer, rows, plan, dev, controller, warnings)
 
 
 def read_controller(recipe: TrainRecipe) -> Controller:
@@ -111,6 +122,8 @@ def _try_mixture(recipe: TrainRecipe, controller: Controller, rows: Rows) -> Non
     ends = Measurement(0, 1, 0.0, 0.0, 1.0, 0.0), Measurement(0, 1, 1.0, 0.0, 9.0, 0.0)
     names = (pool.name for pool in rows.pools)
     weights = dict(zip(names, rows.weights, strict=True))
+    if recipe.pools and recipe.pools.weights:
+        weights = dict(recipe.pools.weights)  # in the recipe's order, for what is said of it
     controller.start(weights, roles=rows.roles, bounds=Bounds(*ends) if recipe.bounds else None)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from laconic import errors
 from laconic.errors import LaconicError, TrainError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 #: What a failure is sent as: its class, its message.
@@ -17,6 +19,16 @@ Failure = tuple[str, str]
 FAILED: Final = "failed"
 DONE: Final = "done"
 FIRST: Final = "the first process"
+#: What the extra ``train`` installs.
+EXTRA: Final = ("accelerate", "datasets", "peft", "pyarrow", "trl")
+#: What says that a process is one of several: torch's launcher, or those of MPI.
+RANKED: Final = frozenset(
+    ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
+)
+LAUNCHES: Final = (
+    "Start N processes with: torchrun --nproc_per_node N -m laconic train ..., or accelerate "
+    "launch --multi_gpu --num_processes N -m laconic train ..."
+)
 
 
 @dataclass(frozen=True)
@@ -88,12 +100,60 @@ class Ranks:
 
 
 def find_ranks() -> Ranks:
-    """The processes of this run, connected with one another."""
+    """The processes of this run, connected with one another.
+
+    Raises:
+        TrainError: Where they are fewer than the launcher was asked for, or what trains is not
+            installed.
+    """
+    refuse_without_extra()
     import torch
     from accelerate import PartialState
 
+    refuse_launch(os.environ)
     state = PartialState(cpu=not torch.cuda.is_available())
-    return Ranks(int(state.process_index), int(state.num_processes))
+    found = Ranks(int(state.process_index), int(state.num_processes))
+    told = os.environ.get("WORLD_SIZE", "")
+    if told.isdigit() and int(told) != found.count:
+        raise TrainError(
+            f"The launcher speaks of {told} processes (WORLD_SIZE), and this one finds itself "
+            f"among {found.count}. {LAUNCHES}"
+        )
+    return found
+
+
+def refuse_without_extra() -> None:
+    """Refuse to train without the libraries of the extra that training takes.
+
+    Raises:
+        TrainError: Naming those that are missing, with the command that installs them.
+    """
+    if missing := [name for name in EXTRA if find_spec(name) is None]:
+        raise TrainError(
+            f"Training takes {', '.join(EXTRA)}; {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not installed: pip install 'laconic[train]'."
+        )
+
+
+def refuse_launch(environment: Mapping[str, str]) -> None:
+    """Refuse one process of which accelerate was asked for several.
+
+    Without GPUs, and without ``--multi_gpu``, ``accelerate launch`` starts a single process
+    whatever ``--num_processes`` says. It sets an address for them to meet at, but no ranks.
+
+    Args:
+        environment: The process's.
+
+    Raises:
+        TrainError: With the commands that start several.
+    """
+    launched, alone = "ACCELERATE_MIXED_PRECISION" in environment, not RANKED & environment.keys()
+    if launched and alone and "MASTER_ADDR" in environment:
+        raise TrainError(
+            "accelerate launch was asked for several processes and started one, as it does where "
+            f"there are no GPUs. {LAUNCHES} (If one is meant, unset MASTER_ADDR and leave "
+            "--num_processes out.)"
+        )
 
 
 def _outcome(work: Callable[[], T]) -> tuple[str, Any]:

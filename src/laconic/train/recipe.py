@@ -126,7 +126,8 @@ class LoraSection(Section):
         rank: Their rank.
         alpha: Their scale is alpha / rank.
         dropout: In training.
-        targets: ``all-linear``, or the names of modules.
+        targets: ``all-linear``, a list of names of modules, or a regular expression over whole
+            names.
     """
 
     rank: Count = 64
@@ -161,9 +162,9 @@ class EvaluatorSection(Section):
     """Where the dev problems are answered.
 
     Attributes:
-        where: ``inside`` is the model in training, in its processes; ``apart`` is ``laconic eval``
-            of the saved weights in a process of its own; ``served`` is a server that is told to
-            read the saved weights, and then asked.
+        where: Everywhere the weights as they would be delivered are asked. ``inside`` loads them
+            into the training's own processes; ``apart`` is ``laconic eval`` in a process of its
+            own; ``served`` is a server that is told to read them, and then asked.
         backend: The engine; inside it is ``transformers``, and also measures the bounds; served it
             is ``openai:url=...``.
         devices: What CUDA_VISIBLE_DEVICES is for the process apart, such as ``6,7``.
@@ -284,7 +285,7 @@ def set_value(values: dict[str, Any], key: str, value: object) -> None:
     """
     *path, last = key.split(".")
     for name in path:
-        inner = values.setdefault(name, {})
+        inner = values[name] = {} if values.get(name) is None else values[name]
         if not isinstance(inner, dict):
             raise RecipeError(f"--set {key}: '{name}' is {inner!r}, and has no keys.")
         values = inner

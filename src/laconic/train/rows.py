@@ -36,7 +36,7 @@ class Rows:
     Attributes:
         table: A pyarrow table with the columns that are trained on.
         pools: Where each pool's rows stand, and how many tokens each of them trains.
-        weights: The first share of each pool, in the order of `pools`.
+        weights: The first share of each pool, in the order of `pools`, that of the manifest.
         roles: What pools are there for, by name.
         questions: Of each pool, what its rows answer.
         tokens: Mean tokens of a row, prompt included, by pool.
@@ -140,7 +140,7 @@ def _plain(text: str) -> str:
 
 
 def _weights(section: PoolsSection, packed: Pools, objective: ObjectiveSection) -> dict[str, float]:
-    """The first share of each pool that is used."""
+    """The first share of each pool that is used, in the order in which the pools were packed."""
     fit = [pool.name for pool in packed.of_kind(objective.kind)]
     weights = dict(section.weights) or {name: 1 / len(fit) for name in fit}
     told = ", ".join(fit) or "there is none"
@@ -172,7 +172,7 @@ def _weights(section: PoolsSection, packed: Pools, objective: ObjectiveSection) 
             )
         )
     check_weights(list(weights), list(weights.values()))
-    return weights
+    return {name: weights[name] for name in packed.pools if name in weights}
 
 
 def _trained(table: Any) -> list[int]:

@@ -35,7 +35,19 @@ if TYPE_CHECKING:
 NAME: Final = "tldr"
 #: How much shorter than System 2 an arm is to be.
 GOAL: Final = 0.45
-#: Which arms are put beside which: what moves beside what stands still.
+#: What the picture of the ways must be read with.
+WAYS: Final = (
+    "Where a mixture moves, its short share rises with the steps: such an arm differs from a "
+    "static one in the order of its rows, too."
+)
+#: What the comparisons of arms must be read with.
+DOUBT: Final = (
+    "These are differences between trainings, not between ideas. A mixture that moves and one "
+    "that stands still differ in their share of short answers, in its order, or in both; no static "
+    "share but those above was tried, and no path by the clock. So no row shows that steering by "
+    "what is measured does anything."
+)
+#: Which arms are put beside which.
 DUELS: Final = (
     (DAMPED, MATCHED),
     (DAMPED, EVEN_STATIC),
@@ -88,6 +100,7 @@ def _blocks(found: TldrFindings) -> Iterator[str]:
     yield "## By level"
     yield markdown(level_table(found))
     yield f"## The way of each training\n\n![Mixture, accuracy and length by step]({NAME}-ways.png)"
+    yield WAYS
     yield "## One against the other"
     yield markdown(duel_table(found))
     yield (
@@ -95,6 +108,7 @@ def _blocks(found: TldrFindings) -> Iterator[str]:
         "and so after the same number of rows, on the dev problems of all seeds:"
     )
     yield markdown(duel_table(found, last=True))
+    yield DOUBT
     yield "## What it cost"
     yield cost(found)
 

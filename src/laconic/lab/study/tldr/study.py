@@ -14,6 +14,7 @@ from laconic.lab.study.tldr.arms import ARMS, BACKEND, Places, Scale, merges
 from laconic.lab.study.tldr.work import Training, cost_of, make_data, side_by_side, train_arm
 from laconic.progress import Progress, silent
 from laconic.run import read_run
+from laconic.train.ranks import refuse_without_extra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,6 +91,7 @@ def study_tldr(
     Raises:
         LaconicError: For a folder of another study or scale; as for `train` and `evaluate`.
     """
+    refuse_without_extra()
     scale, places = scale or Scale(), Places(Path(output).expanduser().resolve())
     arms, seeds = tuple(arms), tuple(seeds)
     _claim(places.folder, scale)
