@@ -4,9 +4,9 @@
     python benchmarks/mergekit.py --mergekit ENV/bin/python --record   # make the tests' record anew
 
 ENV is an environment with mergekit in it; its pins conflict with laconic's, so it is one of its
-own: python -m venv ENV && ENV/bin/pip install torch mergekit==0.1.4 'transformers<5'
+own: python -m venv ENV && ENV/bin/pip install mergekit==0.1.5
 
-The configurations are those of tests/data/mergekit.yaml over three tiny Qwen2 checkpoints, each
+The configurations are those of tests/data/mergekit.yaml over four tiny Qwen2 checkpoints, each
 run with ``dtype: float32, out_dtype: bfloat16``. DARE draws at random: many seeds are run, and
 mean and standard deviation of every element are compared.
 """
@@ -46,7 +46,7 @@ CONFIG: dict[str, Any] = {
     "rope_theta": 10000.0,
     "torch_dtype": "bfloat16",
 }
-WINDOWS = {"base": 64, "a": 4096, "b": 4096}
+WINDOWS = {"base": 64, "a": 4096, "b": 4096, "zeros": 4096}
 SEEDS = 100
 DTYPES = {"dtype": "float32", "out_dtype": "bfloat16"}
 #: What mergekit's own Python runs: one job a line, as [configuration, folder, seed].
@@ -104,7 +104,11 @@ def unflat(row: Tensor) -> dict[str, Tensor]:
 
 
 def draw() -> dict[str, Tensor]:
-    """A tied base and two untied models, one near to it and one far, as rows in bfloat16."""
+    """Four checkpoints as rows in bfloat16.
+
+    A tied base and two untied models, one near to it and one far; and the near one with all biases
+    and the whole of a layer zero.
+    """
     random = torch.Generator().manual_seed(0)
 
     def noise(scale: float) -> dict[str, Tensor]:
@@ -113,8 +117,10 @@ def draw() -> dict[str, Tensor]:
 
     base = {n: t + 1 if "norm" in n else t for n, t in noise(0.1).items()}
     near, far = noise(0.01), noise(0.04)
+    first = {n: t + near[n] for n, t in base.items()}
     models = {
-        "a": {n: t + near[n] for n, t in base.items()},
+        "a": first,
+        "zeros": {n: t * (not n.endswith("bias") and ".1." not in n) for n, t in first.items()},
         "b": {n: t + far[n] for n, t in base.items()},
         "base": {n: t for n, t in base.items() if n != "lm_head.weight"},
     }

@@ -36,8 +36,8 @@ BINS = 1 << 15
 #: Places beside the bins for the magnitudes that are below or above them: so many that counting one
 #: after the other seldom waits for the same place.
 SIDE = 32
-DARE, TRIM, TRIM_EXACTLY = 0, 1, 2
-SUM, MEAN, VOTE, PAIR = 0, 1, 2, 3
+DARE, TRIM, TRIM_EXACTLY, OUTLIERS, SCALE = 0, 1, 2, 3, 4
+SUM, MEAN, VOTE, PAIR, ELECT = 0, 1, 2, 3, 4
 #: The bits of the smallest float32 that bfloat16 would round to infinity, and of infinity.
 BFLOAT16_END, FLOAT32_END = u32(0x7F7F8000), u32(0x7F800000)
 
@@ -131,6 +131,21 @@ def trim_exactly(v: Array, first: int, limit: np.float32, last: int) -> None:
 
 
 @part
+def drop_outliers(v: Array, first: int, limit: np.float32, last: int) -> None:
+    """Drop every element that `trim_exactly` would keep."""
+    for e in range(len(v)):
+        size = abs(v[e])
+        v[e] *= f32((size < limit) | ((size == limit) & (first + e > last)))
+
+
+@part
+def multiply(v: Array, factor: np.float32) -> None:
+    """Scale a tile."""
+    for e in range(len(v)):
+        v[e] *= factor
+
+
+@part
 def transform(
     v: Array, i: int, first: int, steps: Array, numbers: Array, lasts: Array, cuts: Array, keys: Any
 ) -> None:
@@ -140,19 +155,23 @@ def transform(
         v: The tile, float32.
         i: Which model.
         first: The number of the tile's first element in its tensor.
-        steps: What each transform is: DARE, TRIM or TRIM_EXACTLY.
-        numbers: DARE's factor or the limit, float32, ``[step, model]``.
+        steps: What each transform is: DARE, TRIM, TRIM_EXACTLY, OUTLIERS or SCALE.
+        numbers: The factor of DARE and SCALE, or the limit, float32, ``[step, model]``.
         lasts: The last element kept among those at the limit, ``[step, model]``.
-        cuts: DARE's density in units of 2**-24, uint32, ``[step]``.
+        cuts: DARE's density in units of 2**-24, uint32, ``[step, model]``.
         keys: Where the random numbers of each model start.
     """
     for s in range(len(steps)):
         if steps[s] == DARE:
-            dare(v, first, keys[i], cuts[s], numbers[s, i])
+            dare(v, first, keys[i], cuts[s, i], numbers[s, i])
         elif steps[s] == TRIM:
             trim(v, numbers[s, i])
-        else:
+        elif steps[s] == TRIM_EXACTLY:
             trim_exactly(v, first, numbers[s, i], lasts[s, i])
+        elif steps[s] == OUTLIERS:
+            drop_outliers(v, first, numbers[s, i], lasts[s, i])
+        else:
+            multiply(v, numbers[s, i])
 
 
 @part
@@ -193,13 +212,14 @@ def add(v: Array, weight: np.float32, total: Array) -> None:
 
 
 @part
-def elect(vectors: Array, sign: Array, count: Array, total: Array) -> None:
+def elect(vectors: Array, shares: Array, sign: Array, count: Array, total: Array) -> None:
     """Replace the total by the sum of the weighted vectors that agree with its sign.
 
     Args:
         vectors: The weighted vectors, ``[model, element]``.
+        shares: What each model counts in the count, float32.
         sign: Room for the elected sign.
-        count: Where the number of vectors that agree goes, at least 1.
+        count: Where the sum of the shares of the vectors that agree goes; 1 instead of 0.
         total: The sum of all vectors; becomes the sum of those that agree.
     """
     for e in range(len(total)):
@@ -211,9 +231,9 @@ def elect(vectors: Array, sign: Array, count: Array, total: Array) -> None:
         for e in range(len(total)):
             agrees = f32(v[e] * sign[e] > f32(0))
             total[e] += v[e] * agrees
-            count[e] += agrees
+            count[e] += shares[i] * agrees
     for e in range(len(total)):
-        count[e] = max(count[e], f32(1))
+        count[e] += f32(count[e] == f32(0))
 
 
 @part
@@ -238,6 +258,14 @@ def finish_mean(base: Array, based: bool, scale: np.float32, count: Array, total
     """The base plus the scaled total over each element's count."""
     for e in range(len(total)):
         step = scale * total[e] / count[e]
+        total[e] = (number(base[e]) if based else f32(0)) + step
+
+
+@part
+def finish_elected(base: Array, based: bool, scale: np.float32, count: Array, total: Array) -> None:
+    """The base plus the scale times the total over each element's count."""
+    for e in range(len(total)):
+        step = scale * (total[e] / count[e])
         total[e] = (number(base[e]) if based else f32(0)) + step
 
 
@@ -334,7 +362,8 @@ def merge(
         based: Whether there is a base.
         first: The number of the block's first element in its tensor.
         chain: Steps, numbers, lasts, cuts and keys, as for `transform`.
-        mode: SUM (weighted sum), MEAN (the same, divided), VOTE (TIES' election) or PAIR (SLERP).
+        mode: SUM (weighted sum), MEAN (the same, divided), VOTE (TIES' election), PAIR (SLERP) or
+            ELECT (an election divided by the weights that agree, or by 1 where shares[1] is 0).
         weights: Each model's weight, float32.
         shares: The scale, MEAN's scale and divisor, or PAIR's two shares, float32.
         factors: The adjustments' factors, float32.
@@ -346,6 +375,7 @@ def merge(
     steps, numbers, lasts, cuts, keys = chain
     totals = np.empty(TILE, np.float32)
     vectors, votes = np.empty((len(weights), TILE), np.float32), np.empty((2, TILE), np.float32)
+    heads = np.ones(len(weights), np.float32)
     if based and mode == SUM and len(weights) == 1 and len(factors) == 0:
         if len(steps) == 0:
             return step(base, models[0], weights[0], shares[0], out)
@@ -366,7 +396,7 @@ def merge(
             v = vectors[i][: stop - start]
             load(b, models[i][start:stop], based, v)
             transform(v, i, first + start, steps, numbers, lasts, cuts, keys)
-            if mode == VOTE:
+            if mode in (VOTE, ELECT):
                 v *= weights[i]
                 add(v, f32(1), total)
             elif mode != PAIR:
@@ -376,8 +406,14 @@ def merge(
         elif mode == MEAN:
             finish_quotient(b, based, shares[0], shares[1], total)
         elif mode == VOTE:
-            elect(vectors, sign, count, total)
+            elect(vectors, heads, sign, count, total)
             finish_mean(b, based, shares[0], count, total)
+        elif mode == ELECT:
+            elect(vectors, weights, sign, count, total)
+            if shares[1] == f32(0):
+                finish_sum(b, based, shares[0], total)
+            else:
+                finish_elected(b, based, shares[0], count, total)
         else:
             finish_pair(b, based, shares[0], shares[1], vectors, total)
         for factor in factors:
@@ -464,6 +500,99 @@ def vectors(base: Array, models: Any, based: bool, first: int, chain: Any, out: 
     for i in range(len(out)):
         load(base, models[i], based, out[i])
         transform(out[i], i, first, steps, numbers, lasts, cuts, keys)
+
+
+@part
+def add_magnitudes(a: Array, lanes: Array) -> None:
+    """Add magnitudes, lane by lane."""
+    lane = lanes[:LANES]
+    for start in range(0, len(a), LANES):
+        x = a[start : start + LANES]
+        for e in range(len(x)):
+            lane[e] += f64(abs(x[e]))
+
+
+@part
+def add_inner(a: Array, b: Array, lanes: Array) -> None:
+    """Add the products of two tiles, lane by lane; one of two float32 is exact in float64."""
+    lane = lanes[:LANES]
+    for start in range(0, len(a), LANES):
+        x, y = a[start : start + LANES], b[start : start + LANES]
+        for e in range(len(x)):
+            lane[e] += f64(x[e]) * f64(y[e])
+
+
+@compiled
+def magnitude(a: Array) -> float:
+    """The sum of magnitudes of float32 values, in a fixed order."""
+    lanes = np.zeros(LANES)
+    add_magnitudes(a, lanes)
+    return lane_sum(lanes)
+
+
+@compiled
+def inner(a: Array, b: Array) -> float:
+    """The inner product of float32 values, in a fixed order."""
+    lanes = np.zeros(LANES)
+    add_inner(a, b, lanes)
+    return lane_sum(lanes)
+
+
+@part
+def lane_sum(lanes: Array) -> float:
+    """The sum over all lanes."""
+    total = 0.0
+    for e in range(LANES):
+        total += lanes[e]
+    return total
+
+
+@compiled
+def vector_magnitudes(
+    base: Array, models: Any, based: bool, first: int, chain: Any, sums: Array
+) -> None:
+    """The sums of magnitudes of a block's transformed vectors, into ``[model, chunk]``."""
+    steps, numbers, lasts, cuts, keys = chain
+    v, lanes = np.empty(TILE, np.float32), np.empty(LANES)
+    for i in range(len(sums)):
+        for chunk in range(sums.shape[1]):
+            lanes[:] = 0.0
+            end = min((chunk + 1) * CHUNK, len(models[i]))
+            for start in range(chunk * CHUNK, end, TILE):
+                stop = min(start + TILE, end)
+                x = v[: stop - start]
+                load(base[start:stop], models[i][start:stop], based, x)
+                transform(x, i, first + start, steps, numbers, lasts, cuts, keys)
+                add_magnitudes(x, lanes)
+            sums[i, chunk] = lane_sum(lanes)
+
+
+@compiled
+def vector_products(
+    base: Array, models: Any, based: bool, first: int, chain: Any, sums: Array
+) -> None:
+    """The inner products of a block's transformed vectors, into ``[pair, chunk]``.
+
+    The pairs are 0·0, 0·1, ..., 1·1, and so on.
+    """
+    steps, numbers, lasts, cuts, keys = chain
+    held, lanes = np.empty((len(keys), TILE), np.float32), np.empty((len(sums), LANES + PAD))
+    for chunk in range(sums.shape[1]):
+        lanes[:] = 0.0
+        end = min((chunk + 1) * CHUNK, len(models[0]))
+        for start in range(chunk * CHUNK, end, TILE):
+            stop = min(start + TILE, end)
+            for i in range(len(keys)):
+                x = held[i][: stop - start]
+                load(base[start:stop], models[i][start:stop], based, x)
+                transform(x, i, first + start, steps, numbers, lasts, cuts, keys)
+            pair = 0
+            for i in range(len(keys)):
+                for j in range(i, len(keys)):
+                    add_inner(held[i][: stop - start], held[j][: stop - start], lanes[pair])
+                    pair += 1
+        for pair in range(len(sums)):
+            sums[pair, chunk] = lane_sum(lanes[pair])
 
 
 @part

@@ -9,50 +9,48 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeVar
 
+from laconic.ranking import Limit, Scope, Ties, Trim, limit_of, within
 from laconic.registry import Registry
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from laconic.layout import Role
     from laconic.measured import Measured
 
 Reach = Literal["element", "row", "tensor", "model"]
-Scope = Literal["tensor", "model"]
-Ties = Literal["all", "exact"]
 #: Of which checkpoints a step reads statistics: of the base, of each model, or of all of them.
 Whose = Literal["base", "models", "members"]
 #: An adjustment also of what the recipe gives without it, measured against the base.
 Result = Literal["merged"]
 #: Statistics by kind, then one for each of those checkpoints, the base first.
 Stats = Mapping[str, tuple["Measured", ...]]
+#: The trims that a step asks for, from its parameters for a tensor and the number of elements.
+Trims = Callable[[Mapping[str, Any], int], Sequence[Trim]]
+Reaches = Callable[[Mapping[str, Any]], Reach]
 MASK32: Final = (1 << 32) - 1
 
 
-class Limit(NamedTuple):
-    """Where a trim cuts one model's entries.
-
-    Attributes:
-        value: The smallest |vector| kept.
-        last: The number, within the tensor, of the last element kept among those at `value`.
-    """
-
-    value: float
-    last: int
-
-
-class Trim(NamedTuple):
-    """What a step asks for when it trims: the fraction kept, ranked over what, and its tie rule."""
-
-    density: float
-    scope: Scope = "tensor"
-    ties: Ties = "all"
-
-
-#: A limit's `last` where every element at its value is kept.
-EVERY: Final = (1 << 63) - 1
 #: How many elements are drawn or summed at a time, so that wide types take little memory.
 SLICE: Final = 1 << 20
+
+
+#: How many elements are summed at a time; the kernels' `CHUNK`.
+CHUNK: Final = 1 << 16
+
+
+class Sums(NamedTuple):
+    """What a step needs summed over a tensor before its blocks are computed.
+
+    Attributes:
+        parts: Gives the sums over the chunks of a group; it takes the group and those parameters
+            that it names.
+        only: The step asks where its parameters have these values; empty for always.
+    """
+
+    parts: Parts
+    only: Mapping[str, Any] = MappingProxyType({})
 
 
 class Setting(NamedTuple):
@@ -94,8 +92,10 @@ class TensorGroup:
         role: Whether the tensor is the embedding, or of the head.
         has_base: Whether the recipe names a base.
         offset: The number, within the tensor, of the first element here.
+        size: How many elements the whole tensor has, where the group is a block of it; else 0.
+        chunk: Sums over the tensor are taken over this many elements at a time.
         limits: For a step that trims: the limit of each model, as found by the engine beforehand.
-        inner: For a method that asks for `products`: what the engine found beforehand.
+        sums: For a step that asks for sums over the tensor: what the engine found beforehand.
         stats: For a step that reads calibration statistics: those it asks for.
         norms: For an adjustment that asks for `norms`: by layer, the squared Euclidean norm of what
             merging moved in it, before the adjustment.
@@ -111,8 +111,10 @@ class TensorGroup:
     role: Role = ""
     has_base: bool = True
     offset: int = 0
+    size: int = 0
+    chunk: int = CHUNK
     limits: Mapping[Trim, tuple[Limit, ...]] = field(default_factory=dict)
-    inner: tuple[float, float, float] | None = None
+    sums: tuple[float, ...] | None = None
     stats: Stats = field(default_factory=dict)
     norms: Mapping[int, float] = field(default_factory=dict)
 
@@ -142,27 +144,19 @@ class TensorGroup:
 
         if density >= 1:
             return self
-        keep = []
-        for i, vector in enumerate(self.vectors):
-            limit, size = self.limit(i, Trim(density, scope, ties)), vector.abs()
-            if limit.last == EVERY:
-                keep.append(size >= limit.value)
-                continue
-            number = torch.arange(size.numel(), device=size.device).view(size.shape) + self.offset
-            keep.append((size > limit.value) | ((size == limit.value) & (number <= limit.last)))
+        trim = Trim(density, scope, ties)
+        keep = [self.largest(i, trim) for i in range(len(self.vectors))]
         return replace(self, vectors=self.vectors * torch.stack(keep))
+
+    def largest(self, i: int, trim: Trim) -> Tensor:
+        """Which entries of model `i` a trim keeps, ``shape``."""
+        return within(self.vectors[i].abs(), self.limit(i, trim), self.offset)
 
     def limit(self, i: int, trim: Trim) -> Limit:
         """Where a trim cuts model `i`: found by the engine, else by a sort of this group."""
         if trim in self.limits or trim.scope == "model":
             return self.limits[trim][i]
-        size = self.vectors[i].abs().flatten()
-        k = kept(size.numel(), trim.density)
-        value = size.sort(descending=True).values[k - 1]
-        if trim.ties == "all":
-            return Limit(float(value), EVERY)
-        spare = k - int((size > value).sum())
-        return Limit(float(value), int((size == value).nonzero()[spare - 1]))
+        return limit_of(self.vectors[i].abs(), trim)
 
     def magnitude(self, i: int, density: float, scope: Scope = "tensor") -> float:
         """The smallest |vector| of model `i` that remains where `density` of it is `kept`."""
@@ -177,30 +171,24 @@ class TensorGroup:
         own = [held.get(self.name) for held in self.stats[kind]]
         return [None if one is None else one.float().to(self.base.device) for one in own]
 
-    def products(self) -> tuple[float, float, float]:
-        """The inner products a·a, a·b and b·b of two members, over the whole tensor, in float64.
+    def total(self, parts: Parts, **params: Any) -> tuple[float, ...]:
+        """Sums over the whole tensor: found by the engine, else over this group.
 
-        Products are exact; their sums are taken in a fixed order within chunks of the tensor, and
-        the chunks' sums are added without error, so that they depend on no block size.
+        Args:
+            parts: Gives the sums over each chunk of a group, a row for each sum; `laconic.sums` has
+                those there are. They are added without error, so that no size of blocks matters.
+            params: What it takes beside the group.
         """
-        if self.inner is not None:
-            return self.inner
-        from laconic import kernels
+        if self.sums is not None:
+            return self.sums
+        from laconic.sums import add
 
-        a, b = (member.flatten().cpu().numpy() for member in self.members)
-        starts = range(0, len(a), kernels.CHUNK)
-        sums = [kernels.products(*(x[s : s + kernels.CHUNK] for x in (a, b))) for s in starts]
-        aa, ab, bb = (math.fsum(column) for column in zip(*sums, strict=True))
-        return aa, ab, bb
+        return tuple(map(add, parts(self, **params)))
 
-    def inner_products(self) -> Tensor:
-        """The inner products of the vectors, ``[model, model]``, float64, where the vectors are."""
-        flat = self.vectors.reshape(len(self.vectors), self.base.numel())
-        total = flat.new_zeros(len(flat), len(flat)).double()
-        for start in range(0, flat.shape[1], SLICE):
-            part = flat[:, start : start + SLICE].double()
-            total += part @ part.T
-        return total
+    @property
+    def numel(self) -> int:
+        """How many elements the whole tensor has."""
+        return self.size or self.base.numel()
 
     def uniform(self, i: int, shape: Sequence[int] | None = None) -> Tensor:
         """Random numbers in [0, 1) for the elements of model `i`, float32.
@@ -236,9 +224,15 @@ def random_key(seed: int, i: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{i}/{name}".encode()).digest()[:8], "little")
 
 
-def kept(n: int, density: float) -> int:
-    """How many of n elements a density keeps: rounded down, at least one; 100 * 0.29 is 29."""
-    return max(1, math.floor(n * density + 1e-9))
+#: Sums over the chunks of a group, ``[sum, chunk]``.
+Parts = Callable[..., "np.ndarray[Any, Any]"]
+
+
+def vector_products(group: TensorGroup) -> np.ndarray[Any, Any]:
+    """The inner products of a group's vectors with each other, for `Sums`."""
+    from laconic.sums import products
+
+    return products(list(group.vectors), group.chunk)
 
 
 Transform = Callable[..., TensorGroup]
@@ -257,14 +251,15 @@ ADJUSTMENTS: Registry[Adjustment] = Registry("adjustment", "laconic.methods")
 
 def method(
     *,
-    reach: Reach = "element",
+    reach: Reach | Reaches = "element",
     base: Literal["needed", "optional"] = "needed",
     members: int | None = None,
     models: tuple[int, int | None] = (1, None),
     weighted: bool = True,
     normalises: bool = False,
-    trims: bool = False,
-    products: bool = False,
+    trims: bool | Trims = False,
+    ranks: Callable[[TensorGroup], Tensor] | None = None,
+    sums: Sums | None = None,
     idle: Mapping[str, Any] | None = None,
     check: Check | None = None,
     copies: int = 0,
@@ -277,15 +272,19 @@ def method(
     """Register ``(group, *, ...) -> Tensor``: the merged tensor, float32, ``shape``.
 
     Args:
-        reach: What one element of the result depends on, apart from what the group is asked for.
+        reach: What one element of the result depends on, apart from what the group is asked for;
+            or a function of the parameters that says so.
         base: Whether a recipe must name a base.
         members: How many checkpoints it takes, base included; None for any number of models.
         models: The fewest and the most models it takes, base not counted; None for any number.
         weighted: Whether it uses the models' weights.
         normalises: Whether only the proportions of the weights count; then the base cancels, too.
         trims: Whether it trims with its own ``density``, ``scope`` and ``ties``, the last two being
-            optional: `group.trimmed`, `group.limit` or `group.magnitude`.
-        products: Whether it asks for `group.products`.
+            optional: `group.trimmed`, `group.limit` or `group.magnitude`. Or the trims that it asks
+            for, as a function of its parameters and the number of elements.
+        ranks: What its trims rank, float32, ``[rank, *shape]``, none below 0; None for the
+            magnitudes of the vectors.
+        sums: What it asks for by `group.total`.
         idle: Parameters at which it gives back its first checkpoint; users are told.
         check: Looks at the parameters before anything is read.
         copies: Of a reach beyond ``element``: how many tensors in float32 it holds at its peak
@@ -309,7 +308,8 @@ def method(
             weighted=weighted,
             normalises=normalises,
             trims=trims,
-            products=products,
+            ranks=ranks,
+            sums=sums,
             idle=idle or {},
             check=check,
             copies=copies,
@@ -326,7 +326,8 @@ def method(
 def transform(
     *,
     reach: Reach = "element",
-    trims: bool = False,
+    trims: bool | Trims = False,
+    sums: Sums | None = None,
     idle: Mapping[str, Any] | None = None,
     check: Check | None = None,
     copies: int = 0,
@@ -339,7 +340,7 @@ def transform(
 
     Args:
         reach: What one element of the result depends on, apart from what the group is asked for.
-        trims: As for `method`.
+        trims: As for `method`; so is `sums`.
         idle: Parameters at which it changes nothing; users are told.
         check: As for `method`; so are `copies`, `cost`, `stats`, `held` and `experimental`.
     """
@@ -349,6 +350,8 @@ def transform(
             function,
             reach=reach,
             trims=trims,
+            ranks=None,
+            sums=sums,
             idle=idle or {},
             check=check,
             copies=copies,

@@ -31,12 +31,23 @@ def needs(plugin: Plugin[Any]) -> list[str]:
         told.append(
             f"Takes {count}{', ' if most or based != 'a base' else ' and '}{based}{weights}."
         )
-    if traits["reach"] == "element":
+    reach = traits["reach"]
+    if callable(reach):
+        reach = reach({p.name: p.default for p in plugin.parameters})
+    if reach in {"element", "row"}:
         memory = "Runs in blocks, whatever the size of the tensors"
     else:
         memory = "Takes whole tensors, one at a time"
-    passes = ", after two passes to find thresholds" if traits.get("trims") else ""
-    told.append(f"{memory}{passes}.")
+    passes = [
+        what
+        for what, asked in (
+            ("thresholds", traits.get("trims")),
+            ("sums over the tensor", traits.get("sums")),
+        )
+        if asked
+    ]
+    found = f", after passes to find {' and '.join(passes)}" if passes else ""
+    told.append(f"{memory}{found}.")
     for kind, whose in traits["stats"].items():
         told.append(_measure(kind, whose))
     if traits["experimental"]:

@@ -220,7 +220,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        values = yaml.load(text, _StrictLoader)  # a subclass of the safe loader
+        documents = [d for d in yaml.load_all(text, _StrictLoader) if d is not None]
     except OSError as error:
         raise RecipeError(f"The recipe {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError:
@@ -231,9 +231,25 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         ) from None
     except RecipeError as error:
         raise RecipeError(f"The recipe {path}, {error}") from None
-    if not isinstance(values, dict):
+    if len(documents) > 1:
+        raise RecipeError(f"The recipe {path} {_several(documents)}")
+    if not documents or not isinstance(documents[0], dict):
         raise RecipeError(f"The recipe {path} holds no keys; it needs at least models and method.")
-    return values
+    return documents[0]
+
+
+def _several(documents: Sequence[Any]) -> str:
+    """What a file of several YAML documents is, and what to do with it."""
+    said = f"holds {len(documents)} YAML documents, and a recipe is one."
+    if not any(isinstance(d, dict) and "merge_method" in d for d in documents):
+        return f"{said} Write each to a file of its own."
+    names = [str(d["name"]) for d in documents if isinstance(d, dict) and "name" in d]
+    return (
+        f"{said} mergekit-multi runs such a file merge by merge. Here, write each document to a "
+        "file of its own and merge them in the order in which they need each other, "
+        + (f"{', '.join(names)} " if names else "each ")
+        + "with -o NAME, NAME being what the later ones call it."
+    )
 
 
 def set_value(values: dict[str, Any], key: str, value: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RecipeError
 from laconic.layout import Depth, Layout
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from laconic.registry import Plugin
 
 Parameters = Mapping[str, Any]
+#: What an element can depend on, the least first.
+REACHES: Final = ("element", "row", "tensor", "model")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,23 @@ class Stage:
         params = next((params for o, params in self.overrides if self._takes(o, name)), self.params)
         layer, layers = self.layout.depth.of(name), self.layout.depth.count
         return {key: value_at(value, name, layer, layers) for key, value in params.items()}
+
+    @property
+    def reach(self) -> str:
+        """What one element depends on, the most that any tensor's parameters ask for."""
+        declared: str | Callable[[Parameters], str] = self.plugin.traits["reach"]
+        if not callable(declared):
+            return declared
+        held = [self.params, *(params for _, params in self.overrides)]
+        return max(
+            (
+                declared({**params, key: leaf})
+                for params in held
+                for key, value in params.items()
+                for leaf in (value.leaves if isinstance(value, Varying) else (value,))
+            ),
+            key=REACHES.index,
+        )
 
     def spoilt(self, name: str) -> str:
         """Which statistics of a tensor hold NaN or Inf, in a sentence; empty where none do."""
@@ -88,21 +107,26 @@ def with_overrides(stage: Stage, recipe: Recipe, names: Sequence[str]) -> Stage:
 
 
 def need_whole(stages: Iterable[Stage]) -> bool:
-    """Whether some step must see whole tensors, and not blocks of their elements."""
-    return any(stage.plugin.traits["reach"] != "element" for stage in stages)
+    """Whether some step must see whole tensors, and not blocks of their rows or elements."""
+    return any(stage.reach not in {"element", "row"} for stage in stages)
+
+
+def need_rows(stages: Iterable[Stage]) -> bool:
+    """Whether some step must see whole rows of matrices."""
+    return any(stage.reach == "row" for stage in stages)
 
 
 def held_copies(stages: Sequence[Stage], models: int) -> int:
     """The most tensors in float32 that a step holds beside base, vectors and result.
 
-    Where all look at blocks, these are the blocks of statistics. A step that looks at elements
-    alone declares nothing, since its blocks are small. Beside one that needs whole tensors it is
-    given them, too: then four for each model, as measured for TIES.
+    Where all look at blocks, these are the blocks of statistics. A step that looks at blocks
+    declares nothing, since they are small. Beside one that needs whole tensors it is given them,
+    too: then four for each model, as measured for TIES.
     """
     if not need_whole(stages):
         return max(sum(map(len, stage.stats.values())) for stage in stages)
     return max(
-        4 * models if s.plugin.traits["reach"] == "element" else s.plugin.traits["copies"]
+        s.plugin.traits["copies"] if need_whole([s]) else 4 * models
         for s in stages
         if s.plugin.family != "adjustment"
     )

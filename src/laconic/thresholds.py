@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from laconic.method import kept
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,11 +36,13 @@ class Look:
             bin, ``[model, 2**15]``. With it they are those of every magnitude in `span` bins, then
             that of all smaller ones and that of all larger ones, ``[model, span * 2**16 + 2]``.
         span: How many bins to look into.
+        model: Whose entries are counted, in one row; None for every model's.
     """
 
     every: int = 1
     bins: tuple[int, ...] = ()
     span: int = 1
+    model: int | None = None
 
     @property
     def width(self) -> int:
@@ -64,39 +64,39 @@ class Threshold(NamedTuple):
     tied: int
 
 
-def find_thresholds(counter: Counter, size: int, density: float) -> tuple[Threshold, ...]:
-    """The smallest magnitude of each model that is kept at a density, exactly.
+def find_thresholds(
+    counter: Counter, size: int, count: int, model: int | None = None
+) -> tuple[Threshold, ...]:
+    """The smallest magnitude of each model that is among its largest, exactly.
 
-    A sample says which bins probably hold the k-th largest entry, and a pass over all entries looks
-    into them. Where it is not there, and where there are few entries, a pass over all of them finds
-    the bin first.
+    A sample says which bins probably hold it, and a pass over all entries looks into them. Where it
+    is not there, and where there are few entries, a pass over all of them finds the bin first.
 
     Args:
         counter: Counts what a `Look` says.
         size: How many entries each model has, at least 1.
-        density: The fraction kept, in (0, 1].
+        count: How many of them are the largest, at least 1 and at most `size`.
+        model: Which model's threshold is wanted; None for all.
     """
     every = min(FEWEST, size // SAMPLE)
     if every > 1:
-        found = _look(counter, Look(every), SPAN, size, density)
+        found = _look(counter, Look(every, model=model), SPAN, size, count)
         if None not in found:
             return found  # type: ignore[return-value]  # as the line above says
-    return _look(counter, Look(), 1, size, density)  # type: ignore[return-value]  # exact bins
+    return _look(counter, Look(model=model), 1, size, count)  # type: ignore[return-value]  # exact bins
 
 
 def _look(
-    counter: Counter, first: Look, span: int, size: int, density: float
+    counter: Counter, first: Look, span: int, size: int, count: int
 ) -> tuple[Threshold | None, ...]:
     """Each model's threshold, from a pass that finds its bin and one that looks around it."""
     bins = []
     for row in counter(first):
-        found = _find(row, kept(int(row.sum()), density))
+        found = _find(row, max(1, int(row.sum()) * count // size))
         assert found is not None
         bins.append(max(0, found[0] - span // 2))
-    rows = counter(Look(bins=tuple(bins), span=span))
-    return tuple(
-        _threshold(row, bin_, kept(size, density)) for row, bin_ in zip(rows, bins, strict=True)
-    )
+    rows = counter(Look(bins=tuple(bins), span=span, model=first.model))
+    return tuple(_threshold(row, bin_, count) for row, bin_ in zip(rows, bins, strict=True))
 
 
 def _threshold(counts: Counts, bin_: int, k: int) -> Threshold | None:

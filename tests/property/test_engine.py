@@ -20,7 +20,8 @@ from laconic.engine.means import Means
 from laconic.errors import CheckpointError
 from laconic.kernels import TILE
 from laconic.merge import merge
-from laconic.method import kept
+from laconic.method import METHODS as REGISTRY
+from laconic.ranking import kept
 from laconic.recipe import Recipe
 from laconic.thresholds import SAMPLE
 from tests.conftest import CONFIG
@@ -36,7 +37,11 @@ STEPS: list[Any] = [
     {"trim": {"density": 0.5, "ties": "exact"}},
     {"trim": {"density": 0.7, "scope": "model"}},
     {"della": {"density": 0.6}},
+    {"della": {"density": 0.5, "rescale": "norm"}},
     {"breadcrumbs": {"density": 0.5, "outliers": 0.1}},
+    {"sparsify": {"density": 0.4, "rescale": True}},
+    {"sparsify": {"density": 0.6, "model": 0}},
+    {"sparsify": {"by": "chance", "density": 0.5, "rescale": True, "model": 0}},
 ]
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("average", {}),
@@ -49,7 +54,13 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("ties", {"density": 0.3, "scope": "model", "ties": "exact"}),
     ("ties", {"density": 1.0}),
     ("slerp", {"t": 0.3}),
+    ("nuslerp", {}),
+    ("nuslerp", {"along": "row"}),
+    ("model_stock", {}),
+    ("sce", {}),
+    ("sce", {"density": 0.5}),
 ]
+NEED_BASE = {"ties", "task_arithmetic", "model_stock", "sce"}
 
 
 def save(folder: Path, values: list[np.ndarray], dtype: str) -> str:
@@ -79,8 +90,8 @@ def merged(recipe: Recipe, **kwargs: Any) -> dict[str, bytes] | str:
 def merges(draw: st.DrawFn) -> tuple[list[list[np.ndarray]], list[str], dict[str, Any]]:
     """Tensors of two or three checkpoints, their types, and a recipe without its checkpoints."""
     name, params = draw(st.sampled_from(METHODS))
-    based = name in {"ties", "task_arithmetic"} or draw(st.booleans())
-    count = 2 if name == "slerp" else draw(st.integers(2, 3))
+    based = name in NEED_BASE or draw(st.booleans())
+    count = {"slerp": 2, "nuslerp": 2 + based, "model_stock": 3}.get(name, draw(st.integers(2, 3)))
     sizes = draw(st.lists(st.integers(1, 70), min_size=1, max_size=2))
     held = [
         [draw(arrays.arrays(np.float32, n, elements=VALUES)) for n in sizes] for _ in range(count)
@@ -89,7 +100,8 @@ def merges(draw: st.DrawFn) -> tuple[list[list[np.ndarray]], list[str], dict[str
     types = [draw(st.sampled_from(sorted(TYPES))) for _ in range(count if mixed else 1)]
     weights = draw(st.lists(st.sampled_from([0.3, 1.0, 2.0]), min_size=count, max_size=count))
     recipe: dict[str, Any] = {"method": name, "params": params, "based": based}
-    recipe["weights"] = [1.0] * count if name == "slerp" else weights
+    weighted = REGISTRY.get(name).traits["weighted"]
+    recipe["weights"] = weights if weighted else [1.0] * count
     recipe["before"] = draw(st.lists(st.sampled_from(STEPS), max_size=2)) if based else []
     recipe["after"] = [{"lines": {"first": 0.3}}] if based and draw(st.booleans()) else []
     recipe["dtype"] = draw(st.sampled_from([None, *sorted(TYPES)]))
@@ -122,6 +134,22 @@ def test_kernels_blocks_and_threads_change_no_byte(
         assert merged(recipe, means=Means(kernels=False, threads=2, block=block)) == plain
 
 
+def large(folder: Path, made: tuple[str, dict[str, Any]], size: int) -> Recipe:
+    """A merge of one tensor of normally distributed values, after DARE."""
+    draw = np.random.default_rng(0)
+    base = draw.standard_normal(size, np.float32)
+    # Far enough apart that SLERP takes the circle and not the straight line.
+    models = [base + draw.standard_normal(size, np.float32) for _ in range(2)]
+    base_folder, *others = [
+        save(folder / str(i), [v], "bfloat16") for i, v in enumerate((base, *models))
+    ]
+    before = [] if made[0] == "slerp" else ["dare"]
+    chosen = others[: 2 if made[0] in {"model_stock", "nuslerp", "sce"} else 1]
+    return Recipe(
+        chosen, made[0], base=base_folder, params=made[1], before=before, system2=others[0]
+    )
+
+
 @pytest.mark.parametrize(
     "made", METHODS, ids=lambda m: f"{m[0]}-{'-'.join(map(str, m[1].values()))}"
 )
@@ -129,13 +157,7 @@ def test_kernels_blocks_and_threads_change_no_byte(
 def test_a_tensor_of_many_blocks_has_the_bytes_of_one(
     tmp_path: Path, made: tuple[str, dict[str, Any]], kernels: bool
 ) -> None:
-    draw = np.random.default_rng(0)
-    base = draw.standard_normal(200_003, np.float32)
-    # Far enough apart that SLERP takes the circle and not the straight line.
-    model = base + draw.standard_normal(len(base), np.float32)
-    folders = [save(tmp_path / n, [v], "bfloat16") for n, v in (("a", base), ("b", model))]
-    before = [] if made[0] == "slerp" else ["dare"]
-    recipe = Recipe([folders[1]], made[0], base=folders[0], params=made[1], before=before)
+    recipe = large(tmp_path, made, 200_003)
     whole = merged(recipe, means=Means(kernels=not kernels, block=1 << 20))
     for block, threads in ((4096, 3), (70_001, 1), (65_536, 2)):
         means = Means(kernels=kernels, block=block, threads=threads)
@@ -167,12 +189,5 @@ def test_a_threshold_that_a_sample_led_to_is_that_of_a_sort(
     "made", METHODS, ids=lambda m: f"{m[0]}-{'-'.join(map(str, m[1].values()))}"
 )
 def test_a_gpu_gives_the_bytes_of_the_cpu(tmp_path: Path, made: tuple[str, dict[str, Any]]) -> None:
-    draw = np.random.default_rng(0)
-    base = draw.standard_normal(3_000_001, np.float32)
-    folders = [
-        save(tmp_path / n, [v], "bfloat16")
-        for n, v in (("a", base), ("b", base + draw.standard_normal(len(base), np.float32)))
-    ]
-    before = [] if made[0] == "slerp" else ["dare"]
-    recipe = Recipe([folders[1]], made[0], base=folders[0], params=made[1], before=before)
+    recipe = large(tmp_path, made, 3_000_001)
     assert merged(recipe, means=Means(device="cuda")) == merged(recipe)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from laconic.method import METHODS, TensorGroup, kept
+from laconic.method import METHODS, TensorGroup
+from laconic.ranking import kept
 
 Array = NDArray[np.float64]
 SHAPES = st.sampled_from([(1,), (5,), (4, 6), (2, 3, 4)])

@@ -270,9 +270,10 @@ def elect(work: Work, params: Params) -> Array:
 def slerp(work: Work, params: Params) -> Array:
     members = [work.base + v for v in work.vectors]
     a, b = (work.base, *members) if work.based else members
-    t, norms = params["t"], math.sqrt((a * a).sum() * (b * b).sum())
-    cosine = (a * b).sum() / norms if norms >= 1e-8 else 1.0
-    on_the_edge = abs(abs(cosine) - 0.9995) < 1e-6 or abs(norms - 1e-8) < 1e-10
+    t, norms = params["t"], [math.sqrt((x * x).sum()) for x in (a, b)]
+    lost = 1.0 if params["zeros"] == "line" else 0.0
+    cosine = (a * b).sum() / norms[0] / norms[1] if min(norms) > 1e-8 else lost
+    on_the_edge = abs(abs(cosine) - 0.9995) < 1e-6 or any(abs(n - 1e-8) < 1e-10 for n in norms)
     work.doubt(np.full(a.shape, on_the_edge))
     left, right = 1 - t, t
     if abs(cosine) <= 0.9995:
@@ -747,7 +748,10 @@ DRAWN: Final[dict[str, dict[str, st.SearchStrategy[Any]]]] = {
     "weighted_sum": {"scale": SCALES, "normalise": st.booleans()},
     "ties": {"density": DENSITIES, "scale": SCALES, **RANKED},
     "elect": {"scale": SCALES, "normalise": st.booleans()},
-    "slerp": {"t": st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0])},
+    "slerp": {
+        "t": st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]),
+        "zeros": st.sampled_from(["line", "circle"]),
+    },
     "lines": {"first": SCALES, "last": SCALES},
     "della": {
         "density": st.sampled_from([0.3, 0.5, 0.8]),

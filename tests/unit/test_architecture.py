@@ -16,7 +16,7 @@ PACKAGE = Path(laconic.__file__).parent
 ROWS = (
     ("errors", "progress", "version", "threads"),
     ("registry", "jsonfile", "architecture", "kernels", "ranking", "hub", "reflection", "sandbox"),
-    ("arithmetic",),
+    ("arithmetic", "sums"),
     ("varying", "mergekit"),
     ("recipe", "tokens", "header", "experiment", "dataset", "exam", "packed"),
     ("layout", "quantisation"),

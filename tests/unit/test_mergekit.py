@@ -89,7 +89,7 @@ def test_slices_of_whole_models_are_models() -> None:
         """
     )
     assert (recipe["base"], recipe["models"], recipe["layers"]) == ("a", ["b"], 28)
-    assert recipe["params"] == {"t": 0.4}
+    assert recipe["params"] == {"t": 0.4, "zeros": "circle"}
 
 
 def test_a_translation_is_a_recipe_and_reads_like_one() -> None:
@@ -143,11 +143,36 @@ def test_what_mergekit_ignores_is_said() -> None:
 ARITHMETIC = "{merge_method: task_arithmetic, base_model: o, models: [%s]%s}"
 
 
+SLICES = "{merge_method: linear, slices: [{sources: [{model: a, layer_range: [%s]}]}%s]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        ("{merge_method: arcee_fusion, models: [{model: a}]}", "ties comes nearest"),
+        ("{merge_method: karcher, models: [{model: a}]}", "for two models slerp"),
+        ("{merge_method: multislerp, models: [{model: a}]}", "for two models nuslerp"),
+        ("{merge_method: nearswap, models: [{model: a}]}", "task_arithmetic comes nearest"),
+        ("{merge_method: ram, models: [{model: a}]}", "ties comes nearest"),
+        ("{merge_method: ramplus_tl, models: [{model: a}]}", "ties comes nearest"),
+        ("{merge_method: passthrough, slices: [{}]}", "from the layers of others"),
+        (TIES % (ONE, ", modules: {text: {}}"), "Write models:"),
+        (SLICES % ("4, 8", ""), "give every source the range"),
+        (SLICES % ("0, 8", ", {sources: []}"), "write models:"),
+    ],
+)
+def test_what_only_mergekit_can_do_is_refused_with_two_ways_on(text: str, nearest: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_dict(yaml.safe_load(text))
+    assert nearest in str(caught.value)
+    assert "let mergekit carry it out (mergekit-yaml FILE FOLDER)" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{merge_method: tise, models: [{model: a}]}", "no 'tise'. Did you mean 'ties'"),
-        ("{merge_method: karcher, models: [{model: a}]}", "'karcher' of mergekit is not supported"),
+        ("{merge_method: karcer, models: [{model: a}]}", "Did you mean 'karcher'"),
         ("{merge_method: della_linear, models: [{model: a}]}", "own: laconic show della."),
         ("{merge_metod: ties, base_model: o}", "no key 'merge_metod'. Did you mean 'merge_method'"),
         ("{base_model: o, models: [{model: a}]}", "merge_method: no 'None'"),

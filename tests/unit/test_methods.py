@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from laconic.errors import RecipeError
-from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, TensorGroup
+from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, Setting, TensorGroup
 
 D1 = [0.5, -0.2, 0.1, -0.05, 0, 0.3, -0.4, 0.02, 0.15, -0.25]
 D2 = [-0.6, -0.1, 0.2, 0, 0.05, 0.3, 0.4, -0.01, -0.15, 0.05]
@@ -114,6 +114,20 @@ def test_slerp_counts_the_base_as_its_first_end() -> None:
 def test_slerp_goes_straight_between_parallel_and_zero_tensors(other: list[float]) -> None:
     expected = [0.75 + 0.25 * other[0], 0.25 * other[1]]
     assert near(merged("slerp", group([1.0, 0.0], other), t=0.25), expected)
+
+
+@pytest.mark.parametrize("first", [[0.0, 0.0], [1e-9, 0.0]])
+def test_slerp_from_zeros_on_the_circle_is_a_quarter_turn(first: list[float]) -> None:
+    # mergekit's numbers: sin(0.3 pi / 2) = 0.4539905 of the other, where the line has 0.3.
+    assert near(merged("slerp", group(first, [2.0, -4.0]), t=0.3), [0.6, -1.2])
+    turned = merged("slerp", group(first, [2.0, -4.0]), t=0.3, zeros="circle")
+    assert near(turned, [0.907981, -1.815962])
+    assert near(merged("slerp", group([0.0], [0.0]), t=0.3, zeros="circle"), [0.0])
+
+
+def test_slerp_of_small_tensors_follows_the_circle_as_large_ones_do() -> None:
+    g = group([1e-5, 0, 0], [0, 2e-5, 0])
+    assert near(merged("slerp", g, t=0.3) * 1e5, [0.891007, 0.907981, 0])
 
 
 def test_dare_rescales_what_it_keeps_and_drops_the_rest() -> None:
@@ -231,5 +245,7 @@ def test_sparsify_by_chance_keeps_what_dare_keeps() -> None:
 
 
 def test_sparsify_refuses_a_model_that_is_not_there() -> None:
+    check = TRANSFORMS.get("sparsify").traits["check"]
+    assert check({"model": 1}, Setting((1.0, 1.0), True)) == ""
     with pytest.raises(RecipeError, match="no model 2"):
-        sparsified(group(D1, D2), model=2)
+        check({"model": 2}, Setting((1.0, 1.0), True))

@@ -81,6 +81,28 @@ def test_a_wrong_recipe_is_refused_with_its_reason(tmp_path: Path, text: str, me
         Recipe.from_yaml(written(tmp_path, text))
 
 
+MERGES = """
+name: first
+merge_method: linear
+models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 1}}]
+---
+merge_method: linear
+models: [{model: first, parameters: {weight: 1}}, {model: c, parameters: {weight: 1}}]
+"""
+
+
+def test_a_file_of_several_merges_is_named_with_the_way_to_carry_them_out(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"2 YAML documents.*mergekit-multi.*first with -o NAME"):
+        Recipe.from_yaml(written(tmp_path, MERGES))
+    with pytest.raises(RecipeError, match=r"2 YAML documents, .* Write each to a file"):
+        Recipe.from_yaml(written(tmp_path, "models: [a]\nmethod: ties\n---\nmodels: [b]\n"))
+
+
+def test_one_document_between_its_marks_is_one_recipe(tmp_path: Path) -> None:
+    text = "---\nmodels: [a]\nmethod: average\n---\n"
+    assert Recipe.from_yaml(written(tmp_path, text)).method == "average"
+
+
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"none\.yaml cannot be read"):
         Recipe.from_yaml(tmp_path / "none.yaml")

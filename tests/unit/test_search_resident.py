@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from laconic.checkpoint import TOKENIZER_FILES, copy_files
 from laconic.errors import CheckpointError
 from laconic.merge import merge
 from laconic.plan import plan
+from laconic.ranking import kept
 from laconic.recipe import Recipe
 from laconic.search.resident import InPlace, Seats, Weights
 
@@ -155,12 +157,12 @@ def test_only_tensors_whose_coefficients_changed_are_computed(pair: Path, tmp_pa
 def test_thresholds_are_counted_once_for_each_density(
     pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted: list[float] = []
+    counted: list[int] = []
     find = thresholds.find_thresholds
 
-    def counting(counter: Any, size: int, density: float) -> Any:
-        counted.append(density)
-        return find(counter, size, density)
+    def counting(counter: Any, size: int, count: int, model: int | None) -> Any:
+        counted.append(count)
+        return find(counter, size, count, model)
 
     monkeypatch.setattr("laconic.engine.find_thresholds", counting)
     first = recipe(pair, "ties", {"params": {"density": 0.3}})
@@ -169,8 +171,7 @@ def test_thresholds_are_counted_once_for_each_density(
     counted.clear()
     for scale in (0.5, 0.7):
         weights.merge(plan(recipe(pair, "ties", {"params": {"density": 0.3, "scale": scale}})))
-    tensors = len(plan(first).specs)
-    assert counted == [0.3] * tensors
+    assert counted == [kept(math.prod(spec.shape), 0.3) for spec in plan(first).specs]
 
 
 def test_a_merge_that_fails_is_made_anew_by_the_next(pair: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, Setting, TensorGrou
 from laconic.methods.della import probabilities
 from laconic.methods.wudi import pull
 from laconic.needs import needs
-from laconic.ranking import largest
+from laconic.ranking import Trim, limit_of, within
 from tests.unit.test_methods import D1, D2, group, merged, near
 
 HEAD = "lm_head.weight"
@@ -344,11 +344,21 @@ def test_a_sketch_that_overflows_is_no_crash() -> None:
     assert not truncate(matrix, 2, uniform).isfinite().all()
 
 
-def test_the_largest_are_exactly_as_many_as_asked_for() -> None:
-    sizes = torch.tensor([[1.0, 2.0], [2.0, 2.0]])
-    assert largest(sizes, 2).tolist() == [[False, True], [True, False]]
-    assert largest(sizes, 4).all()
-    assert not largest(sizes, 0).any()
+@pytest.mark.parametrize(
+    ("trim", "expected"),
+    [
+        (Trim(number=2, ties="exact"), [[False, True], [True, False]]),
+        (Trim(number=2), [[False, True], [True, True]]),
+        (Trim(number=4, ties="exact"), [[True, True], [True, True]]),
+        (Trim(number=0, ties="exact"), [[False, False], [False, False]]),
+        (Trim(0.5, ties="exact"), [[False, True], [True, False]]),
+        (Trim(0.4, ties="exact", nonzero=True), [[False, True], [False, False]]),
+        (Trim(0.3, ties="exact", nonzero=True), [[False, False], [False, False]]),
+    ],
+)
+def test_a_trim_keeps_as_many_as_it_says(trim: Trim, expected: list[list[bool]]) -> None:
+    sizes = torch.tensor([[0.0, 2.0], [2.0, 2.0]])
+    assert within(sizes, limit_of(sizes, trim)).tolist() == expected
 
 
 def test_random_numbers_of_another_shape_are_the_same_stream() -> None:
@@ -397,6 +407,7 @@ def test_needs_and_cost_are_said_in_sentences() -> None:
     assert needs(METHODS.get("slerp"))[0].startswith("Takes exactly 2 checkpoints, base included")
     assert needs(METHODS.get("model_stock"))[0].startswith("Takes at least 2 models and a base")
     assert needs(METHODS.get("nuslerp"))[0].startswith("Takes exactly 2 models, with a base or")
-    assert needs(METHODS.get("ties"))[1].endswith("after two passes to find thresholds.")
+    assert needs(METHODS.get("ties"))[1].endswith("after passes to find thresholds.")
+    assert needs(METHODS.get("sce"))[1].endswith("find thresholds and sums over the tensor.")
     assert needs(METHODS.get("twin_svd"))[2].startswith("Costs one truncated SVD")
-    assert needs(TRANSFORMS.get("della")) == ["Takes whole tensors, one at a time."]
+    assert needs(METHODS.get("lore"))[1] == "Takes whole tensors, one at a time."

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from laconic.kernels import BINS
-from laconic.method import kept
+from laconic.ranking import kept
 from laconic.thresholds import SAMPLE, Look, find_thresholds
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def check(counter: Held, values: np.ndarray, density: float) -> None:
     """Compare the thresholds with those of a sort."""
     size = values.shape[1]
     k = kept(size, density)
-    for row, found in zip(values, find_thresholds(counter, size, density), strict=True):
+    for row, found in zip(values, find_thresholds(counter, size, k), strict=True):
         assert found.value == np.sort(row)[::-1][k - 1]
         assert found.tied == (row == found.value).sum()
         assert found.spare == k - (row > found.value).sum()

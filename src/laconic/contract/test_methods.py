@@ -11,16 +11,8 @@ import pytest
 import torch
 
 from laconic.measured import Measured
-from laconic.method import (
-    ADJUSTMENTS,
-    EVERY,
-    METHODS,
-    TRANSFORMS,
-    Limit,
-    Method,
-    TensorGroup,
-    Trim,
-)
+from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, Method, TensorGroup
+from laconic.ranking import EVERY, Limit, Trim
 
 if TYPE_CHECKING:
     from collections.abc import Callable

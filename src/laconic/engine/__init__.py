@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -12,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from laconic import kernels
 from laconic.checkpoint import FLOATS, WIDTH
 from laconic.effects import equals_base
-from laconic.engine.members import asked_trim, open_members
+from laconic.engine.members import asked_sums, asked_trims, open_members
 from laconic.engine.norms import give_norms
 from laconic.errors import CheckpointError
-from laconic.method import EVERY, Limit, Trim
-from laconic.stage import need_whole
-from laconic.thresholds import Threshold, find_thresholds
+from laconic.ranking import ALL, EVERY, NONE, Limit, Trim
+from laconic.stage import need_rows, need_whole
+from laconic.sums import add
+from laconic.thresholds import Look, Threshold, find_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from laconic.engine.members import Array, Members
     from laconic.plan import Plan
     from laconic.progress import Progress
-    from laconic.thresholds import Counter, Look
+    from laconic.thresholds import Counter
 
     Chain = Fused | Formula
     Limits = tuple[Limit, ...]
@@ -71,7 +70,7 @@ class Engine:
         over_model: The limits of the steps that rank all tensors together, as far as found.
         norms: What merging moves in each layer before an adjustment, as far as found.
         map: Runs a function for each of some blocks in the engine's threads.
-        limits: Those of steps that rank tensors one by one; `inner`: the members' inner products.
+        limits: Those of steps that rank tensors one by one; `sums`: those over tensors.
     """
 
     def __init__(self, plan: Plan, means: Means, writer: Sink, progress: Progress) -> None:
@@ -82,7 +81,9 @@ class Engine:
         self.writer = writer
         self.progress = progress
         self.fused = means.kernels and means.device == "cpu" and has_kernel(plan)
-        self.whole = need_whole((*plan.before, plan.method, *plan.after))
+        self.stages = (*plan.before, plan.method)
+        self.whole = need_whole((*self.stages, *plan.after))
+        self.rows = not self.whole and need_rows((*self.stages, *plan.after))
         earlier = [facts.get("moved", []) for facts in writer.finished.values()]
         self.moved = [any(i in facts for facts in earlier) for i in range(len(plan.models))]
         self._pool = ThreadPoolExecutor(1 if self.whole else means.workers)
@@ -93,7 +94,7 @@ class Engine:
         self.norms: dict[int, Mapping[int, float]] = {}
         self.map = self._pool.map
         self.limits: dict[tuple[str, int, Trim], Limits] = {}
-        self.inner: dict[str, tuple[float, float, float]] = {}
+        self.sums: dict[Any, tuple[float, ...]] = {}
 
     def run(self) -> None:
         """Merge every tensor that is not finished; errors as for `steps`."""
@@ -123,10 +124,10 @@ class Engine:
         """Find all of `over_model`, before any tensor is merged."""
         with self._threads():
             for spec in self.plan.specs:
-                for step, stage in enumerate((*self.plan.before, self.plan.method)):
-                    trim = asked_trim(stage, spec.name)
-                    if trim and trim.scope == "model" and spec.name not in self.plan.copied:
-                        self._model_limits(step, trim)
+                for step, stage in enumerate(self.stages):
+                    for trim in asked_trims(stage, spec.name):
+                        if trim.scope == "model" and spec.name not in self.plan.copied:
+                            self._model_limits(step, trim)
 
     def count(self, names: Iterable[str], step: int, look: Look) -> Array:
         """The counts over some tensors before a step."""
@@ -174,21 +175,11 @@ class Engine:
             return []
         self.make_ready(chain)
         give_norms(self, chain)
-        return [
-            self._pool.submit(self._merge, chain, *block)
-            for block in self.blocks(chain.members.size)
-        ]
+        return [self._pool.submit(self._merge, chain, *block) for block in self.blocks(chain)]
 
     def make_ready(self, chain: Chain) -> None:
         """Find what the transforms and the method must know of a tensor."""
-        self._prepare(chain, len(self.plan.before) + 1)
-        if self.plan.method.plugin.traits.get("products"):
-            if (name := chain.members.name) not in self.inner:
-                blocks = self.blocks(chain.members.size, kernels.CHUNK)
-                sums = np.concatenate([*self.map(lambda block: chain.products(*block), blocks)])
-                aa, ab, bb = map(math.fsum, sums.T)
-                self.inner[name] = aa, ab, bb
-            chain.found.inner = self.inner[name]
+        self._prepare(chain, len(self.stages))
 
     def _finish(self, spec: TensorSpec, blocks: Sequence[Future[None]]) -> str:
         for block in blocks:
@@ -211,27 +202,44 @@ class Engine:
             dtype,
             device=self.means.device,
             whole=self.whole,
+            rows=self.rows,
             streams=self._streams,
         )
 
-    def blocks(self, size: int, multiple: int = 1) -> Sequence[tuple[int, int]]:
+    def blocks(self, chain: Chain, multiple: int = 1) -> Sequence[tuple[int, int]]:
         """The first and the end of each block of a tensor; blocks are of a multiple of elements."""
+        size = chain.members.size
+        multiple = max(multiple, chain.members.row if self.rows else 1)
         step = max(1, size) if self.whole else -(-self.means.block // multiple) * multiple
         return [(start, min(start + step, size)) for start in range(0, size, step)]
 
     def _prepare(self, chain: Chain, steps: int) -> None:
-        """Find the limits of a tensor's first steps, each after the ones before it."""
-        for step, stage in enumerate((*self.plan.before, self.plan.method)[:steps]):
-            trim = asked_trim(stage, chain.members.name)
-            if trim is None or step in chain.found.limits:
-                continue
-            if trim.scope == "model":
-                chain.found.limits[step] = self._model_limits(step, trim)[chain.members.name]
-                continue
-            if (key := (chain.members.name, step, trim)) not in self.limits:
-                alone = _Passes(self, [chain], step)
-                self.limits[key] = self._find([chain], step, trim, alone)[0]
-            chain.found.limits[step] = self.limits[key]
+        """Find what a tensor's first steps ask for, each after the ones before it."""
+        name = chain.members.name
+        for step, stage in enumerate(self.stages[:steps]):
+            limits = chain.found.limits.setdefault(step, {})
+            for trim in asked_trims(stage, name, chain.members.size):
+                if trim not in limits:
+                    limits[trim] = self._limits(chain, step, trim)
+            sums = asked_sums(stage, name)
+            if sums is not None and step not in chain.found.sums:
+                key = (name, step, *sums.items())
+                if key not in self.sums:
+                    blocks = self.blocks(chain, chain.chunk)
+                    parts = [
+                        *self.map(lambda b, n=step, p=sums: chain.sums(b[0], b[1], n, p), blocks)
+                    ]
+                    self.sums[key] = tuple(map(add, np.concatenate(parts, axis=1)))
+                chain.found.sums[step] = self.sums[key]
+
+    def _limits(self, chain: Chain, step: int, trim: Trim) -> Limits:
+        """The limits of a trim of one tensor."""
+        name = chain.members.name
+        if trim.scope == "model":
+            return self._model_limits(step, trim)[name]
+        if (key := (name, step, trim)) not in self.limits:
+            self.limits[key] = self._find([chain], step, trim, _Passes(self, [chain], step))[0]
+        return self.limits[key]
 
     def _model_limits(self, step: int, trim: Trim) -> Mapping[str, Limits]:
         """The limits of a step that ranks the entries of all tensors together, by tensor."""
@@ -248,14 +256,27 @@ class Engine:
     ) -> list[Limits]:
         """The limits of a step over all of these tensors together, for each of them."""
         size = sum(chain.members.size for chain in chains)
-        nothing = (Threshold(0.0, 0, 0),) * len(self.plan.models)
-        found = find_thresholds(passes, size, trim.density) if size else nothing
+        count = trim.keeps(self._nonzero(passes, size) if trim.nonzero else size)
+        if not 0 < count < size:
+            return [(NONE if count < 1 else ALL,) * len(self.plan.models)] * len(chains)
+        found = find_thresholds(passes, size, count, trim.model)
         if trim.ties == "all":
             return [tuple(Limit(one.value, EVERY) for one in found)] * len(chains)
         for chain in chains:
             self._prepare(chain, step)
-        by_model = [self._lasts(chains, step, i, one) for i, one in enumerate(found)]
+        models = range(len(found)) if trim.model is None else (trim.model,)
+        by_model = [self._lasts(chains, step, i, one) for i, one in zip(models, found, strict=True)]
+        if trim.model is not None:
+            every = [ALL] * len(chains)
+            by_model = [
+                by_model[0] if i == trim.model else every for i in range(len(self.plan.models))
+            ]
         return [tuple(limits) for limits in zip(*by_model, strict=True)]
+
+    def _nonzero(self, passes: Counter, size: int) -> int:
+        """How many entries of the one thing that is ranked are not 0."""
+        (row,) = passes(Look(bins=(0,)))
+        return size - int(row[0])
 
     def _lasts(self, chains: Sequence[Chain], step: int, i: int, found: Threshold) -> list[Limit]:
         """Model `i`'s limit in each tensor where only the first entries at it are kept."""
@@ -263,12 +284,11 @@ class Engine:
         for chain in chains:
             last = EVERY
             if found.spare < found.tied:
-                blocks = self.blocks(chain.members.size)
+                blocks = self.blocks(chain)
                 find = partial(_places, chain, step, i, found.value)
-                places = np.concatenate([np.empty(0, np.int64), *self.map(find, blocks)])
-                if len(places) > spare:
-                    last = int(places[spare - 1]) if spare else -1
-                spare = max(0, spare - len(places))
+                last, spare = _last(
+                    find, self.map(lambda b, f=find: len(f(b)), blocks), blocks, spare
+                )
             limits.append(Limit(found.value, last))
         return limits
 
@@ -324,8 +344,7 @@ class _Passes:
             engine._prepare(chain, step)
 
     def __call__(self, look: Look) -> Array:
-        width = look.width + 2 if look.bins else kernels.BINS
-        total = np.zeros((len(self.engine.plan.models), width), np.int64)
+        total = np.zeros((), np.int64)
 
         def count(job: tuple[Chain, Sequence[tuple[int, int]]]) -> Array:
             chain, blocks = job
@@ -333,7 +352,7 @@ class _Passes:
 
         jobs = [(chain, part) for chain in self.chains for part in self._parts(chain)]
         for done, counts in enumerate(self.engine._pool.map(count, jobs), start=1):
-            total += counts
+            total = total + counts
             if len(self.chains) > 1:
                 self.engine.progress(done, len(jobs), "threshold")
         return total
@@ -343,10 +362,33 @@ class _Passes:
 
         Blocks of a part share their room for the counts.
         """
-        blocks = self.engine.blocks(chain.members.size)
+        blocks = self.engine.blocks(chain)
         length = max(1, min(TOGETHER, -(-len(blocks) // self.engine.means.workers)))
         for start in range(0, len(blocks), length):
             yield blocks[start : start + length]
+
+
+def _last(
+    find: Callable[[tuple[int, int]], Array],
+    counts: Iterable[int],
+    blocks: Sequence[tuple[int, int]],
+    spare: int,
+) -> tuple[int, int]:
+    """The last entry kept among those at a limit, and how many may still be kept after a tensor.
+
+    Args:
+        find: The places of the entries at the limit in a block.
+        counts: How many each block has.
+        blocks: The tensor's blocks.
+        spare: How many of them are kept, from here on.
+    """
+    if spare < 1:
+        return -1, 0
+    for block, count in zip(blocks, counts, strict=False):
+        if count >= spare:
+            return int(find(block)[spare - 1]), 0
+        spare -= count
+    return EVERY, spare
 
 
 def _places(chain: Chain, step: int, i: int, value: float, block: tuple[int, int]) -> Array:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from laconic.engine import Limits
     from laconic.engine.means import Means
     from laconic.engine.members import Array
-    from laconic.method import Trim
+    from laconic.ranking import Trim
     from laconic.recipe import Recipe
     from laconic.thresholds import Look
 

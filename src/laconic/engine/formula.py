@@ -11,17 +11,18 @@ import torch
 
 from laconic import kernels
 from laconic.checkpoint import FLOATS
-from laconic.engine.members import Found, asked_trim
+from laconic.engine.members import Found
 from laconic.method import TensorGroup
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
     from laconic.engine.members import Array, Members
     from laconic.plan import Plan
+    from laconic.stage import Stage
     from laconic.thresholds import Look
 
 
@@ -33,7 +34,8 @@ class Formula:
         members: The tensor.
         dtype: The type stored, as safetensors writes it.
         device: Where the arithmetic runs: ``cpu`` or a CUDA device.
-        whole: Whether a block is always the whole tensor, in its shape; else blocks are flat.
+        whole: Whether a block is always the whole tensor, in its shape.
+        rows: Whether a block is always some whole rows; else blocks are flat.
         streams: Holds what a GPU's work is queued in: one stream a thread, so that the transfers of
             one block overlap the arithmetic of another.
     """
@@ -46,25 +48,31 @@ class Formula:
         *,
         device: str,
         whole: bool,
+        rows: bool,
         streams: threading.local,
     ) -> None:
         self.plan = plan
         self.members = members
         self.dtype = dtype
-        self.found = Found({})
+        self.found = Found()
         self.sound = True
         self.device = torch.device(device)
         self.streams = streams
-        self.shape = members.shape if whole else (-1,)
+        self.chunk = members.row * max(1, kernels.CHUNK // members.row) if rows else kernels.CHUNK
+        self.shape = members.shape if whole else (-1, members.row) if rows else (-1,)
 
     def count(self, blocks: Sequence[tuple[int, int]], steps: int, look: Look) -> Array:
         """The counts of some blocks after the first transforms; every entry is counted."""
         width = look.width + 2 if look.bins else kernels.BINS
-        total = np.zeros((len(self.plan.models), width), np.int64)
+        total: Array | None = None
         for start, stop in blocks:
             with self._queued():
-                for i, vector in enumerate(self._group(start, stop, steps).vectors):
-                    places = vector.abs().flatten().view(torch.int32)
+                ranked = self._ranked(start, stop, steps)
+                if look.model is not None:
+                    ranked = ranked[look.model][None]
+                total = np.zeros((len(ranked), width), np.int64) if total is None else total
+                for i, values in enumerate(ranked):
+                    places = values.abs().flatten().view(torch.int32)
                     if look.bins:
                         places = places - (look.bins[i] << 16)
                         places[places >= look.width] = look.width + 1
@@ -72,23 +80,21 @@ class Formula:
                     else:
                         places = places >> 16
                     total[i] += _array(torch.bincount(places, minlength=width))
+        assert total is not None, "only tensors with entries are counted"
         return total
 
     def places(self, start: int, stop: int, steps: int, i: int, value: float) -> Array:
-        """Where in a block model `i` has entries of one magnitude: their numbers, in order."""
+        """Where in a block entries of one magnitude are: their numbers, in order."""
         with self._queued():
-            vector = self._group(start, stop, steps).vectors[i].flatten()
-            return start + _array((vector.abs() == value).nonzero().flatten())
+            ranked = self._ranked(start, stop, steps)[i].flatten()
+            return start + _array((ranked.abs() == value).nonzero().flatten())
 
-    def products(self, start: int, stop: int) -> Array:
-        """The inner products of a block's two members, ``[chunk, 3]``."""
+    def sums(self, start: int, stop: int, step: int, params: Mapping[str, Any]) -> Array:
+        """The sums over a block's chunks that a step asks for, ``[sum, chunk]``."""
         with self._queued():
-            group = self._group(start, stop, len(self.plan.before))
-            a, b = (_array(member.flatten()) for member in group.members)
-        starts = range(0, len(a), kernels.CHUNK)
-        return np.array(
-            [kernels.products(*(x[s : s + kernels.CHUNK] for x in (a, b))) for s in starts]
-        )
+            group = self._given(self._group(start, stop, step), step)
+            parts: Array = self._stage(step).plugin.traits["sums"].parts(group, **params)
+            return parts
 
     def merge(self, start: int, stop: int) -> tuple[Array, bool]:
         """The finished block in the stored type, and whether it and its inputs are finite."""
@@ -106,14 +112,13 @@ class Formula:
         """The squared norms of what a block's chunks have moved after the first adjustments."""
         with self._queued():
             moved = (self._merged(start, stop, steps) - self._read(0, start, stop)).flatten()
-            chunks = map(_array, torch.split(moved, kernels.CHUNK))
+            chunks = map(_array, torch.split(moved, self.chunk))
             return np.array([kernels.products(chunk, chunk)[0] for chunk in chunks])
 
     def _merged(self, start: int, stop: int, steps: int | None = None) -> Tensor:
         """A block after the method and the first adjustments; None for all of them."""
-        group = self._group(start, stop, len(self.plan.before))
-        method = self.plan.method
-        group = replace(group, limits=self._limits(len(self.plan.before)), stats=method.stats)
+        step, method = len(self.plan.before), self.plan.method
+        group = self._given(self._group(start, stop, step), step)
         merged: Tensor = method.plugin.function(group, **method.params_for(self.members.name))
         for number, stage in enumerate(self.plan.after[:steps]):
             norms = self.found.norms.get(number, {})
@@ -138,18 +143,30 @@ class Formula:
             layers=self.plan.system2.layers,
             has_base=based,
             offset=start,
-            inner=self.found.inner,
+            size=self.members.size,
+            chunk=self.chunk,
         )
         for step, stage in enumerate(self.plan.before[:steps]):
-            group = replace(group, limits=self._limits(step), stats=stage.stats)
+            group = self._given(group, step)
             group = stage.plugin.function(group, **stage.params_for(self.members.name))
         return group
 
-    def _limits(self, step: int) -> dict[Any, Any]:
-        """The limits found for a step, as a group holds them."""
-        stage = (*self.plan.before, self.plan.method)[step]
-        trim = asked_trim(stage, self.members.name)
-        return {trim: self.found.limits[step]} if step in self.found.limits else {}
+    def _ranked(self, start: int, stop: int, step: int) -> Tensor:
+        """What a step's trims rank in a block, ``[rank, *shape]``."""
+        group, stage = self._group(start, stop, step), self._stage(step)
+        ranks = stage.plugin.traits.get("ranks")
+        values: Tensor = ranks(group) if ranks else group.vectors
+        return values
+
+    def _given(self, group: TensorGroup, step: int) -> TensorGroup:
+        """A group as a step is given it, with what was found for the step."""
+        found = self.found
+        limits, sums = found.limits.get(step, {}), found.sums.get(step)
+        return replace(group, limits=limits, sums=sums, stats=self._stage(step).stats)
+
+    def _stage(self, step: int) -> Stage:
+        """A transform, or the method."""
+        return (*self.plan.before, self.plan.method)[step]
 
     def _read(self, j: int, start: int, stop: int) -> Tensor:
         """A block of checkpoint `j` in float32 on the device, by way of pinned memory."""

@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from laconic import kernels
 from laconic.engine.members import Found, Members
-from laconic.method import EVERY, random_key
-from laconic.methods import average, slerp, weighted_sum
+from laconic.method import random_key
+from laconic.methods import (
+    average,
+    breadcrumbs,
+    model_stock,
+    nuslerp,
+    slerp,
+    sparsify,
+    weighted_sum,
+)
 from laconic.methods.lines import factor_at
+from laconic.ranking import EVERY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from laconic.engine.members import Array
     from laconic.plan import Plan
+    from laconic.ranking import Limit
+    from laconic.stage import Stage
     from laconic.thresholds import Look
 
+    #: A kernel's step: what it is, then for each model its number, last element and cut.
+    Step = tuple[int, Sequence[float], Sequence[int], Sequence[int]]
+
 #: The plug-ins that the kernels know; a chain of these and no other is fused.
-TRANSFORMS: Final = {"dare", "trim"}
-METHODS: Final = {"average", "task_arithmetic", "ties", "slerp", "weighted_sum"}
+TRANSFORMS: Final = {"breadcrumbs", "dare", "sparsify", "trim"}
+METHODS: Final = {
+    *("average", "elect", "model_stock", "nuslerp"),
+    *("slerp", "task_arithmetic", "ties", "weighted_sum"),
+}
 ADJUSTMENTS: Final = {"lines"}
+#: DARE's cut where every element is kept.
+UNCUT: Final = 1 << 24
 
 
 def has_kernel(plan: Plan) -> bool:
@@ -31,6 +50,7 @@ def has_kernel(plan: Plan) -> bool:
     return (
         all(stage.plugin.name in TRANSFORMS for stage in plan.before)
         and plan.method.plugin.name in METHODS
+        and plan.method.reach == "element"
         and all(stage.plugin.name in ADJUSTMENTS for stage in plan.after)
     )
 
@@ -48,20 +68,24 @@ class Fused:
         self.plan = plan
         self.members = members
         self.dtype = dtype
-        self.found = Found({})
+        self.found = Found()
+        self.chunk = kernels.CHUNK
         self._same = set(members.dtypes) == {"BF16"}
-        models = range(len(plan.models))
+        self._models = range(len(plan.models))
         self._keys = np.array(
-            [random_key(plan.recipe.seed, i, members.name) for i in models], np.uint64
+            [random_key(plan.recipe.seed, i, members.name) for i in self._models], np.uint64
         )
 
     def count(self, blocks: Sequence[tuple[int, int]], steps: int, look: Look) -> Array:
         """The counts of some blocks after the first transforms."""
         width = look.width + 2 * kernels.SIDE if look.bins else kernels.BINS
-        counts = np.zeros((len(self._keys), width), np.uint32)
-        chain, lows = self._chain(steps), np.array(look.bins, np.uint32) << np.uint32(16)
+        counts = np.zeros((1 if look.model is not None else len(self._models), width), np.uint32)
+        chain, lows = (
+            self._chain(steps, look.model),
+            np.array(look.bins, np.uint32) << np.uint32(16),
+        )
         for start, stop in blocks:
-            base, models = self._block(start, stop)
+            base, models = self._block(start, stop, look.model)
             kernels.count(base, models, self.members.based, start, chain, look.every, lows, counts)
         if not look.bins:
             return counts
@@ -71,18 +95,32 @@ class Fused:
 
     def places(self, start: int, stop: int, steps: int, i: int, value: float) -> Array:
         """Where in a block model `i` has entries of one magnitude: their numbers, in order."""
-        base, models = self._block(start, stop)
-        out = np.empty((len(self._keys), stop - start), np.float32)
-        kernels.vectors(base, models, self.members.based, start, self._chain(steps), out)
-        return start + np.flatnonzero(np.abs(out[i]) == np.float32(value))
+        base, models = self._block(start, stop, i)
+        out = np.empty((1, stop - start), np.float32)
+        kernels.vectors(base, models, self.members.based, start, self._chain(steps, i), out)
+        return start + np.flatnonzero(np.abs(out[0]) == np.float32(value))
 
-    def products(self, start: int, stop: int) -> Array:
-        """The inner products of a block's two members, ``[chunk, 3]``."""
-        base, models = self._block(start, stop)
-        sums = np.empty((math.ceil((stop - start) / kernels.CHUNK), 3))
-        chain = self._chain(len(self.plan.before))
-        kernels.pair_products(base, models, self.members.based, start, chain, sums)
-        return sums
+    def sums(self, start: int, stop: int, step: int, params: Mapping[str, Any]) -> Array:
+        """The sums over a block's chunks that a step asks for, ``[sum, chunk]``."""
+        name, based = self._stage(step).plugin.name, self.members.based
+        only = params.get("model")
+        base, models = self._block(start, stop, only)
+        rows, chunks = len(self._models), math.ceil((stop - start) / self.chunk)
+        if name == "slerp":
+            pair = np.empty((chunks, 3))
+            kernels.pair_products(base, models, based, start, self._chain(step), pair)
+            return pair.T
+        if name != "sparsify":
+            out = np.empty((rows * (rows + 1) // 2, chunks))
+            kernels.vector_products(base, models, based, start, self._chain(step), out)
+            return out
+        parts = []
+        for steps in (step, step + 1):
+            out = np.empty((rows if only is None else 1, chunks))
+            chain = self._chain(steps, only)
+            kernels.vector_magnitudes(base, models, based, start, chain, out)
+            parts.append(out)
+        return np.concatenate(parts)
 
     def merge(self, start: int, stop: int) -> tuple[Array, bool]:
         """The finished block in the stored type, and whether all of it is finite."""
@@ -109,56 +147,106 @@ class Fused:
         top = kernels.merge(base, models, based, start, chain, mode, weights, scales, factors, out)
         return int(top)
 
-    def _block(self, start: int, stop: int) -> tuple[Array, tuple[Array, ...]]:
-        """The base's block (or a stand-in) and the models', all of one type."""
+    def _block(
+        self, start: int, stop: int, only: int | None = None
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """The base's block (or a stand-in) and the models', or one model's, all of one type."""
         read: Callable[..., Array] = self.members.stored if self._same else self.members.floats
-        blocks = tuple(read(j, start, stop) for j in range(len(self.members.arrays)))
-        return blocks[0], kernels.pack(blocks[1:] if self.members.based else blocks)
+        first = int(self.members.based)
+        wanted = self._models if only is None else (only,)
+        base = read(0, start, stop)
+        return base, kernels.pack(tuple(read(i + first, start, stop) for i in wanted))
 
-    def _chain(self, steps: int) -> tuple[Array, ...]:
+    def _stage(self, step: int) -> Stage:
+        """A transform, or the method."""
+        return (*self.plan.before, self.plan.method)[step]
+
+    def _chain(self, steps: int, only: int | None = None) -> tuple[Array, ...]:
         """The first transforms, the method's own trim counted as one, as the kernels take them."""
-        models = len(self.plan.models)
-        kinds, numbers, lasts, cuts = [], [], [], []
-        for step, stage in enumerate((*self.plan.before, self.plan.method)[:steps]):
-            limits = self.found.limits.get(step)
-            if stage.plugin.name == "dare":
-                params = stage.params_for(self.members.name)
-                density, rescale = params["density"], params["rescale"]
-                kinds.append(kernels.DARE)
-                numbers.append([1 / density if rescale else 1.0] * models)
-                cuts.append(math.ceil(float(np.float32(density)) * 2**24))
-                lasts.append([EVERY] * models)
-            elif limits is not None:
-                exact = any(limit.last != EVERY for limit in limits)
-                kinds.append(kernels.TRIM_EXACTLY if exact else kernels.TRIM)
-                numbers.append([limit.value for limit in limits])
-                cuts.append(0)
-                lasts.append([limit.last for limit in limits])
-        shape = (len(kinds), models)
-        return (
-            np.array(kinds, np.int64),
-            np.array(numbers, np.float32).reshape(shape),
-            np.array(lasts, np.int64).reshape(shape),
-            np.array(cuts, np.uint32),
-            self._keys,
+        found = [part for step in range(steps) for part in self._parts(step)]
+        shape = (len(found), len(self._models))
+        kinds = np.array([kind for kind, *_ in found], np.int64)
+        numbers, lasts, cuts = (
+            np.array([part[n] for part in found], kind).reshape(shape)
+            for n, kind in ((1, np.float32), (2, np.int64), (3, np.uint32))
         )
+        if only is None:
+            return kinds, numbers, lasts, cuts, self._keys
+        one = slice(only, only + 1)
+        return (
+            kinds,
+            *(np.ascontiguousarray(a[:, one]) for a in (numbers, lasts, cuts)),
+            self._keys[one],
+        )
+
+    def _parts(self, step: int) -> Iterator[Step]:
+        """What a stage is to the kernels."""
+        stage = self._stage(step)
+        params, name = stage.params_for(self.members.name), stage.plugin.name
+        limits = self.found.limits.get(step, {})
+        if name == "dare":
+            yield self._chance(params["density"], 1 / params["density"] if params["rescale"] else 1)
+        elif name == "breadcrumbs":
+            outer, inner = breadcrumbs.trims_of(self.members.size, **params)
+            if outer in limits:
+                yield self._trim(limits[outer])
+            if inner in limits:
+                _, values, lasts, cuts = self._trim(limits[inner])
+                yield kernels.OUTLIERS, values, lasts, cuts
+        elif name == "sparsify":
+            if params["by"] == "chance":
+                yield self._chance(params["density"], 1.0, params["model"])
+            for found in limits.values():
+                yield self._trim(found)
+            if (sums := self.found.sums.get(step)) is not None:
+                yield self._scale(sparsify.factors(sums), params["model"])
+        else:
+            for found in limits.values():
+                yield self._trim(found)
+
+    def _trim(self, limits: Sequence[Limit]) -> Step:
+        exact = any(limit.last != EVERY for limit in limits)
+        kind = kernels.TRIM_EXACTLY if exact else kernels.TRIM
+        values, lasts = zip(*limits, strict=True)
+        return kind, values, lasts, [0] * len(limits)
+
+    def _chance(self, density: float, factor: float, only: int | None = None) -> Step:
+        cut = math.ceil(float(np.float32(density)) * UNCUT)
+        cuts = [cut if only in (None, i) else UNCUT for i in self._models]
+        return kernels.DARE, [factor] * len(cuts), [EVERY] * len(cuts), cuts
+
+    def _scale(self, factors: Sequence[float], only: int | None) -> Step:
+        every = (
+            factors if only is None else [factors[0] if i == only else 1.0 for i in self._models]
+        )
+        return kernels.SCALE, every, [EVERY] * len(every), [0] * len(every)
 
     def _method(self) -> tuple[int, Array, Array]:
         """The kernel's mode, the models' weights and the scale, scale and divisor, or shares."""
         method = self.plan.method
-        params = method.params_for(self.members.name)
-        weights = self.plan.weights_for(self.members.name)
+        params, name = method.params_for(self.members.name), method.plugin.name
+        weights: Sequence[float] = self.plan.weights_for(self.members.name)
+        sums = self.found.sums.get(len(self.plan.before), ())
         mode, scales = kernels.SUM, [params.get("scale", 1.0)]
-        if method.plugin.name == "average":
+        if name == "average":
             mode, scales = kernels.MEAN, [1.0, average.divisor(weights)]
-        elif method.plugin.name == "weighted_sum":
+        elif name == "weighted_sum":
             total = weighted_sum.divisor(weights, normalise=params["normalise"])
             mode, scales = kernels.MEAN, [params["scale"], total]
-        elif method.plugin.name == "ties" and len(weights) > 1:
+        elif name == "model_stock":
+            mode, scales = kernels.MEAN, [model_stock.ratio(sums), float(len(weights))]
+            weights = [1.0] * len(weights)
+        elif name == "ties" and len(weights) > 1:
             mode = kernels.VOTE
-        elif method.plugin.name == "slerp":
-            assert self.found.inner is not None
-            mode, scales = kernels.PAIR, list(slerp.shares(*self.found.inner, params["t"]))
+        elif name == "elect":
+            mode, scales = kernels.ELECT, [params["scale"], float(params["normalise"])]
+        elif name == "slerp":
+            mode, scales = (
+                kernels.PAIR,
+                list(slerp.shares(*sums, t=params["t"], zeros=params["zeros"])),
+            )
+        elif name == "nuslerp":
+            weights = nuslerp.shares_of(sums, nuslerp.share(weights))
         return mode, np.array(weights, np.float32), np.array(scales, np.float32)
 
     def _factors(self) -> Array:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laconic.method import Limit, Scope, Trim
+from laconic.ranking import Limit, Scope, Trim
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from laconic.layout import Role
     from laconic.plan import Plan
@@ -45,6 +46,11 @@ class Members:
     def size(self) -> int:
         """How many elements the tensor has."""
         return int(self.arrays[0].size)
+
+    @property
+    def row(self) -> int:
+        """How many elements a row has: a matrix's last dimension; a vector is one row."""
+        return max(1, self.shape[-1] if self.shape else 1)
 
     def stored(self, j: int, start: int, stop: int) -> Array:
         """A block of checkpoint `j`, ready for arithmetic; a copy only if its place is odd."""
@@ -87,21 +93,34 @@ class Found:
     """What a tensor's chain needs to know beforehand, as far as it has been found.
 
     Attributes:
-        limits: Each trimming step's limits, one a model, by the step's number.
-        inner: The inner products of the two members, for methods that ask for them.
+        limits: The limits of each trim, one a model, by the number of the step that asks.
+        sums: The sums over the tensor, by the number of the step that asks.
         norms: What merging moved in each layer before an adjustment, by the adjustment's number.
     """
 
-    limits: dict[int, tuple[Limit, ...]]
-    inner: tuple[float, float, float] | None = None
+    limits: dict[int, dict[Trim, tuple[Limit, ...]]] = field(default_factory=dict)
+    sums: dict[int, tuple[float, ...]] = field(default_factory=dict)
     norms: dict[int, Mapping[int, float]] = field(default_factory=dict)
 
 
-def asked_trim(stage: Stage, name: str) -> Trim | None:
-    """How a stage trims a tensor, where it does."""
-    if not stage.plugin.traits.get("trims"):
-        return None
+def asked_trims(stage: Stage, name: str, size: int = 1) -> Sequence[Trim]:
+    """How a stage trims a tensor of so many elements, where it does."""
+    trims = stage.plugin.traits.get("trims")
+    if not trims:
+        return ()
     params = stage.params_for(name)
+    if callable(trims):
+        return tuple(trims(params, size))
     scope: Scope = params.get("scope", "tensor")
     trim = Trim(params["density"], scope, params.get("ties", "all"))
-    return trim if trim.density < 1 else None
+    return (trim,) if trim.density < 1 else ()
+
+
+def asked_sums(stage: Stage, name: str) -> Mapping[str, Any] | None:
+    """The parameters of the sums that a stage asks for over a tensor, where it does."""
+    sums = stage.plugin.traits.get("sums")
+    params = stage.params_for(name)
+    if sums is None or any(params[key] != value for key, value in sums.only.items()):
+        return None
+    _, *wanted = inspect.signature(sums.parts).parameters
+    return {key: params[key] for key in wanted}

@@ -6,8 +6,6 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from laconic import kernels
-
 if TYPE_CHECKING:
     from laconic.engine import Chain, Engine
     from laconic.engine.members import Array
@@ -32,7 +30,7 @@ def _find(engine: Engine, step: int) -> dict[int, float]:
             continue
         engine.make_ready(chain)
         chain.found.norms.update(engine.norms)
-        blocks = engine.blocks(chain.members.size, kernels.CHUNK)
+        blocks = engine.blocks(chain, chain.chunk)
         for chunks in engine.map(partial(_squares, chain, step), blocks):
             parts.setdefault(chain.members.layer, []).extend(chunks.tolist())
         engine.progress(done, len(specs), "norms")

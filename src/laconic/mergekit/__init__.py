@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from laconic.errors import RecipeError, did_you_mean
 from laconic.mergekit.language import (
+    BY_MERGEKIT,
     Reading,
     Setting,
     Source,
@@ -24,16 +25,25 @@ KEYS: Final = (
 )  # fmt: skip
 #: Keys that mark a mapping as mergekit's where merge_method is missing or misspelt.
 OWN_KEYS: Final = frozenset(KEYS) - {"models", "dtype", "tokenizer"}
-#: mergekit's methods that there is no translation for.
-OTHER_METHODS: Final = frozenset({
-    "arcee_fusion", "breadcrumbs", "breadcrumbs_ties", "della", "della_linear", "karcher",
-    "model_stock", "multislerp", "nearswap", "nuslerp", "passthrough", "ram", "ramplus_tl", "sce",
-})  # fmt: skip
-#: Of these, the ones that a recipe of laconic's own can have, by its name for them.
+#: mergekit's methods that have no translation, but that a recipe of laconic's own can have, by its
+#: name for them.
 OWN_METHODS: Final = {
     **{name: name for name in ("model_stock", "nuslerp", "sce")},
     **dict.fromkeys(("breadcrumbs", "breadcrumbs_ties"), "breadcrumbs"),
     **dict.fromkeys(("della", "della_linear"), "della"),
+}
+#: The others, and what there is instead.
+OTHER_METHODS: Final = {
+    "arcee_fusion": "The method ties comes nearest: it takes the largest changes.",
+    "karcher": "The method average comes nearest, for two models slerp.",
+    "multislerp": "The method average comes nearest, for two models nuslerp.",
+    "nearswap": "The method task_arithmetic comes nearest: it moves every entry by the same share.",
+    "passthrough": "Laconic puts no model together from the layers of others.",
+    **dict.fromkeys(
+        ("ram", "ramplus_tl"),
+        "The method ties comes nearest: it averages what several models changed, and takes in full "
+        "what only one did.",
+    ),
 }
 DTYPES: Final = ("bfloat16", "float16", "float32")
 
@@ -55,19 +65,12 @@ def translate(config: Mapping[str, Any]) -> dict[str, Any]:
     check_keys(config, KEYS, "The configuration", ignored=("name",))
     method = str(config.get("merge_method"))
     if method not in METHODS:
-        if method in OTHER_METHODS:
-            own = OWN_METHODS.get(method)
-            raise RecipeError(
-                f"merge_method '{method}' of mergekit is not supported here. "
-                + (
-                    f"Write it as a recipe of laconic's own: laconic show {own}."
-                    if own
-                    else f"Supported: {', '.join(METHODS)}."
-                )
-            )
-        raise RecipeError(f"merge_method: no '{method}'. {did_you_mean(method, METHODS)}")
+        raise RecipeError(_no_method(method))
     if config.get("modules"):
-        raise RecipeError("modules: is not supported. Write models: for a model of one part.")
+        raise RecipeError(
+            "modules: is not supported. Write models: for a merge of whole models, which treats "
+            f"all their parts alike. {BY_MERGEKIT}"
+        )
     reading = read(config, method, USED[method])
     plain = METHODS[method](reading)
     recipe = {
@@ -83,6 +86,17 @@ def translate(config: Mapping[str, Any]) -> dict[str, Any]:
     _template(config, reading)
     recipe["notes"] = reading.notes
     return {key: value for key, value in recipe.items() if value is not None}
+
+
+def _no_method(method: str) -> str:
+    """What is said of a method that has no translation."""
+    said = f"merge_method '{method}' of mergekit is not supported here."
+    if own := OWN_METHODS.get(method):
+        return f"{said} Write it as a recipe of laconic's own: laconic show {own}."
+    if instead := OTHER_METHODS.get(method):
+        return f"{said} {instead} {BY_MERGEKIT}"
+    known = {*METHODS, *OWN_METHODS, *OTHER_METHODS}
+    return f"merge_method: no '{method}'. {did_you_mean(method, known)}"
 
 
 def _linear(reading: Reading) -> dict[str, Any]:
@@ -112,7 +126,8 @@ def _slerp(reading: Reading) -> dict[str, Any]:
             f"slerp takes exactly 2 models, the base included; got {len(reading.sources)}."
         )
     models = [source.model for source in reading.others]
-    return {"models": models, "method": "slerp", "params": {"t": reading.number("t")}}
+    params = {"t": reading.number("t"), "zeros": "circle"}
+    return {"models": models, "method": "slerp", "params": params}
 
 
 def _task_vectors(

@@ -14,6 +14,11 @@ PARAMETERS: Final = (
     "weight", "density", "normalize", "rescale", "lambda", "int8_mask", "t", "epsilon", "gamma",
     "select_topk", "filter_wise", "scale",
 )  # fmt: skip
+#: What to do with a configuration that only mergekit can carry out.
+BY_MERGEKIT: Final = (
+    "Or let mergekit carry it out (mergekit-yaml FILE FOLDER): laconic takes the folder that it "
+    "writes wherever it takes a checkpoint."
+)
 #: A value, the numbers of a gradient, or ``{match, value}`` entries, as recipes write them.
 Setting = Any
 #: Where a parameter may stand, the nearest place first: the place's name and its mapping.
@@ -93,7 +98,7 @@ def read(config: Mapping[str, Any], method: str, used: Sequence[str]) -> Reading
         if len(slices) > 1:
             raise RecipeError(
                 f"slices: {len(slices)} entries put a model together from parts, which is not "
-                "supported. Write one slice of whole models, or models:."
+                f"supported. For whole models write models:. {BY_MERGEKIT}"
             )
         part = as_mapping(slices[0], "slices.0")
         check_keys(part, ("sources", "parameters"), "slices.0")
@@ -134,7 +139,7 @@ def _layers(entries: Sequence[Any]) -> int:
     if first[0] != 0 or any(other != first for other in ranges):
         raise RecipeError(
             f"slices: layer ranges {ranges} are not those of whole models. Taking layers apart is "
-            "not supported: give every source the range [0, LAYERS]."
+            f"not supported: give every source the range [0, LAYERS]. {BY_MERGEKIT}"
         )
     return int(first[1])
 

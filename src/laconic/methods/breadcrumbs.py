@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from laconic.method import TensorGroup, kept, transform
-from laconic.ranking import largest
+from laconic.method import TensorGroup, transform
+from laconic.ranking import Trim, kept, whole
 
 
-@transform(reach="tensor", idle={"density": 1.0}, copies=1)
+def trims_of(n: int, density: float, outliers: float) -> tuple[Trim, Trim]:
+    """The trim that drops the smallest of n entries, and that which would keep the largest only."""
+    keep = kept(n, density)
+    top = min(whole(n, outliers), n - keep)
+    return Trim(ties="exact", number=top + keep), Trim(ties="exact", number=top)
+
+
+def trims(params: Mapping[str, Any], n: int) -> list[Trim]:
+    """Those of the two that change something."""
+    return [trim for trim in trims_of(n, **params) if 0 < trim.keeps(n) < n]
+
+
+@transform(trims=trims, idle={"density": 1.0})
 def breadcrumbs(
     group: TensorGroup,
     *,
@@ -37,11 +50,7 @@ def breadcrumbs(
     """
     import torch
 
-    n = group.base.numel()
-    keep = kept(n, density)
-    top = min(int(n * outliers + 1e-9), n - keep)
-    masks = []
-    for vector in group.vectors:
-        size = vector.abs()
-        masks.append(largest(size, top + keep) & ~largest(size, top))
+    outer, inner = trims_of(group.numel, density, outliers)
+    models = range(len(group.vectors))
+    masks = [group.largest(i, outer) & ~group.largest(i, inner) for i in models]
     return replace(group, vectors=group.vectors * torch.stack(masks))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from laconic.errors import RecipeError
-from laconic.method import Setting, TensorGroup, transform
+from laconic.method import Setting, Sums, TensorGroup, transform
+from laconic.sums import Array, magnitudes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,21 @@ def check(params: Mapping[str, Any], _: Setting) -> str:
     return ""
 
 
-@transform(reach="row", idle={"density": 1.0, "epsilon": 0.0}, check=check, copies=4)
+def norms(group: TensorGroup, *, density: float, epsilon: float) -> Array:
+    """The sums of magnitudes of the vectors, then those of what is kept of them."""
+    held = [
+        vector * (group.uniform(i) < probabilities(vector, density, epsilon))
+        for i, vector in enumerate(group.vectors)
+    ]
+    return magnitudes([*group.vectors, *held], group.chunk)
+
+
+@transform(
+    reach="row",
+    sums=Sums(norms, {"rescale": "norm"}),
+    idle={"density": 1.0, "epsilon": 0.0},
+    check=check,
+)
 def della(
     group: TensorGroup,
     *,
@@ -59,14 +74,15 @@ def della(
     """
     import torch
 
-    vectors = torch.empty_like(group.vectors)
+    vectors, count = torch.empty_like(group.vectors), len(group.vectors)
+    sums = group.total(norms, density=density, epsilon=epsilon) if rescale == "norm" else ()
     for i, vector in enumerate(group.vectors):
         chance = probabilities(vector, density, epsilon)
         held = vector * (group.uniform(i) < chance)
         if rescale == "probability":
             held /= chance
         elif rescale == "norm":
-            before, after = (float(v.abs().sum(dtype=torch.float64)) for v in (vector, held))
+            before, after = sums[i], sums[count + i]
             held *= before / after if min(before, after) >= TINY else 1.0
         vectors[i] = held
     return replace(group, vectors=vectors)
@@ -82,6 +98,7 @@ def probabilities(vector: Tensor, density: float, epsilon: float) -> Tensor:
         step = max(1, SLICE // n)
         for start in range(0, len(rows), step):
             order = rows[start : start + step].abs().argsort(dim=1, stable=True)
-            rank = order.argsort(dim=1)
+            places = torch.arange(n, device=order.device).expand_as(order)
+            rank = torch.empty_like(order).scatter_(1, order, places)
             chance[start : start + step] = (density - epsilon) + 2 * epsilon * rank / (n - 1)
     return chance.view(vector.shape)

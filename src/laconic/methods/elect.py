@@ -29,11 +29,13 @@ def elect(group: TensorGroup, *, scale: float = 1.0, normalise: bool = False) ->
     import torch
 
     vectors = group.weighted()
-    sign = (vectors.sum(0) >= 0) * 2.0 - 1
+    sign = (sum(vectors) >= 0) * 2.0 - 1
     agree = vectors * sign > 0
-    total = (vectors * agree).sum(0)
+    total: Tensor = sum(vectors * agree)  # type: ignore[assignment]  # there is a model
     if normalise:
-        weights = torch.tensor(group.weights, dtype=total.dtype)
-        divisor = (weights.view(-1, *[1] * total.ndim) * agree).sum(0)
+        weights = torch.tensor(group.weights, dtype=vectors.dtype, device=vectors.device)
+        divisor: Tensor = sum(  # type: ignore[assignment]  # there is a model
+            weights.view(-1, *[1] * group.base.ndim) * agree
+        )
         total = total / divisor.where(divisor != 0, 1.0)
     return group.base + scale * total

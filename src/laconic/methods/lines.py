@@ -18,14 +18,16 @@ def lines(group: TensorGroup, merged: Tensor, *, first: float = 0.5, last: float
 
     ``x_0 + (first + (last - first) * (l - 1) / (L - 1)) * (x - x_0)`` for layer l of the L layers
     of the text model. The embedding takes `first`; whatever else is outside these layers takes
-    `last`: the final norm, the head, vision towers, layers that predict further tokens.
+    `last`: the final norm, the head, vision towers, layers that predict further tokens. The
+    authors' code gives final norm and head `first`, too: ``last: [{match: model.norm.weight, value:
+    0.5}, {match: head, value: 0.5}, {value: 1.0}]`` does the same at first = 0.5.
 
     Args:
         first: The factor of the first layer.
         last: The factor of the last layer.
 
     Source: Wang et al. 2024 (arXiv 2410.17146), with alpha = first and beta = last - first; the
-    rule for tensors outside the layers is ours.
+    rule for tensors outside the layers is ours: the authors' code gives them all `first`.
     """
     factor = factor_at(group.role, group.layer, group.layers, first, last)
     return group.base + factor * (merged - group.base)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from laconic.method import TensorGroup, method
+import numpy as np
+
+from laconic.method import Sums, TensorGroup, method, vector_products
+from laconic.sums import square
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(reach="tensor", models=(2, None), weighted=False)
+@method(models=(2, None), weighted=False, sums=Sums(vector_products))
 def model_stock(group: TensorGroup) -> Tensor:
     """The base plus `t` times the mean task vector, t from the angle between the vectors.
 
@@ -22,17 +26,17 @@ def model_stock(group: TensorGroup) -> Tensor:
     Source: Jang et al. 2024 (arXiv 2403.19522), the ratio for K models; the mean over pairs is
     mergekit's, that it is not below 0 ours.
     """
-    return group.base + ratio(group) * group.vectors.mean(0)
+    far = ratio(group.total(vector_products))
+    return group.base + far * sum(group.vectors) / len(group.vectors)
 
 
-def ratio(group: TensorGroup) -> float:
-    """How far the merge goes from the base to the mean, in [0, 1]."""
-    import torch
-
-    products = group.inner_products()
-    norms = products.diagonal().sqrt()
-    cosines = torch.nan_to_num(products / (norms[:, None] * norms[None]), nan=0.0)
+def ratio(products: Sequence[float]) -> float:
+    """How far the merge goes from the base to the mean, in [0, 1], from the inner products."""
+    matrix = square(products)
+    norms = np.sqrt(matrix.diagonal())
+    gross = np.outer(norms, norms)
+    cosines = np.divide(matrix, gross, out=np.zeros_like(matrix), where=gross > 0)
     count = len(norms)
-    mean = float(cosines.triu(1).sum()) / (count * (count - 1) / 2)
+    mean = float(np.triu(cosines, 1).sum()) / (count * (count - 1) / 2)
     cosine = min(max(mean, 0.0), 1.0)
     return count * cosine / (1 + (count - 1) * cosine)

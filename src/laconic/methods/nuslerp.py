@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from laconic.method import TensorGroup, method
+from laconic.method import Reach, Sums, TensorGroup, method, vector_products
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +16,20 @@ TINY = 1e-8
 SLICE = 1 << 20
 
 
-@method(reach="tensor", base="optional", models=(2, 2))
+REACHES: Final[Mapping[str, Reach]] = {"tensor": "element", "row": "row", "column": "tensor"}
+
+
+def reach(params: Mapping[str, Any]) -> Reach:
+    """What an element depends on beside the inner products of whole tensors."""
+    return REACHES[params["along"]]
+
+
+@method(
+    reach=reach,
+    base="optional",
+    models=(2, 2),
+    sums=Sums(vector_products, {"along": "tensor"}),
+)
 def nuslerp(group: TensorGroup, *, along: Literal["tensor", "row", "column"] = "tensor") -> Tensor:
     """Go from one model to the other along the great circle, or from one task vector to the other.
 
@@ -30,19 +45,30 @@ def nuslerp(group: TensorGroup, *, along: Literal["tensor", "row", "column"] = "
 
     Source: Shoemake 1985; weights, rows and the use on task vectors are mergekit's ``nuslerp``.
     """
-    first, second = group.weights
-    t = second / (first + second) if abs(first + second) >= TINY * 100 else 0.5
-    a, b = group.vectors
+    t, (a, b) = share(group.weights), group.vectors
+    if along == "tensor":
+        own = shares_of(group.total(vector_products), t)
+        return group.base + sum(replace(group, weights=tuple(own)).weighted())
     turned = along == "column" and a.ndim > 1
     if turned:
         a, b = a.mT, b.mT
-    if along == "tensor" or a.ndim < 2:
-        (aa, ab), (_, bb) = group.inner_products()
-    else:
-        aa, ab, bb = _by_row(a, a), _by_row(a, b), _by_row(b, b)
-    left, right = (share.float() for share in shares(aa, ab, bb, t))
+    left, right = (s.float() for s in shares(_by_row(a, a), _by_row(a, b), _by_row(b, b), t))
     merged: Tensor = left * a + right * b
     return group.base + (merged.mT if turned else merged)
+
+
+def share(weights: Sequence[float]) -> float:
+    """How far the way goes to the second model."""
+    total = sum(weights)
+    return weights[1] / total if abs(total) >= TINY * 100 else 0.5
+
+
+def shares_of(products: Sequence[float], t: float) -> list[float]:
+    """What a and b are multiplied by, from the inner products of whole tensors."""
+    import torch
+
+    aa, ab, bb = torch.tensor(products, dtype=torch.float64)
+    return [float(share) for share in shares(aa, ab, bb, t)]
 
 
 def shares(aa: Tensor, ab: Tensor, bb: Tensor, t: float) -> tuple[Tensor, Tensor]:
@@ -60,6 +86,8 @@ def _by_row(a: Tensor, b: Tensor) -> Tensor:
     """The inner product of each row of a with that of b, float64, ``[..., row, 1]``."""
     import torch
 
+    if a.ndim < 2:
+        return (a.double() * b.double()).sum(-1, keepdim=True)
     step = max(1, SLICE // max(1, a[0].numel()))
     parts = [slice(start, start + step) for start in range(0, len(a), step)]
     return torch.cat([(a[p].double() * b[p].double()).sum(-1, keepdim=True) for p in parts])

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Gt, Le
 
-from laconic.method import Setting, TensorGroup, method
-from laconic.ranking import largest
+from laconic.method import Setting, Sums, TensorGroup, method
+from laconic.ranking import Limit, Trim, limit_of, within
+from laconic.sums import Array, squares
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 TINY = 1e-6
+#: The smallest float32 above 0.
+SMALLEST = 2.0**-149
 
 
 def check(params: Mapping[str, Any], setting: Setting) -> str:
@@ -29,7 +32,33 @@ def check(params: Mapping[str, Any], setting: Setting) -> str:
     return "sce of one model is task_arithmetic: there is nothing to select, weigh or erase."
 
 
-@method(reach="tensor", weighted=False, idle={"scale": 0.0}, check=check, copies=4)
+def trims(params: Mapping[str, Any], _: int) -> list[Trim]:
+    """The selection, where there is one."""
+    return [_selection(params["density"])] if params["density"] < 1 else []
+
+
+def variance(group: TensorGroup) -> Tensor:
+    """Each position's variance over the models, above 0 exactly where they differ, as one rank."""
+    vectors, count = group.vectors, len(group.vectors)
+    mean = sum(vectors) / count
+    spread = sum((v - mean).square() for v in vectors) / count
+    found: Tensor = spread.clamp(min=SMALLEST) * (vectors != vectors[0]).any(0)
+    return found[None]
+
+
+def energies(group: TensorGroup, *, density: float) -> Array:
+    """The sums of squares of what is selected of each vector."""
+    return squares(list(_selected(group, density)), group.chunk)
+
+
+@method(
+    weighted=False,
+    trims=trims,
+    ranks=variance,
+    sums=Sums(energies),
+    idle={"scale": 0.0},
+    check=check,
+)
 def sce(
     group: TensorGroup, *, density: Annotated[float, Gt(0), Le(1)] = 1.0, scale: float = 1.0
 ) -> Tensor:
@@ -54,20 +83,30 @@ def sce(
     """
     import torch
 
-    vectors = group.vectors
-    if density < 1:
-        variance = vectors.var(0, correction=0)
-        differ = (vectors != vectors[0]).any(0)
-        count = math.floor(int(differ.sum()) * density + 1e-9)
-        vectors = vectors * largest(variance, count)
-    flat = vectors.reshape(len(vectors), group.base.numel())
-    energy = flat.square().mean(1, dtype=torch.float64)
-    total = energy.sum()
-    shares = energy / total if total > 0 else torch.full_like(energy, 1 / len(energy))
-    sign = (vectors.sum(0) >= 0) * 2.0 - 1
+    vectors = _selected(group, density)
+    sign = (sum(vectors) >= 0) * 2.0 - 1
     fused, divisor = torch.zeros_like(group.base), torch.zeros_like(group.base)
-    for vector, share in zip(vectors, shares.tolist(), strict=True):
+    for vector, share in zip(vectors, shares(group.total(energies, density=density)), strict=True):
         counts = vector * sign > 0
         fused += share * vector * counts
         divisor += share * counts
     return group.base + scale * (fused / divisor.clamp(min=TINY))
+
+
+def shares(sums: Sequence[float]) -> list[float]:
+    """The models' weights, from the sums of squares of their vectors."""
+    total = math.fsum(sums)
+    return [s / total if total > 0 else 1 / len(sums) for s in sums]
+
+
+def _selection(density: float) -> Trim:
+    return Trim(density, ties="exact", nonzero=True)
+
+
+def _selected(group: TensorGroup, density: float) -> Tensor:
+    """The vectors, of which positions that are not selected are 0."""
+    if density >= 1:
+        return group.vectors
+    trim, (sizes,) = _selection(density), variance(group)
+    limit: Limit = group.limits[trim][0] if trim in group.limits else limit_of(sizes, trim)
+    return group.vectors * within(sizes, limit, group.offset)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from laconic.method import TensorGroup, method
+from laconic.method import Sums, TensorGroup, method
+from laconic.sums import Array, products
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,30 +17,46 @@ PARALLEL = 0.9995
 TINY = 1e-8
 
 
-@method(base="optional", members=2, weighted=False, products=True, idle={"t": 0.0})
-def slerp(group: TensorGroup, *, t: Annotated[float, Ge(0), Le(1)] = 0.5) -> Tensor:
+def own_products(group: TensorGroup) -> Array:
+    """The inner products a·a, a·b and b·b."""
+    return products(group.members, group.chunk)
+
+
+@method(base="optional", members=2, weighted=False, sums=Sums(own_products), idle={"t": 0.0})
+def slerp(
+    group: TensorGroup,
+    *,
+    t: Annotated[float, Ge(0), Le(1)] = 0.5,
+    zeros: Literal["line", "circle"] = "line",
+) -> Tensor:
     """Spherical interpolation between two checkpoints, tensor by tensor.
 
     ``x = sin((1 - t) W) / sin W * a + sin(t W) / sin W * b`` with W the angle between the flattened
     a and b, which keep their own norms. a is the base, or the first of two models without a base.
-    Tensors that are nearly parallel (|cos W| > 0.9995) or nearly zero are interpolated on the
-    straight line; sibling models mostly are, and SLERP then equals task arithmetic at scale t.
+    Tensors that are nearly parallel (|cos W| > 0.9995) are interpolated on the straight line;
+    sibling models mostly are, and SLERP then equals task arithmetic at scale t. So are tensors of
+    which one has no direction, its norm being 1e-8 or less: a bias that training moved away from
+    zero is at t of its way.
 
     Args:
         t: Where on the way: 0 is a, 1 is b.
+        zeros: How a tensor that is zero in a checkpoint is interpolated: on the straight ``line``;
+            or on the ``circle``, as though it were at right angles to the other one, which is what
+            mergekit does: at t = 0.3 the other one then counts by sin(0.3 pi / 2) = 0.454.
 
-    Source: Shoemake 1985; the flattening and the straight-line rule are mergekit's.
+    Source: Shoemake 1985; the flattening and the straight line for parallel tensors are mergekit's.
     """
     a, b = group.members
-    aa, ab, bb = group.products()
-    left, right = shares(aa, ab, bb, t)
+    aa, ab, bb = group.total(own_products)
+    left, right = shares(aa, ab, bb, t, zeros)
     return left * a + right * b
 
 
-def shares(aa: float, ab: float, bb: float, t: float) -> tuple[float, float]:
+def shares(aa: float, ab: float, bb: float, t: float, zeros: str) -> tuple[float, float]:
     """What a and b are multiplied by, from their inner products."""
-    norms = math.sqrt(aa * bb)
-    cosine = ab / norms if norms >= TINY else 1.0
+    one, other = math.sqrt(aa), math.sqrt(bb)
+    undirected = 1.0 if zeros == "line" else 0.0
+    cosine = ab / one / other if min(one, other) > TINY else undirected
     if abs(cosine) > PARALLEL:
         return 1 - t, t
     angle = math.acos(cosine)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
 from laconic.errors import RecipeError
-from laconic.method import TensorGroup, kept, transform
-from laconic.ranking import largest
+from laconic.method import Setting, Sums, TensorGroup, transform
+from laconic.ranking import Trim, kept
+from laconic.sums import Array, magnitudes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +19,27 @@ if TYPE_CHECKING:
 TINY = 1e-7
 
 
-@transform(reach="tensor", idle={"density": 1.0})
+def check(params: Mapping[str, Any], setting: Setting) -> str:
+    """Refuse a model that is not there."""
+    model = params["model"]
+    if model is not None and not 0 <= model < len(setting.weights):
+        raise RecipeError(f"sparsify.model: there is no model {model}; they count from 0.")
+    return ""
+
+
+def trims(params: Mapping[str, Any], n: int) -> list[Trim]:
+    """The trim of a tensor of n entries, where it is one."""
+    trim = _trim(n, params["density"], params["model"])
+    return [trim] if params["by"] == "magnitude" and trim.keeps(n) < n else []
+
+
+def norms(group: TensorGroup, *, density: float, by: str, model: int | None) -> Array:
+    """The sums of magnitudes of the vectors, then those of what is kept of them."""
+    held = {i: _held(group, i, density, by, model) for i in _models(group, model)}
+    return magnitudes([*(group.vectors[i] for i in held), *held.values()], group.chunk)
+
+
+@transform(trims=trims, sums=Sums(norms, {"rescale": True}), idle={"density": 1.0}, check=check)
 def sparsify(
     group: TensorGroup,
     *,
@@ -43,24 +65,32 @@ def sparsify(
     Source: Yadav et al. 2023 (arXiv 2306.01708) and Yu et al. 2024 (arXiv 2311.03099); that the
     norm is matched is mergekit's.
     """
-    if model is not None and not 0 <= model < len(group.vectors):
-        raise RecipeError(f"sparsify.model: there is no model {model}; they count from 0.")
-    vectors = group.vectors.clone()
-    for i in range(len(vectors)) if model is None else (model,):
-        vector = group.vectors[i]
-        if by == "chance":
-            held = vector * (group.uniform(i) < density)
-        else:
-            held = vector * largest(vector.abs(), kept(vector.numel(), density))
-        before, after = _norm(vector), _norm(held)
-        if rescale and min(before, after) >= TINY:
-            held = held * (before / after)
-        vectors[i] = held
+    vectors, models = group.vectors.clone(), _models(group, model)
+    grown = [1.0] * len(models)
+    if rescale:
+        grown = factors(group.total(norms, density=density, by=by, model=model))
+    for i, factor in zip(models, grown, strict=True):
+        vectors[i] = _held(group, i, density, by, model) * factor
     return replace(group, vectors=vectors)
 
 
-def _norm(vector: Tensor) -> float:
-    """The L1 norm, in an order that depends neither on threads nor on the device."""
-    import numpy as np
+def factors(sums: Sequence[float]) -> list[float]:
+    """What is kept of each vector is multiplied by these, from the sums of `norms`."""
+    half = len(sums) // 2
+    pairs = zip(sums[:half], sums[half:], strict=True)
+    return [before / after if min(before, after) >= TINY else 1.0 for before, after in pairs]
 
-    return float(vector.abs().cpu().numpy().sum(dtype=np.float64))
+
+def _models(group: TensorGroup, model: int | None) -> Sequence[int]:
+    return range(len(group.vectors)) if model is None else (model,)
+
+
+def _trim(n: int, density: float, model: int | None) -> Trim:
+    return Trim(ties="exact", number=kept(n, density), model=model)
+
+
+def _held(group: TensorGroup, i: int, density: float, by: str, model: int | None) -> Tensor:
+    """What is kept of one vector."""
+    if by == "chance":
+        return group.vectors[i] * (group.uniform(i) < density)
+    return group.vectors[i] * group.largest(i, _trim(group.numel, density, model))

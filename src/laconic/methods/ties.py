@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Gt, Le
 
-from laconic.method import Scope, TensorGroup, Ties, method
+from laconic.method import TensorGroup, method
+from laconic.ranking import Scope, Ties  # noqa: TC001  # the registry reads the types
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,9 +29,11 @@ def ties(
     averaged over their number; `scale` times the average is added to the base. With one model
     there is nothing to elect: the result is the base plus the scaled, trimmed vector.
 
-    By default every entry at the threshold is kept, so a little more than `density` can be. The
-    paper's average is unweighted; a weight other than 1 multiplies its vector in the vote and in
-    the average and does not cancel.
+    Of n entries the ``density * n`` largest are kept, rounded down, and at least one; by default so
+    is every entry as large as the last of them, so a little more than `density` can be. The paper's
+    code and the scripts of Wu et al. keep one entry more, the next one below. The paper's average
+    is unweighted; a weight other than 1 multiplies its vector in the vote and in the average and
+    does not cancel.
 
     Args:
         density: The fraction of entries kept (1 minus the trim ratio k of Wu et al. 2025).
@@ -39,7 +42,8 @@ def ties(
         ties: Of the entries at the threshold keep all, or exactly as many as `density` says: those
             that come first in the tensor (and in the sorted names of tensors).
 
-    Source: Yadav et al. 2023 (arXiv 2306.01708), section 3; Wu et al. 2025, Table 7.
+    Source: Yadav et al. 2023 (arXiv 2306.01708), section 3; Wu et al. 2025, Table 7; the code of
+    both keeps one entry more.
     """
     vectors = group.trimmed(density, scope, ties).weighted()
     sign = (sum(vectors) >= 0) * 2.0 - 1

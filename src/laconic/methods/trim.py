@@ -6,7 +6,8 @@ from typing import Annotated
 
 from annotated_types import Gt, Le
 
-from laconic.method import Scope, TensorGroup, Ties, transform
+from laconic.method import TensorGroup, transform
+from laconic.ranking import Scope, Ties  # noqa: TC001  # the registry reads the types
 
 
 @transform(trims=True, idle={"density": 1.0})
@@ -19,13 +20,15 @@ def trim(
 ) -> TensorGroup:
     """Keep the `density` largest entries of each task vector by magnitude, unscaled.
 
-    The first step of TIES by itself, for any method that follows.
+    The first step of TIES by itself, for any method that follows; counted as in ``ties``, where the
+    paper's code keeps one entry more.
 
     Args:
         density: The fraction of entries kept.
         scope: Whether the entries are ranked within each tensor or over the whole model.
         ties: Of the entries at the threshold keep all, or exactly as many as `density` says.
 
-    Source: Yadav et al. 2023 (arXiv 2306.01708), section 3, step 1.
+    Source: Yadav et al. 2023 (arXiv 2306.01708), section 3, step 1; their code keeps one
+    entry more.
     """
     return group.trimmed(density, scope, ties)

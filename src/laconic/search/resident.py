@@ -26,7 +26,7 @@ from laconic.backend import Renewable, Resident
 from laconic.checkpoint import FLOATS, WIDTH, open_checkpoint
 from laconic.engine import Engine
 from laconic.engine.means import Means
-from laconic.engine.members import asked_trim
+from laconic.engine.members import asked_trims
 from laconic.errors import BackendError
 from laconic.evaluate import open_engine
 from laconic.merge import execute
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from laconic.backend import Backend
     from laconic.plan import Plan
+    from laconic.stage import Stage
 
 log = logging.getLogger(__name__)
 #: Where folders are kept in memory, where the system has such a place.
@@ -62,7 +63,7 @@ class _Found:
 
     over_model: dict[Any, Any] = field(default_factory=dict)
     limits: dict[Any, Any] = field(default_factory=dict)
-    inner: dict[Any, Any] = field(default_factory=dict)
+    sums: dict[Any, Any] = field(default_factory=dict)
 
 
 class Weights:
@@ -120,7 +121,7 @@ class Weights:
         engine.moved = [True] * len(plan.models)  # only a note in the folder needs to know
         found = self._found.setdefault(_before(plan), _Found())
         engine.over_model, engine.limits = found.over_model, found.limits
-        engine.inner = found.inner
+        engine.sums = found.sums
         engine.run()
         self._made = wanted
         return changed
@@ -273,12 +274,11 @@ def coefficients(plan: Plan) -> dict[str, str]:
     return told
 
 
-def _looks_around(stage: Any, name: str) -> bool:
+def _looks_around(stage: Stage, name: str) -> bool:
     """Whether a step's result for one tensor depends on the others."""
-    trim = asked_trim(stage, name)
-    if stage.plugin.traits.get("norms"):
+    if stage.plugin.traits.get("norms") or stage.reach == "model":
         return True
-    return stage.plugin.traits["reach"] == "model" or (trim is not None and trim.scope == "model")
+    return any(trim.scope == "model" for trim in asked_trims(stage, name))
 
 
 def _before(plan: Plan) -> str:
