@@ -241,10 +241,8 @@ class Fused:
         elif name == "elect":
             mode, scales = kernels.ELECT, [params["scale"], float(params["normalise"])]
         elif name == "slerp":
-            mode, scales = (
-                kernels.PAIR,
-                list(slerp.shares(*sums, t=params["t"], zeros=params["zeros"])),
-            )
+            aa, ab, bb = sums
+            mode, scales = kernels.PAIR, list(slerp.shares(aa, ab, bb, **params))
         elif name == "nuslerp":
             weights = nuslerp.shares_of(sums, nuslerp.share(weights))
         return mode, np.array(weights, np.float32), np.array(scales, np.float32)
