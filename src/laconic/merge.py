@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from laconic.card import model_card
 from laconic.checkpoint import Checkpoint
 from laconic.engine import Engine
 from laconic.engine.cluster import connected, spread
 from laconic.engine.means import Means
-from laconic.errors import CalibrationError, CheckpointError, RecipeError, WorkerError
+from laconic.errors import BackendError, CalibrationError, CheckpointError, RecipeError, WorkerError
 from laconic.jsonfile import write_json
 from laconic.plan import Plan, plan
 from laconic.progress import Progress, silent
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from laconic.recipe import Recipe
 
 logger = logging.getLogger(__name__)
+
+#: The tokenizer of a result of at least so many bytes is compared with its file, which takes
+#: transformers about two seconds to import; that of a smaller one is when it is first loaded.
+CHECKED_BYTES: Final = 4 << 30
 
 
 def merge(
@@ -79,7 +83,20 @@ def execute(
     means = means or Means()
     with connected(means.ray):
         plan.fetch()
-        return _write(plan, target, progress=progress, shard_bytes=shard_bytes, means=means)
+        merged = _write(plan, target, progress=progress, shard_bytes=shard_bytes, means=means)
+    if sum(spec.nbytes for spec in plan.specs) >= CHECKED_BYTES:
+        _check_tokenizer(merged)
+    return merged
+
+
+def _check_tokenizer(merged: Checkpoint) -> None:
+    """Warn where transformers loads a result's tokenizer otherwise than its tokenizer.json says."""
+    from laconic.tokenizer import load_tokenizer
+
+    try:
+        load_tokenizer(merged)
+    except BackendError as error:
+        logger.warning("%s", error)
 
 
 def _write(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from laconic import tokenizer as module
 from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError
 from laconic.lab import folder as lab_folder
+from laconic.merge import merge
+from laconic.recipe import Recipe
 from laconic.tokenizer import PROBES, load_tokenizer
 
 if TYPE_CHECKING:
@@ -177,6 +180,18 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(BackendError, match=r"tokenizer\.json is damaged"):
         load_tokenizer(checkpoint)
+
+
+def test_a_merge_says_that_its_tokenizer_would_be_loaded_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = _checkpoint(tmp_path / "m", _byte_level(BY_THREES), "Qwen2Tokenizer", "qwen2")
+    monkeypatch.setattr(sys.modules["laconic.merge"], "CHECKED_BYTES", 0)
+
+    merge(Recipe(method="average", models=[str(model.folder)]), tmp_path / "merged")
+
+    (record,) = [r for r in caplog.records if r.name == "laconic.tokenizer"]
+    assert record.getMessage().startswith(f"{tmp_path / 'merged'}: its tokenizer is taken from")
 
 
 def test_every_verb_loads_tokenizers_by_this_module() -> None:
