@@ -13,6 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from laconic.configs import read_config
+from laconic.configs import setting as setting
 from laconic.errors import CheckpointError, did_you_mean
 from laconic.header import FLOATS as FLOATS
 from laconic.header import NUMPY, Header, open_header, read_header, samples_of
@@ -20,6 +22,7 @@ from laconic.header import WIDTH as WIDTH
 from laconic.header import TensorSpec as TensorSpec
 from laconic.hub import Snapshot, is_id, look_up
 from laconic.jsonfile import read_json
+from laconic.rotary import WINDOW
 from laconic.tokens import read_tokens
 
 if TYPE_CHECKING:
@@ -56,7 +59,7 @@ class Checkpoint:
         self.folder = folder
         self.name = name or str(folder)
         self.snapshot = snapshot
-        self.config = _read_config(folder, self.name)
+        self.config = read_config(folder, self.name)
         self.tokenizer_folder = folder
         self.notes: tuple[str, ...] = ()
         self._files: dict[str, Any] = {}
@@ -228,7 +231,7 @@ class Checkpoint:
     @property
     def window(self) -> int | None:
         """The most tokens that the config allows, prompt and completion together."""
-        value = setting(self.config, "max_position_embeddings")
+        value = setting(self.config, WINDOW)
         return value if isinstance(value, int) else None
 
     @cached_property
@@ -311,13 +314,6 @@ def open_checkpoint(model: str | Path | Checkpoint) -> Checkpoint:
     )
 
 
-def setting(config: Mapping[str, Any], key: str, default: object = None) -> Any:
-    """A config's value for a key, looked for in its text_config where the top has none."""
-    nested = config.get("text_config")
-    inner = nested.get(key) if isinstance(nested, dict) else None
-    return next((v for v in (config.get(key), inner) if v is not None), default)
-
-
 def layer_of(name: str) -> int | None:
     """The layer that a tensor's name speaks of: its first number; None outside the layers."""
     number = re.search(r"(?:^|\.)(\d+)(?:\.|$)", name)
@@ -336,14 +332,6 @@ def copy_files(source: Path, target: Path, names: Iterable[str]) -> list[str]:
     for name in found:
         shutil.copyfile(source / name, target / name)
     return found
-
-
-def _read_config(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.exists():
-        inside = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
-        raise CheckpointError(f"{name} is no checkpoint: it has no config.json (it has {inside}).")
-    return read_json(path, CheckpointError)
 
 
 def _weight_files(folder: Path, names: set[str], name: str) -> dict[Path, set[str]]:

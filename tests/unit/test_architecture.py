@@ -16,8 +16,8 @@ PACKAGE = Path(laconic.__file__).parent
 ROWS = (
     ("errors", "progress", "version", "threads"),
     ("registry", "jsonfile", "kernels", "ranking", "hub", "reflection", "sandbox"),
-    ("arithmetic",),
-    ("varying", "mergekit"),
+    ("arithmetic", "rotary"),
+    ("varying", "mergekit", "configs"),
     ("recipe", "tokens", "header", "experiment", "dataset", "exam", "packed"),
     ("run", "checkpoint", "derived", "bounds", "mixture", "pools"),
     ("calibration", "measured", "flags"),
