@@ -219,7 +219,7 @@ class Checkpoint:
         root = self
         while root._origin is not None:
             root = root._origin
-        return (root.specs.get(name) or root.specs[EMBED]).dtype
+        return (root.specs.get(name) or root.specs.get(EMBED) or self.specs[name]).dtype
 
     @property
     def tied(self) -> bool:

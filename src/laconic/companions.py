@@ -8,7 +8,7 @@ is another token's id is a model that never stops.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,7 @@ from laconic.errors import CheckpointError
 from laconic.jsonfile import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from laconic.vocabulary import Vocabulary
 
@@ -46,6 +46,10 @@ class Companions:
     added: tuple[Mapping[str, Any], ...] = ()
     template: str | None = None
     notes: tuple[str, ...] = ()
+
+    def with_config(self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Companions:
+        """The same with another config."""
+        return replace(self, config=change(self.config))
 
     def write(self, folder: Path, *, rows: int | None, tied: bool, dtype: str | None) -> None:
         """Write the files.

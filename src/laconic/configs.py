@@ -114,7 +114,7 @@ def text_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def setting(config: Mapping[str, Any], key: str, default: object = None) -> Any:
-    """A config's value for a key, looked for in its text model's settings where the top has none."""
+    """A config's value for a key, of its text model's settings where the top has none."""
     return next((v for v in (config.get(key), text_of(config).get(key)) if v is not None), default)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from laconic.adapter import open_model
 from laconic.checkpoint import HEAD, setting
 from laconic.companions import Companions, companions
+from laconic.configs import turned
 from laconic.errors import RecipeError
 from laconic.siblings import check_config
 from laconic.vocabulary import Vocabulary, of, unify, union
@@ -70,8 +71,9 @@ def settle(
 
     vocabulary = _vocabulary(recipe, donor, members, system2)
     tokenizer = vocabulary.donor if vocabulary else system2
-    config = donor("config", recipe.config, system2)
-    check_config(config, system2)
+    config = donor("config", recipe.config_donor, system2)
+    rope = donor("config: rope", recipe.rope_donor, config)
+    check_config(config, system2, rope=recipe.rope_donor)
     path = Path(recipe.chat_template or "")
     template = (
         path.expanduser()
@@ -85,6 +87,8 @@ def settle(
         generation=donor("generation_config", recipe.generation_config, system2),
         template=template,
     )
+    if recipe.rope_donor is not None:
+        beside = beside.with_config(lambda made: turned(made, rope.config))
     everyone = (*members, *(() if system2 in members else (system2,)))
     unified = everyone
     if vocabulary is not None:

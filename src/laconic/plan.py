@@ -20,6 +20,7 @@ from laconic.checkpoint import (
     TensorSpec,
     layer_of,
     natural,
+    setting,
 )
 from laconic.donors import Inputs, settle
 from laconic.effects import check_effects
@@ -27,7 +28,9 @@ from laconic.errors import RecipeError
 from laconic.flags import merge_command
 from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
 from laconic.needs import count_words
+from laconic.parts import Parts, sort_parts
 from laconic.readings import STEP, Reading, check_shapes, read_stats
+from laconic.rotary import WINDOW
 from laconic.siblings import check_siblings
 from laconic.stage import (
     Stage,
@@ -64,11 +67,13 @@ class Plan:
         method: The method.
         after: Adjustments, in order.
         specs: Every tensor of the output, in the order written.
-        copied: Names of those that are copied from the System-2 model unmerged.
+        copied: Names of those that are copied unmerged: from the System-2 model, but for those of
+            `apart`, of which the notes say where they come from.
         notes: What the user should know though it is no error.
         budget: What it costs in bytes.
         readings: The calibration files that its steps read.
         hash_inputs: Whether run.json gets a hash of every input file in full.
+        apart: Names of tensors of towers and multi-token prediction layers that are not merged.
     """
 
     recipe: Recipe
@@ -86,6 +91,7 @@ class Plan:
     budget: Budget
     readings: tuple[Reading, ...] = ()
     hash_inputs: bool = False
+    apart: frozenset[str] = frozenset()
 
     @property
     def members(self) -> tuple[Checkpoint, ...]:
@@ -140,8 +146,8 @@ class Plan:
             "tokenizer": self.recipe.tokenizer,
             "rows": next((s.shape[0] for s in self.specs if s.name == EMBED), None),
             "head": "its own" if self.untied else "tied to the embedding",
-            "copied_from_system2": sorted(self.copied),
-            "window": self.inputs.config.window,
+            "copied_from_system2": sorted(self.copied - self.apart),
+            "window": setting(self.inputs.companions.config, WINDOW),
             "dtype": sorted({FLOATS.get(s.dtype, s.dtype) for s in self.specs}),
             "tensors": len(self.specs),
             "commits": {
@@ -206,12 +212,21 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         )
     steps, readings, told = _read_stats(recipe, (*before, method, *after), base, models)
     before, method, after = steps[: len(before)], steps[len(before)], steps[len(before) + 1 :]
-    inputs = settle(recipe, base, models, system2)
+    parts = _sort_parts(recipe, base, models, system2)
+    base, *models = (parts.system2 if m is system2 else m for m in (base, *models))
+    inputs = settle(recipe, base, tuple(models), parts.system2)
+    inputs = replace(inputs, companions=inputs.companions.with_config(parts.described))
     base, models, system2 = inputs.base, inputs.models, inputs.system2
     members = (base, *models) if base else models
-    notes = check_siblings(members, system2, config=inputs.companions.config) + inputs.notes
-    notes = (*recipe.notes, *notes, *told)
-    specs, copied = _output_specs(recipe, members, system2)
+    notes = check_siblings(
+        members,
+        system2,
+        config=inputs.companions.config,
+        rope=recipe.rope_donor,
+        apart=parts.apart,
+    )
+    notes = (*recipe.notes, *notes, *parts.notes, *inputs.notes, *told)
+    specs, copied = _output_specs(recipe, members, system2, parts)
     merged = {s.name: s.shape for s in specs if s.name not in copied}
     method = with_overrides(method, recipe, list(merged))
     stages = [replace(s, layers=system2.layers) for s in (*before, method, *after)]
@@ -251,7 +266,17 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         ),
         readings=readings,
         hash_inputs=hash_inputs,
+        apart=parts.apart,
     )
+
+
+def _sort_parts(
+    recipe: Recipe, base: Checkpoint | None, models: Sequence[Checkpoint], system2: Checkpoint
+) -> Parts:
+    """What becomes of the parts that some checkpoints lack."""
+    others = [m for m in (base, *models) if m is not None and m is not system2]
+    wanted = {"towers": recipe.towers, "mtp": recipe.mtp}
+    return sort_parts(wanted, base, [*others, system2])
 
 
 def _fetched(
@@ -332,7 +357,7 @@ def _system2(recipe: Recipe, models: Sequence[Checkpoint], base: Checkpoint | No
 
 
 def _output_specs(
-    recipe: Recipe, members: Sequence[Checkpoint], system2: Checkpoint
+    recipe: Recipe, members: Sequence[Checkpoint], system2: Checkpoint, parts: Parts
 ) -> tuple[tuple[TensorSpec, ...], frozenset[str]]:
     """The tensors of the output, and which of them are copied from System 2."""
     names = set(system2.specs)
@@ -342,10 +367,10 @@ def _output_specs(
     specs, copied = [], set()
     for name in sorted(names, key=natural):
         spec = system2.specs.get(name) or replace(system2.specs[EMBED], name=name)
-        if spec.dtype not in FLOATS or name.endswith("inv_freq"):
+        if spec.dtype not in FLOATS or name.endswith("inv_freq") or name in parts.copied:
             copied.add(name)
-        else:
+        if spec.dtype in FLOATS and not name.endswith("inv_freq"):
             kept = system2.native(name)
             spec = replace(spec, dtype=dtypes[recipe.dtype] if recipe.dtype else kept)
         specs.append(spec)
-    return tuple(specs), frozenset(copied)
+    return parts.written(specs), frozenset(copied - parts.dropped)

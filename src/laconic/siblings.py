@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from laconic.checkpoint import EMBED, FLOATS, HEAD, Checkpoint, setting
 from laconic.configs import compare_configs
 from laconic.errors import CheckpointError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
 
 
 def check_siblings(
@@ -18,6 +18,7 @@ def check_siblings(
     *,
     config: Mapping[str, Any] | None = None,
     rope: str | None = None,
+    apart: Set[str] = frozenset(),
 ) -> tuple[str, ...]:
     """Compare checkpoints by their headers, configs and vocabularies.
 
@@ -26,6 +27,7 @@ def check_siblings(
         system2: The one that gives the output its shape.
         config: The output's config; None means that of `system2`.
         rope: Whose rotary settings the recipe chose though they differ; None where it did not.
+        apart: Tensors that are not merged, on which they need not agree.
 
     Returns:
         What the user should know though it is no error.
@@ -38,11 +40,12 @@ def check_siblings(
     notes: list[str] = []
     for model in others:
         notes += check_config(model, system2, rope=rope)
-        _check_tensors(model, system2)
+        _check_tensors(model, system2, apart)
     for model in (*others, system2):
         _check_against_own_config(model)
         for spec in model.specs.values():
-            if spec.dtype not in FLOATS and not spec.dtype.startswith(("I", "U", "BOOL")):
+            known = spec.dtype in FLOATS or spec.dtype.startswith(("I", "U", "BOOL"))
+            if not known and spec.name not in apart:
                 raise CheckpointError(
                     f"'{spec.name}' of {model.name} has type {spec.dtype}. Only "
                     f"{', '.join(FLOATS.values())} can be merged: save it in one of them first."
@@ -50,7 +53,7 @@ def check_siblings(
     for model in others:
         for spec in model.specs.values():
             other = system2.specs.get(spec.name, spec)
-            if (spec.dtype in FLOATS) != (other.dtype in FLOATS):
+            if spec.name not in apart and (spec.dtype in FLOATS) != (other.dtype in FLOATS):
                 raise CheckpointError(
                     f"'{spec.name}' has type {spec.dtype} in {model.name} and {other.dtype} in "
                     f"{system2.name}: one of them holds numbers to merge, the other does not."
@@ -126,8 +129,8 @@ def _sliding(config: Mapping[str, Any]) -> Any:
     return setting(config, "sliding_window") if used else None
 
 
-def _check_tensors(model: Checkpoint, system2: Checkpoint) -> None:
-    mine, theirs = set(model.specs) | {HEAD}, set(system2.specs) | {HEAD}
+def _check_tensors(model: Checkpoint, system2: Checkpoint, apart: Set[str]) -> None:
+    mine, theirs = ((set(m.specs) | {HEAD}) - apart for m in (model, system2))
     if missing := sorted(theirs - mine):
         raise CheckpointError(
             f"{model.name} has no tensor '{missing[0]}' ({len(missing)} missing), "
@@ -145,6 +148,8 @@ def _check_tensors(model: Checkpoint, system2: Checkpoint) -> None:
                 "the embedding. Fetch it again, or mend tie_word_embeddings."
             )
     for name, spec in model.specs.items():
+        if name in apart:
+            continue
         other = system2.specs.get(name) or system2.specs[EMBED]
         if (
             name in (EMBED, HEAD)

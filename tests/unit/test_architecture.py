@@ -27,6 +27,7 @@ ROWS = (
         "prompts",
         "writer",
         "siblings",
+        "parts",
         "card",
         "budget",
         "stage",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from laconic.configs import compare_configs, read_config, setting, turned
 from laconic.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEADS = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}
 YARN = {"factor": 4.0, "original_max_position_embeddings": 512}

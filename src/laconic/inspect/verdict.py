@@ -11,6 +11,7 @@ from laconic.companions import template_of
 from laconic.effects import equals_base
 from laconic.errors import CheckpointError, LaconicError
 from laconic.inspect.beside import parent_of, same_model, signs_of_swap
+from laconic.parts import sort_parts
 from laconic.siblings import check_siblings
 from laconic.vocabulary import of, unify
 
@@ -89,7 +90,9 @@ def siblings(members: Sequence[Checkpoint]) -> tuple[tuple[Sibling, ...], tuple[
 
 def _pair(first: Checkpoint, second: Checkpoint) -> tuple[Sibling, tuple[str, ...]]:
     try:
-        return Sibling(second.name, True), check_siblings((first, second), second)
+        parts = sort_parts({}, first, (first, second))
+        said = check_siblings((first, parts.system2), parts.system2, apart=parts.apart)
+        return Sibling(second.name, True), (*said, *parts.notes)
     except CheckpointError as error:
         reason = str(error)
     sizes = [m.specs[EMBED].shape for m in (first, second) if EMBED in m.specs]
