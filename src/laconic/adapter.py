@@ -33,6 +33,7 @@ from laconic.errors import CheckpointError, did_you_mean
 from laconic.header import NUMPY, open_header
 from laconic.hub import fetch_files, is_id
 from laconic.jsonfile import read_json
+from laconic.links import check_links
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,6 +255,7 @@ def open_model(model: str | Path | Checkpoint) -> Checkpoint:
     weights = any((folder / file).exists() for file in (SINGLE, INDEX))
     if not (folder / SETTINGS).exists() or weights:
         return open_checkpoint(model)
+    check_links(folder)
     adapter = Adapter(folder, name)
     base, revision = (adapter.settings.get(k) for k in ("base_model_name_or_path", "revision"))
     try:
@@ -276,6 +278,7 @@ def _open(name: str) -> Adapter:
         raise CheckpointError(
             f"There is no folder {name}. After the '+' goes an adapter's folder, or its Hub id."
         )
+    check_links(folder)
     return Adapter(folder, name)
 
 

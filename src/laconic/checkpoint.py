@@ -22,6 +22,7 @@ from laconic.header import WIDTH as WIDTH
 from laconic.header import TensorSpec as TensorSpec
 from laconic.hub import Snapshot, is_id, look_up
 from laconic.jsonfile import read_json
+from laconic.links import check_link, check_links
 from laconic.rotary import WINDOW
 from laconic.tokens import read_tokens
 
@@ -219,7 +220,7 @@ class Checkpoint:
         root = self
         while root._origin is not None:
             root = root._origin
-        return (root.specs.get(name) or root.specs.get(EMBED) or self.specs[name]).dtype
+        return (root.specs.get(name) or root.specs[EMBED]).dtype
 
     @property
     def tied(self) -> bool:
@@ -302,11 +303,13 @@ def open_checkpoint(model: str | Path | Checkpoint) -> Checkpoint:
         return Checkpoint(_lab_folder(name), name)
     folder = Path(name).expanduser()
     if folder.is_dir():
+        check_links(folder)
         return Checkpoint(folder, name)
     if folder.exists():
         raise CheckpointError(f"{name} is a file; give the folder of the checkpoint.")
     if is_id(name):
         snapshot = look_up(name)
+        check_links(snapshot.folder)
         return Checkpoint(snapshot.folder, name, snapshot=snapshot)
     raise CheckpointError(
         f"There is no folder {name}. Give a checkpoint folder, a Hub id such as org/name, "
@@ -327,9 +330,14 @@ def natural(name: str) -> tuple[tuple[bool, int, str], ...]:
 
 
 def copy_files(source: Path, target: Path, names: Iterable[str]) -> list[str]:
-    """Copy those of the named files that the source folder has; returns which."""
+    """Copy those of the named files that the source folder has; returns which.
+
+    Raises:
+        CheckpointError: For one that is a link to outside its folder.
+    """
     found = [name for name in names if (source / name).is_file()]
     for name in found:
+        check_link(source / name, source)
         shutil.copyfile(source / name, target / name)
     return found
 

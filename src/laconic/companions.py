@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoint import TOKENIZER_FILES, Checkpoint, copy_files
+from laconic.carried import File, choose_files, drop_code, without_code
+from laconic.checkpoint import Checkpoint, copy_files
 from laconic.errors import CheckpointError
 from laconic.jsonfile import read_json, write_json
 
@@ -34,17 +35,19 @@ class Companions:
     Attributes:
         config: The content of config.json, but for what the weights decide.
         generation: The content of generation_config.json, or the file to copy as it is.
-        tokenizer: The folder of the tokenizer's files.
+        files: The files to copy: the tokenizer's, the processors', further chat templates, code.
         added: Entries to append to its added tokens.
         template: The chat template, where it is not the one in the tokenizer's folder.
+        code: Whether the code that the config leads to comes along.
         notes: What the user should know though it is no error.
     """
 
     config: Mapping[str, Any]
     generation: Mapping[str, Any] | Path | None
-    tokenizer: Path
+    files: tuple[File, ...]
     added: tuple[Mapping[str, Any], ...] = ()
     template: str | None = None
+    code: bool = False
     notes: tuple[str, ...] = ()
 
     def with_config(self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Companions:
@@ -75,7 +78,10 @@ class Companions:
             copy_files(self.generation.parent, folder, (GENERATION,))
         elif self.generation is not None:
             write_json(folder / GENERATION, self.generation)
-        copy_files(self.tokenizer, folder, TOKENIZER_FILES)
+        for file in self.files:
+            file.copy(folder)
+        if not self.code:
+            drop_code(folder, (file.name for file in self.files))
         if self.added:
             _append(folder, self.added)
         if self.template is not None:
@@ -89,6 +95,8 @@ def companions(
     config: Checkpoint,
     generation: Checkpoint,
     template: Checkpoint | Path,
+    code: bool = False,
+    changed: bool = False,
 ) -> Companions:
     """Decide the files beside the weights.
 
@@ -98,6 +106,8 @@ def companions(
         config: The donor of config.json.
         generation: The donor of generation_config.json.
         template: The donor of the chat template, or a Jinja file.
+        code: Whether Python files beside the weights are taken along.
+        changed: Whether the output's config is another than the donor's.
 
     Raises:
         CheckpointError: For a file that is named but cannot be read.
@@ -115,15 +125,24 @@ def companions(
     said = f"config.json of {config.name}"
     own = _translated(config.config, config.vocabulary(), strings, {**stops, **plain}, said, notes)
     text = _template(template, tokenizer)
+    files, left = choose_files(
+        tokenizer=tokenizer,
+        config=config,
+        template=None if isinstance(template, Path) else template,
+        code=code,
+        appended=bool(vocabulary and vocabulary.added),
+        changed=changed or vocabulary is not None,
+    )
     known = {token["content"] for token in vocabulary.added} if vocabulary else set()
     notes += _foreign(text, template, known | set(strings.values()))
     return Companions(
-        config=own,
+        config=own if code else without_code(own),
         generation=made,
-        tokenizer=tokenizer.tokenizer_folder,
+        files=files,
         added=vocabulary.added if vocabulary else (),
         template=text,
-        notes=tuple(notes),
+        code=code,
+        notes=(*notes, *left),
     )
 
 

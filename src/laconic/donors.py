@@ -86,6 +86,8 @@ def settle(
         config=config,
         generation=donor("generation_config", recipe.generation_config, system2),
         template=template,
+        code=recipe.carry_code,
+        changed=bool(recipe.rope_donor or recipe.towers or recipe.mtp),
     )
     if recipe.rope_donor is not None:
         beside = beside.with_config(lambda made: turned(made, rope.config))

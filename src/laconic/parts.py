@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from laconic.configs import TEXT
@@ -41,41 +41,35 @@ class Parts:
     """What becomes of the parts that are not merged.
 
     Attributes:
-        system2: The System-2 model, with a part of another checkpoint where the recipe says so.
+        system2: The name of the System-2 model.
         apart: The tensors that are not merged; siblings need not agree on them.
-        dropped: Those of them that the output does not have.
+        donors: Those of them that are copied, and from which checkpoint; the others are left out.
         notes: What is done, part by part.
         mtp: Whose MTP layers are written; None for none, or where they are merged.
         counts: Whether the config's number of MTP layers has to follow.
         text_only: Whether the output is the text model alone.
     """
 
-    system2: Checkpoint
+    system2: str
     apart: frozenset[str] = frozenset()
-    dropped: frozenset[str] = frozenset()
+    donors: Mapping[str, Checkpoint] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     mtp: Checkpoint | None = None
     counts: bool = False
     text_only: bool = False
-
-    @property
-    def copied(self) -> frozenset[str]:
-        """The tensors that are copied from `system2` instead of merged."""
-        return self.apart - self.dropped
 
     def described(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The output's config, made to agree with the parts that are written."""
         made = dict(config)
         if self.counts:
             made = _counted(made, self.mtp.config if self.mtp else {})
-        return _text_config(made, self.system2.name) if self.text_only else made
+        return _text_config(made, self.system2) if self.text_only else made
 
     def written(self, specs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
         """The output's tensors under the names that they are stored by."""
-        kept = (spec for spec in specs if spec.name not in self.dropped)
         if not self.text_only:
-            return tuple(kept)
-        return tuple(replace(spec, stored_as=_text_name(spec.name)) for spec in kept)
+            return tuple(specs)
+        return tuple(replace(spec, stored_as=_text_name(spec.name)) for spec in specs)
 
 
 def kinds_of(names: Iterable[str]) -> dict[str, Kind]:
@@ -109,7 +103,7 @@ def sort_parts(
         RecipeError: For a part that is wanted of a checkpoint that has none.
     """
     system2 = members[-1]
-    made = Parts(system2)
+    made = Parts(system2.name)
     held = {id(member): kinds_of(member.specs) for member in members}
     for kind in KINDS:
         names = {key: {n for n, k in kinds.items() if k == kind} for key, kinds in held.items()}
@@ -121,12 +115,11 @@ def sort_parts(
         owners = [member for member in members if names[id(member)]]
         donor = _donor(kind, choice, base, system2, owners, members)
         own = names[id(donor)] if donor else set()
-        if donor is not None and donor is not system2:
-            made = replace(made, system2=_with_part(made.system2, donor, own))
+        copied = {name: donor for name in sorted(own)} if donor else {}
         made = replace(
             made,
             apart=made.apart | everything,
-            dropped=made.dropped | (everything - own),
+            donors={**made.donors, **copied},
             notes=(*made.notes, _note(kind, choice, donor, len(everything), owners, members)),
         )
         if kind == "mtp":
@@ -183,13 +176,6 @@ def _note(
     why = f" (none in {lacking})" if lacking else ""
     how = f"as '{kind}: {wanted}' says" if wanted else f"'{kind}' in the recipe changes that"
     return f"{count} {WORDS[kind]}{why} are {taken}; {how}."
-
-
-def _with_part(system2: Checkpoint, donor: Checkpoint, names: set[str]) -> Checkpoint:
-    """The System-2 model with some tensors of another checkpoint."""
-    mark = f"part of {donor.fingerprint}: {sorted(names)}"
-    specs = [donor.specs[name] for name in sorted(names)]
-    return system2.derive(specs, donor.stored, mark=mark, tied=system2.tied)
 
 
 def _counted(config: Mapping[str, Any], donor: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -67,13 +67,13 @@ class Plan:
         method: The method.
         after: Adjustments, in order.
         specs: Every tensor of the output, in the order written.
-        copied: Names of those that are copied unmerged: from the System-2 model, but for those of
-            `apart`, of which the notes say where they come from.
+        copied: Names of those that are copied unmerged: from the System-2 model, or
+            from a donor of their own.
         notes: What the user should know though it is no error.
         budget: What it costs in bytes.
         readings: The calibration files that its steps read.
         hash_inputs: Whether run.json gets a hash of every input file in full.
-        apart: Names of tensors of towers and multi-token prediction layers that are not merged.
+        donors: Where tensors of towers and multi-token prediction layers are copied from.
     """
 
     recipe: Recipe
@@ -91,7 +91,7 @@ class Plan:
     budget: Budget
     readings: tuple[Reading, ...] = ()
     hash_inputs: bool = False
-    apart: frozenset[str] = frozenset()
+    donors: Mapping[str, Checkpoint] = field(default_factory=dict)
 
     @property
     def members(self) -> tuple[Checkpoint, ...]:
@@ -146,7 +146,7 @@ class Plan:
             "tokenizer": self.recipe.tokenizer,
             "rows": next((s.shape[0] for s in self.specs if s.name == EMBED), None),
             "head": "its own" if self.untied else "tied to the embedding",
-            "copied_from_system2": sorted(self.copied - self.apart),
+            "copied_from_system2": sorted(self.copied - self.donors.keys()),
             "window": setting(self.inputs.companions.config, WINDOW),
             "dtype": sorted({FLOATS.get(s.dtype, s.dtype) for s in self.specs}),
             "tensors": len(self.specs),
@@ -213,8 +213,7 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
     steps, readings, told = _read_stats(recipe, (*before, method, *after), base, models)
     before, method, after = steps[: len(before)], steps[len(before)], steps[len(before) + 1 :]
     parts = _sort_parts(recipe, base, models, system2)
-    base, *models = (parts.system2 if m is system2 else m for m in (base, *models))
-    inputs = settle(recipe, base, tuple(models), parts.system2)
+    inputs = settle(recipe, base, models, system2)
     inputs = replace(inputs, companions=inputs.companions.with_config(parts.described))
     base, models, system2 = inputs.base, inputs.models, inputs.system2
     members = (base, *models) if base else models
@@ -266,7 +265,7 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         ),
         readings=readings,
         hash_inputs=hash_inputs,
-        apart=parts.apart,
+        donors=parts.donors,
     )
 
 
@@ -360,17 +359,18 @@ def _output_specs(
     recipe: Recipe, members: Sequence[Checkpoint], system2: Checkpoint, parts: Parts
 ) -> tuple[tuple[TensorSpec, ...], frozenset[str]]:
     """The tensors of the output, and which of them are copied from System 2."""
-    names = set(system2.specs)
+    names = set(system2.specs) - parts.apart | parts.donors.keys()
     if any(not model.tied for model in members) and EMBED in names:
         names.add(HEAD)
     dtypes = {name: safe for safe, name in FLOATS.items()}
     specs, copied = [], set()
     for name in sorted(names, key=natural):
-        spec = system2.specs.get(name) or replace(system2.specs[EMBED], name=name)
-        if spec.dtype not in FLOATS or name.endswith("inv_freq") or name in parts.copied:
+        donor = parts.donors.get(name, system2)
+        spec = donor.specs.get(name) or replace(donor.specs[EMBED], name=name)
+        if spec.dtype not in FLOATS or name.endswith("inv_freq") or name in parts.donors:
             copied.add(name)
         if spec.dtype in FLOATS and not name.endswith("inv_freq"):
-            kept = system2.native(name)
+            kept = donor.native(name)
             spec = replace(spec, dtype=dtypes[recipe.dtype] if recipe.dtype else kept)
         specs.append(spec)
-    return parts.written(specs), frozenset(copied - parts.dropped)
+    return parts.written(specs), frozenset(copied)

@@ -15,7 +15,7 @@ PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
     ("errors", "progress", "version", "threads"),
-    ("registry", "jsonfile", "kernels", "ranking", "hub", "reflection", "sandbox"),
+    ("registry", "jsonfile", "links", "kernels", "ranking", "hub", "reflection", "sandbox"),
     ("arithmetic", "rotary"),
     ("varying", "mergekit", "configs"),
     ("recipe", "tokens", "header", "experiment", "dataset", "exam", "packed"),
@@ -28,6 +28,7 @@ ROWS = (
         "writer",
         "siblings",
         "parts",
+        "carried",
         "card",
         "budget",
         "stage",

@@ -281,7 +281,8 @@ class Engine:
         self.writer.put(chain.members.name, start * WIDTH[chain.dtype], stored)
 
     def _copy(self, spec: TensorSpec) -> None:
-        values, own = self.plan.system2.stored(spec.name), self.plan.system2.specs[spec.name]
+        donor = self.plan.donors.get(spec.name, self.plan.system2)
+        values, own = donor.stored(spec.name), donor.specs[spec.name]
         if spec.dtype != own.dtype:
             values = rounded(float32(values, own.dtype), spec.dtype)
         self.writer.put(spec.name, 0, np.ascontiguousarray(values))

@@ -91,7 +91,7 @@ def siblings(members: Sequence[Checkpoint]) -> tuple[tuple[Sibling, ...], tuple[
 def _pair(first: Checkpoint, second: Checkpoint) -> tuple[Sibling, tuple[str, ...]]:
     try:
         parts = sort_parts({}, first, (first, second))
-        said = check_siblings((first, parts.system2), parts.system2, apart=parts.apart)
+        said = check_siblings((first, second), second, apart=parts.apart)
         return Sibling(second.name, True), (*said, *parts.notes)
     except CheckpointError as error:
         reason = str(error)
