@@ -34,6 +34,7 @@ from laconic.header import NUMPY, open_header
 from laconic.hub import fetch_files, is_id
 from laconic.jsonfile import read_json
 from laconic.links import check_links
+from laconic.nesting import name_in, short_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 SETTINGS: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
 PREFIX: Final = "base_model.model."
+#: How peft names the inside of a module that it wraps.
+WRAPPED: Final = r"\.(?:base_layer|modules_to_save(?:\.default)?)\."
 #: Kinds of adapter that say more than W + scale x B A, by the setting that asks for them.
 OTHERS: Final = {
     "use_dora": "DoRA", "use_qalora": "QALoRA", "use_bdlora": "block-diagonal LoRA",
@@ -147,26 +150,44 @@ class Adapter:
         """
         changes: dict[str, Change] = {}
         factors: dict[str, dict[str, str]] = {}
+        names = short_names(base.specs)
         for key, spec in self.specs.items():
             if spec.dtype not in FLOATS:
                 raise CheckpointError(f"'{key}' of {self.name} has type {spec.dtype}.")
             place = key.removeprefix(PREFIX)
+            if ".original_module." in place:
+                continue  # peft writes what a saved module was before, too
             pair = re.fullmatch(r"(.+)\.(lora_(?:embedding_)?[AB])(?:\.default)?(\.weight)?", place)
             if pair:
                 factors.setdefault(pair[1], {})[pair[2]] = key
             else:
-                place = place.replace(".base_layer.", ".").replace(".modules_to_save.default.", ".")
-                changes[place] = Change(saved=key)
+                place = name_in(base.specs, names, re.sub(WRAPPED, ".", place))
+                if place not in changes or ".modules_to_save." in key:
+                    changes[place] = Change(saved=key)
                 self._check_saved(base, place, spec)
         for module, pair_of in sorted(factors.items()):
-            name = f"{module}.weight"
+            name = name_in(base.specs, names, f"{module}.weight")
             saved = changes[name].saved if name in changes else None
             own = self.specs[saved] if saved else self._home(base, name)
             change = self._product(base, module, pair_of, own)
             changes[name] = replace(change, saved=saved)
+        self._check_rows(base, changes)
         if not changes:
             raise CheckpointError(f"{self.name} changes nothing: {WEIGHTS} holds no tensors.")
         return changes
+
+    def _check_rows(self, base: Checkpoint, changes: Mapping[str, Change]) -> None:
+        """Refuse an embedding with more or fewer rows than the head beside it."""
+        saved = [changes.get(name, Change()).saved for name in (EMBED, HEAD)]
+        own = [base.specs.get(name) for name in (EMBED, HEAD)]
+        made = [self.specs[s] if s else spec for s, spec in zip(saved, own, strict=True)]
+        rows = [spec.shape[0] for spec in made if spec is not None]
+        if len(set(rows)) > 1:
+            raise CheckpointError(
+                f"With {self.name}, '{EMBED}' has {rows[0]} rows and '{HEAD}' has {rows[1]}: the "
+                "vocabulary was resized, but only one of the two was saved. Save the adapter again "
+                "with both in modules_to_save."
+            )
 
     def _check_saved(self, base: Checkpoint, name: str, spec: TensorSpec) -> None:
         own = self._home(base, name)
@@ -250,7 +271,7 @@ def open_model(model: str | Path | Checkpoint) -> Checkpoint:
         return model
     name, folder = str(model), Path(model).expanduser()
     if not folder.exists() and "+" in name:
-        left, _, right = name.rpartition("+")
+        left, right = _split(name)
         return apply(_open(right), open_model(left), name)
     weights = any((folder / file).exists() for file in (SINGLE, INDEX))
     if not (folder / SETTINGS).exists() or weights:
@@ -267,6 +288,14 @@ def open_model(model: str | Path | Checkpoint) -> Checkpoint:
             f"{name} is an adapter whose base cannot be opened: {error} Write BASE+{name}."
         ) from error
     return apply(adapter, opened, name)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """``BASE+ADAPTER`` at the last plus sign before a folder: paths may hold plus signs, too."""
+    splits = [(name[:i], name[i + 1 :]) for i in range(len(name) - 1, 0, -1) if name[i] == "+"]
+    there = [[bool(s) and Path(s).expanduser().is_dir() for s in split] for split in splits]
+    chosen = next((i for side in (1, 0) for i, found in enumerate(there) if found[side]), 0)
+    return splits[chosen]
 
 
 def _open(name: str) -> Adapter:
@@ -295,10 +324,12 @@ def apply(adapter: Adapter, base: Checkpoint, name: str) -> Checkpoint:
     """
     changes, notes = adapter.changes(base), []
     if base.tied and EMBED in changes:
+        embed = changes[EMBED]
+        resized = embed.saved and adapter.specs[embed.saved].shape != base.specs[EMBED].shape
         if adapter.settings.get("ensure_weight_tying") or _same_saved(adapter, changes):
             changes.pop(HEAD, None)
-        elif HEAD not in changes and not _resized(adapter, base, changes[EMBED]):
-            changes[HEAD] = Change()
+        elif HEAD not in changes and (embed.left or not resized):
+            changes[HEAD] = Change(saved=embed.saved if resized else None)
             notes.append(
                 f"{adapter.name} changes the embedding of {base.name}, but not the head that is "
                 "tied to it: the head stays as it was, and becomes a tensor of its own."
@@ -352,12 +383,6 @@ def _same_saved(adapter: Adapter, changes: Mapping[str, Change]) -> bool:
     if embed.saved is None or head.saved is None or embed.left or head.left:
         return False
     return np.array_equal(adapter.values(embed.saved), adapter.values(head.saved))
-
-
-def _resized(adapter: Adapter, base: Checkpoint, change: Change) -> bool:
-    """Whether an adapter brings an embedding with another number of rows."""
-    saved = change.saved
-    return saved is not None and adapter.specs[saved].shape != base.specs[EMBED].shape
 
 
 def _other_base(adapter: Adapter, base: Checkpoint) -> list[str]:

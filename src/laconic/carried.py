@@ -1,4 +1,4 @@
-"""Files beside the weights: which of them a merged checkpoint takes along, from whom, and why not."""
+"""Files beside the weights: which a merged checkpoint takes along, from whom, and why not."""
 
 from __future__ import annotations
 

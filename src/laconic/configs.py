@@ -93,7 +93,7 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any] | None:
     from transformers import CONFIG_MAPPING
 
     kind = config.get("model_type")
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         return None
     plain = {k: v for k, v in config.items() if k not in ("auto_map", *ASIDE) and k[:1] != "_"}
     try:
@@ -107,7 +107,9 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def text_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The nested settings of the language model; empty where they stand at the top."""
-    nested = next((config[key] for key in TEXT if isinstance(config.get(key), dict)), {})
+    nested: Mapping[str, Any] = next(
+        (config[key] for key in TEXT if isinstance(config.get(key), dict)), {}
+    )
     if not nested and isinstance(config.get("thinker_config"), dict):
         return text_of(config["thinker_config"])
     return nested
@@ -130,7 +132,7 @@ def turned(config: Mapping[str, Any], donor: Mapping[str, Any]) -> dict[str, Any
 
 def _parts(config: Mapping[str, Any], prefix: str = "") -> dict[str, Mapping[str, Any]]:
     """A config's parts by path: the text model's "", then towers such as "vision_config."."""
-    found = {prefix: _view(config)}
+    found: dict[str, Mapping[str, Any]] = {prefix: _view(config)}
     for key, value in config.items():
         if key.endswith("_config") and isinstance(value, dict) and key not in (*TEXT, *ASIDE):
             found |= _parts(value, f"{prefix}{key}.")
@@ -140,7 +142,9 @@ def _parts(config: Mapping[str, Any], prefix: str = "") -> dict[str, Mapping[str
 def _view(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a text model, nested or at the top, in one mapping."""
     top = {key: value for key, value in config.items() if key not in TEXT}
-    inner = next((config[key] for key in TEXT if isinstance(config.get(key), dict)), {})
+    inner: Mapping[str, Any] = next(
+        (config[key] for key in TEXT if isinstance(config.get(key), dict)), {}
+    )
     said = {k: v for k, v in inner.items() if v is not None and k not in ("model_type", *TEXT)}
     return {**top, **said}
 

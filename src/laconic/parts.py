@@ -115,7 +115,7 @@ def sort_parts(
         owners = [member for member in members if names[id(member)]]
         donor = _donor(kind, choice, base, system2, owners, members)
         own = names[id(donor)] if donor else set()
-        copied = {name: donor for name in sorted(own)} if donor else {}
+        copied = dict.fromkeys(sorted(own), donor) if donor else {}
         made = replace(
             made,
             apart=made.apart | everything,

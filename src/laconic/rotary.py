@@ -11,7 +11,7 @@ Source: transformers 5.23, ``modeling_rope_utils.py`` (the defaults of YaRN and 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ def rotary(config: Mapping[str, Any]) -> Rotary:
     A value that only the model's class knows (a base frequency that the config leaves out) is
     absent.
     """
-    table = next((config[key] for key in TABLES if config.get(key)), {})
+    table: dict[str, Any] = next((config[key] for key in TABLES if config.get(key)), {})
     common = {
         "rope_theta": _first(config, THETAS),
         "partial_rotary_factor": _first(config, SHARES),
@@ -142,5 +142,5 @@ def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((config[name] for name in names if config.get(name) is not None), None)
 
 
-def _positive(value: object) -> bool:
+def _positive(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0

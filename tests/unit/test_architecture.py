@@ -15,7 +15,17 @@ PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
     ("errors", "progress", "version", "threads"),
-    ("registry", "jsonfile", "links", "kernels", "ranking", "hub", "reflection", "sandbox"),
+    (
+        "registry",
+        "jsonfile",
+        "links",
+        "nesting",
+        "kernels",
+        "ranking",
+        "hub",
+        "reflection",
+        "sandbox",
+    ),
     ("arithmetic", "rotary"),
     ("varying", "mergekit", "configs"),
     ("recipe", "tokens", "header", "experiment", "dataset", "exam", "packed"),

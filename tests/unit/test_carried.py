@@ -1,9 +1,8 @@
-"""Files beside the weights: what belongs to a donor comes along, the rest is named, links stay in."""
+"""Files beside the weights: what belongs to a donor comes along, the rest is named."""
 
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,10 +14,11 @@ from laconic.checkpoint import open_checkpoint
 from laconic.errors import CheckpointError
 from laconic.merge import merge
 from laconic.recipe import Recipe
-from tests.conftest import MakeCheckpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.conftest import MakeCheckpoint
 
 FILES = {
     "preprocessor_config.json": '{"size": 8, "auto_map": {"AutoProcessor": "processing_x.X"}}',
@@ -127,7 +127,7 @@ def test_a_link_out_of_the_folder_is_refused_and_nothing_is_written(
     else:
         secret.write_text("PRIVATE")
     path.symlink_to(secret)
-    with pytest.raises(CheckpointError, match="is a link to .*secret, outside its folder"):
+    with pytest.raises(CheckpointError, match=r"is a link to .*secret, outside its folder"):
         merge(recipe(base, model), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -197,5 +197,5 @@ def test_an_adapters_weights_may_not_be_a_link_either(
         with pytest.raises(CheckpointError, match="outside its folder"):
             open_model(name)
     (adapter / "adapter_model.safetensors").unlink()
-    os.replace(tmp_path / "weights", adapter / "adapter_model.safetensors")
+    (tmp_path / "weights").replace(adapter / "adapter_model.safetensors")
     assert open_model(str(adapter)).specs
