@@ -86,8 +86,8 @@ def check_config(
         )
     if not found.rotation:
         return ()
-    said = "; ".join(
-        f"{key} is {_said(mine)} in {model.name} and {_said(theirs)} in {system2.name}"
+    said = ", ".join(
+        f"{key} is {_said(mine)} and {_said(theirs)}"
         for key, (mine, theirs) in found.rotation.items()
     )
     if rope is None:
