@@ -38,8 +38,9 @@ AHEAD: Final = re.compile(r"(.*\.layers\.\d+\.)(?:eh_proj|enorm|hnorm|shared_hea
 MTP: Final = re.compile(r"(?:^|\.)(?:mtp|nextn)\w*\.")
 #: A tower, a projector or a talker: a component of the name before the first number.
 TOWER: Final = re.compile(
-    r"(?:^|\.)(?:\w*(?:visi(?:on|ual)|visual|image|video|audio|speech|projector|tower)\w*|mlp1|vpm"
-    r"|resampler|apm|talker|token2wav|code2wav)(?:\.|$)"
+    r"(?:^|\.)(?:\w*(?:visi(?:on|ual)|visual|image|video|audio|speech|projector|tower|connector"
+    r"|resampler|qformer)\w*|mlp1|vpm|apm|language_projection|query_tokens|talker|token2wav"
+    r"|code2wav)(?:\.|$)"
 )
 #: What configs call the number of layers.
 COUNTS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from laconic.architecture import ask
 from laconic.configs import TEXT, text_config
 from laconic.errors import RecipeError
 
@@ -33,7 +34,7 @@ class Parts:
     """What becomes of the parts that are not merged.
 
     Attributes:
-        system2: The name of the System-2 model.
+        system2: The System-2 model.
         apart: The tensors that are not merged; siblings need not agree on them.
         donors: Those of them that are copied, and from which checkpoint; the others are left out.
         notes: What is done, part by part.
@@ -42,7 +43,7 @@ class Parts:
         text_only: Whether the output is the text model alone.
     """
 
-    system2: str
+    system2: Checkpoint
     apart: frozenset[str] = frozenset()
     donors: Mapping[str, Checkpoint] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -55,13 +56,25 @@ class Parts:
         made = dict(config)
         if self.counts:
             made = _counted(made, self.mtp.config if self.mtp else {})
-        return _text_alone(made, self.system2) if self.text_only else made
+        return _text_alone(made, self.system2.name) if self.text_only else made
 
     def written(self, specs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
-        """The output's tensors under the names that they are stored by."""
+        """The output's tensors under the names that they are stored by.
+
+        Raises:
+            RecipeError: Where the text model alone would not find its embedding under them.
+        """
         if not self.text_only:
             return tuple(specs)
-        return tuple(replace(spec, stored_as=_text_name(spec.name)) for spec in specs)
+        made = tuple(replace(spec, stored_as=_text_name(spec.name)) for spec in specs)
+        config = self.described(self.system2.config)
+        if ask(config, [spec.stored_as or "" for spec in made])[0] is None:
+            raise RecipeError(
+                f"towers: drop, but {config['architectures'][0]} would not find the tensors of "
+                f"{self.system2.name}, such as '{made[0].name}', under its own names. Write merge, "
+                "system2 or base for 'towers'."
+            )
+        return made
 
 
 def sort_parts(
@@ -82,7 +95,7 @@ def sort_parts(
         RecipeError: For a part that is wanted of a checkpoint that has none.
     """
     system2 = members[-1]
-    made = Parts(system2.name)
+    made = Parts(system2)
     held = {id(member): member.layout.parts for member in members}
     for kind in KINDS:
         names = {key: {n for n, k in kinds.items() if k == kind} for key, kinds in held.items()}
@@ -172,7 +185,7 @@ def _counted(config: Mapping[str, Any], donor: Mapping[str, Any]) -> dict[str, A
 
 def _text_name(name: str) -> str:
     """A tensor's name in the text model alone."""
-    return re.sub(r"(^|\.)language_model\.", r"\1", name)
+    return re.sub(r"(^|\.)(?:language|text)_model\.", r"\1", name)
 
 
 def _text_alone(config: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -129,6 +129,8 @@ def test_inspect_calls_siblings_what_a_merge_accepts(make_checkpoint: MakeCheckp
         ("vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight", "towers"),
         ("model.multi_modal_projector.linear_1.weight", "towers"),
         ("audio_tower.layers.0.fc1.weight", "towers"),
+        ("model.connector.modality_projection.proj.weight", "towers"),
+        ("qformer.encoder.layer.0.output.dense.weight", "towers"),
         ("mlp1.0.weight", "towers"),
         ("model.layers.0.mlp.up_proj.weight", None),
         ("model.layers.0.self_attn.vision_gate.weight", None),
@@ -193,6 +195,31 @@ def test_a_model_with_a_tower_loads_and_computes_as_its_weights_say(
         tower = [name for name in whole.state_dict() if "vision" in name]
         assert tower
         assert all(torch.equal(kept[n], whole.state_dict()[n]) for n in tower)
+
+
+@pytest.mark.parametrize("inner", ["model.text_model", "model.words"])
+def test_the_text_model_alone_is_written_where_its_class_finds_its_tensors(
+    inner: str, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    base, model = gemma(tmp_path / "base", 0), gemma(tmp_path / "model", 1)
+    for folder in (base, model):
+        file = folder / "model.safetensors"
+        held = load_file(file)
+        moved = {n.replace("language_model.model", inner): held[n] for n in held}
+        assert held.keys() != moved.keys()
+        save_file(moved, file, metadata={"format": "pt"})
+    asked = recipe(base, model, towers="drop")
+    if inner == "model.words":
+        with pytest.raises(RecipeError, match=r"Gemma3ForCausalLM would not find .*'model\.words"):
+            plan(asked)
+        return
+    merged = merge(asked, tmp_path / "out")
+    loader: Any = AutoModelForCausalLM
+    _, told = loader.from_pretrained(merged.folder, output_loading_info=True)
+    assert not told["missing_keys"]
+    assert not told["unexpected_keys"]
 
 
 def test_a_tower_that_system2_lacks_comes_from_the_base(tmp_path: Path) -> None:
