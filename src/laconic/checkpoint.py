@@ -13,6 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from laconic.configs import read_config
+from laconic.configs import setting as setting
 from laconic.errors import CheckpointError, did_you_mean
 from laconic.header import FLOATS as FLOATS
 from laconic.header import INDEX as INDEX
@@ -21,12 +23,13 @@ from laconic.header import SINGLE as SINGLE
 from laconic.header import WIDTH as WIDTH
 from laconic.header import TensorSpec as TensorSpec
 from laconic.hub import Snapshot, is_id, look_up
-from laconic.jsonfile import read_json
 from laconic.layout import EMBED as EMBED
 from laconic.layout import HEAD as HEAD
 from laconic.layout import Layout, find_layout, kept_as_head, tie_flags, with_rows
 from laconic.layout import natural as natural
+from laconic.links import check_link, check_links
 from laconic.quantisation import find_packed
+from laconic.rotary import WINDOW
 from laconic.tokens import read_tokens
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ class Checkpoint:
         self.folder = folder
         self.name = name or str(folder)
         self.snapshot = snapshot
-        self.config = _read_config(folder, self.name)
+        self.config = read_config(folder, self.name)
         self.tokenizer_folder = folder
         self.notes: tuple[str, ...] = ()
         self._files: dict[str, Any] = {}
@@ -275,7 +278,7 @@ class Checkpoint:
     @property
     def window(self) -> int | None:
         """The most tokens that the config allows, prompt and completion together."""
-        value = setting(self.config, "max_position_embeddings")
+        value = setting(self.config, WINDOW)
         return value if isinstance(value, int) else None
 
     @property
@@ -346,11 +349,13 @@ def open_checkpoint(model: str | Path | Checkpoint) -> Checkpoint:
         return Checkpoint(_lab_folder(name), name)
     folder = Path(name).expanduser()
     if folder.is_dir():
+        check_links(folder)
         return Checkpoint(folder, name)
     if folder.exists():
         raise CheckpointError(f"{name} is a file; give the folder of the checkpoint.")
     if is_id(name):
         snapshot = look_up(name)
+        check_links(snapshot.folder)
         return Checkpoint(snapshot.folder, name, snapshot=snapshot)
     raise CheckpointError(
         f"There is no folder {name}. Give a checkpoint folder, a Hub id such as org/name, "
@@ -358,27 +363,17 @@ def open_checkpoint(model: str | Path | Checkpoint) -> Checkpoint:
     )
 
 
-def setting(config: Mapping[str, Any], key: str, default: object = None) -> Any:
-    """A config's value for a key, looked for in its text_config where the top has none."""
-    nested = config.get("text_config")
-    inner = nested.get(key) if isinstance(nested, dict) else None
-    return next((v for v in (config.get(key), inner) if v is not None), default)
-
-
 def copy_files(source: Path, target: Path, names: Iterable[str]) -> list[str]:
-    """Copy those of the named files that the source folder has; returns which."""
+    """Copy those of the named files that the source folder has; returns which.
+
+    Raises:
+        CheckpointError: For one that is a link to outside its folder.
+    """
     found = [name for name in names if (source / name).is_file()]
     for name in found:
+        check_link(source / name, source)
         shutil.copyfile(source / name, target / name)
     return found
-
-
-def _read_config(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.exists():
-        inside = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
-        raise CheckpointError(f"{name} is no checkpoint: it has no config.json (it has {inside}).")
-    return read_json(path, CheckpointError)
 
 
 def _lab_folder(name: str) -> Path:

@@ -8,18 +8,19 @@ is another token's id is a model that never stops.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoint import TOKENIZER_FILES, Checkpoint, copy_files
+from laconic.carried import File, choose_files, drop_code, without_code
+from laconic.checkpoint import Checkpoint, copy_files
 from laconic.errors import CheckpointError
 from laconic.jsonfile import read_json, write_json
 from laconic.layout import tie_flags, with_rows, with_tie
 from laconic.quantisation import without_quantisation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from laconic.vocabulary import Vocabulary
 
@@ -36,20 +37,26 @@ class Companions:
     Attributes:
         config: The content of config.json, but for what the weights decide.
         generation: The content of generation_config.json, or the file to copy as it is.
-        tokenizer: The folder of the tokenizer's files.
+        files: The files to copy: the tokenizer's, the processors', further chat templates, code.
         tied: Whether the head of the config's donor is its embedding.
         added: Entries to append to its added tokens.
         template: The chat template, where it is not the one in the tokenizer's folder.
+        code: Whether the code that the config leads to comes along.
         notes: What the user should know though it is no error.
     """
 
     config: Mapping[str, Any]
     generation: Mapping[str, Any] | Path | None
-    tokenizer: Path
+    files: tuple[File, ...]
     tied: bool
     added: tuple[Mapping[str, Any], ...] = ()
     template: str | None = None
+    code: bool = False
     notes: tuple[str, ...] = ()
+
+    def with_config(self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Companions:
+        """The same with another config."""
+        return replace(self, config=change(self.config))
 
     def write(
         self, folder: Path, *, rows: int | None, tied: bool | None, dtype: str | None
@@ -75,7 +82,10 @@ class Companions:
             copy_files(self.generation.parent, folder, (GENERATION,))
         elif self.generation is not None:
             write_json(folder / GENERATION, self.generation)
-        copy_files(self.tokenizer, folder, TOKENIZER_FILES)
+        for file in self.files:
+            file.copy(folder)
+        if not self.code:
+            drop_code(folder, (file.name for file in self.files))
         if self.added:
             _append(folder, self.added)
         if self.template is not None:
@@ -89,6 +99,8 @@ def companions(
     config: Checkpoint,
     generation: Checkpoint,
     template: Checkpoint | Path,
+    code: bool = False,
+    changed: bool = False,
 ) -> Companions:
     """Decide the files beside the weights.
 
@@ -98,6 +110,8 @@ def companions(
         config: The donor of config.json.
         generation: The donor of generation_config.json.
         template: The donor of the chat template, or a Jinja file.
+        code: Whether Python files beside the weights are taken along.
+        changed: Whether the output's config is another than the donor's.
 
     Raises:
         CheckpointError: For a file that is named but cannot be read.
@@ -121,16 +135,25 @@ def companions(
             "weights are not packed."
         )
     text = _template(template, tokenizer)
+    files, left = choose_files(
+        tokenizer=tokenizer,
+        config=config,
+        template=None if isinstance(template, Path) else template,
+        code=code,
+        appended=bool(vocabulary and vocabulary.added),
+        changed=changed or vocabulary is not None,
+    )
     known = {token["content"] for token in vocabulary.added} if vocabulary else set()
     notes += _foreign(text, template, known | set(strings.values()))
     return Companions(
-        config=own,
+        config=own if code else without_code(own),
         generation=made,
-        tokenizer=tokenizer.tokenizer_folder,
+        files=files,
         tied=config.tied,
         added=vocabulary.added if vocabulary else (),
         template=text,
-        notes=tuple(notes),
+        code=code,
+        notes=(*notes, *left),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from laconic.adapter import open_model
 from laconic.companions import Companions, companions
+from laconic.configs import turned
 from laconic.errors import RecipeError
 from laconic.layout import tie_flags
 from laconic.siblings import check_config
@@ -70,8 +71,9 @@ def settle(
 
     vocabulary = _vocabulary(recipe, donor, members, system2)
     tokenizer = vocabulary.donor if vocabulary else system2
-    config = donor("config", recipe.config, system2)
-    check_config(config, system2)
+    config = donor("config", recipe.config_donor, system2)
+    rope = donor("config: rope", recipe.rope_donor, config)
+    check_config(config, system2, rope=recipe.rope_donor)
     path = Path(recipe.chat_template or "")
     template = (
         path.expanduser()
@@ -84,7 +86,11 @@ def settle(
         config=config,
         generation=donor("generation_config", recipe.generation_config, system2),
         template=template,
+        code=recipe.carry_code,
+        changed=bool(recipe.rope_donor or recipe.towers or recipe.mtp),
     )
+    if recipe.rope_donor is not None:
+        beside = beside.with_config(lambda made: turned(made, rope.config))
     everyone = (*members, *(() if system2 in members else (system2,)))
     unified = everyone
     if vocabulary is not None:

@@ -21,9 +21,12 @@ def merge_command(recipe: Recipe, output: str) -> str:
         recipe: What to merge. One that flags cannot say is named as a file.
         output: The folder to create.
     """
-    unsaid = (recipe.overrides, recipe.head, recipe.config, recipe.generation_config)
-    varying = any(isinstance(m.weight, Varying) for m in recipe.models)
-    if any(unsaid) or recipe.chat_template or recipe.layers or varying:
+    unsaid = (
+        *(recipe.overrides, recipe.head, recipe.layers),
+        *(recipe.config, recipe.generation_config, recipe.chat_template),
+        *(recipe.towers, recipe.mtp, recipe.carry_code),
+    )
+    if any(unsaid) or any(isinstance(m.weight, Varying) for m in recipe.models):
         return f"laconic merge {output}.yaml -o {output}"
     words = ["laconic", "merge"]
     if recipe.base:

@@ -47,11 +47,13 @@ class TensorSpec:
         name: Its name in the file.
         dtype: Its type, as safetensors headers write it, such as ``BF16``.
         shape: Its shape.
+        stored_as: Its name in the file written, where that is another.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    stored_as: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def nbytes(self) -> int:

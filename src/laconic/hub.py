@@ -15,8 +15,10 @@ from laconic.errors import CheckpointError, TaskError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: Files of a repository's top folder that are small enough to be fetched for looking at them.
+#: Files of a repository that are small enough to be fetched for looking at them.
 LIGHT: Final = (".json", ".jinja", ".txt")
+#: The folder of a repository whose files count beside those of the top folder.
+TEMPLATES: Final = "additional_chat_templates"
 LIGHT_BYTES: Final = 100_000_000
 WORKERS: Final = 4
 
@@ -29,8 +31,8 @@ class Snapshot:
         repo: The Hub id, without a revision.
         commit: The commit's hash, whatever branch or tag was asked for.
         folder: Where the Hub's cache keeps this commit's files.
-        files: The files of the repository's top folder and their sizes in bytes, 0 where the
-            server does not say.
+        files: The files of the repository's top folder, and its further chat templates, and their
+            sizes in bytes, 0 where the server does not say.
     """
 
     repo: str
@@ -155,7 +157,11 @@ def look_up(name: str) -> Snapshot:
         if cached is None:
             raise CheckpointError(_sentence(name, error)) from error
         return cached
-    files = {s.rfilename: s.size or 0 for s in info.siblings or () if "/" not in s.rfilename}
+    files = {
+        s.rfilename: s.size or 0
+        for s in info.siblings or ()
+        if s.rfilename.rpartition("/")[0] in ("", TEMPLATES)
+    }
     commit = info.sha or ""
     if not commit or "config.json" not in files:
         raise CheckpointError(

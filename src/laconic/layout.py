@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from laconic.architecture import ask
+from laconic.configs import TEXT, text_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,14 +22,26 @@ if TYPE_CHECKING:
 EMBED: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
 Role = Literal["embedding", "head", ""]
+#: A part that a sibling may lack: towers for images and sound with what connects them to the text
+#: model, and multi-token prediction (MTP) layers.
+Kind = Literal["towers", "mtp"]
 #: The embeddings that need no asking, each with the head of the same model.
 PLAIN: Final = {
     EMBED: HEAD,
     "model.language_model.embed_tokens.weight": HEAD,
     "language_model.model.embed_tokens.weight": "language_model.lm_head.weight",
 }
-#: Where the config of several models keeps that of the text model.
-TEXT: Final = ("text_config", "llm_config", "language_config", "thinker_config")
+#: Classes that have no output head over the tokens.
+HEADLESS: Final = re.compile("Classification|QuestionAnswering|MultipleChoice|Reward|Retrieval")
+#: A layer of a text model that predicts a token ahead, told by what only such layers hold.
+AHEAD: Final = re.compile(r"(.*\.layers\.\d+\.)(?:eh_proj|enorm|hnorm|shared_head)\.")
+MTP: Final = re.compile(r"(?:^|\.)(?:mtp|nextn)\w*\.")
+#: A tower, a projector or a talker: a component of the name before the first number.
+TOWER: Final = re.compile(
+    r"(?:^|\.)(?:\w*(?:visi(?:on|ual)|visual|image|video|audio|speech|projector|tower|connector"
+    r"|resampler|qformer)\w*|mlp1|vpm|apm|language_projection|query_tokens|talker|token2wav"
+    r"|code2wav)(?:\.|$)"
+)
 #: What configs call the number of layers.
 COUNTS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
@@ -53,15 +66,8 @@ class Depth:
         )
 
     def outside(self, names: Iterable[str]) -> dict[str, int]:
-        """How many numbered blocks there are elsewhere, by what stands before their numbers.
-
-        They are those of vision and audio towers, and of layers that predict further tokens (MTP).
-        """
-        found: dict[str, set[int]] = defaultdict(set)
-        for name in names:
-            stack, number = _block(name)
-            if number is not None and self.of(name) is None:
-                found[stack].add(number)
+        """How many numbered blocks there are elsewhere, by what stands before their numbers."""
+        found = _stacks(name for name in names if self.of(name) is None)
         return {stack: len(numbers) for stack, numbers in found.items()}
 
 
@@ -73,11 +79,13 @@ class Layout:
         embedding: The input embedding; None where nobody knows.
         head: The output head, also where it is tied and not stored; None where nobody knows.
         depth: The text model's layers.
+        parts: Which tensors belong to a part that a sibling may lack; none of them is in a layer.
     """
 
     embedding: str | None
     head: str | None
     depth: Depth
+    parts: Mapping[str, Kind] = field(default_factory=dict)
 
     @property
     def by_token(self) -> tuple[str, ...]:
@@ -103,17 +111,44 @@ def find_layout(
         head: Its head as a recipe names it, where neither names nor transformers tell.
 
     """
-    if head is None:
-        known = [name for name in PLAIN if name in specs]
-        if len(known) == 1:
-            embedding: str | None = known[0]
-            stored = [name for name in set(PLAIN.values()) if name in specs]
-            found: str | None = stored[0] if len(stored) == 1 else PLAIN[known[0]]
-        else:
-            embedding, found = ask(config, [name for name in specs if _block(name)[1] is None])
-    else:
-        embedding, found = _twin(specs, config, head), head
-    return Layout(embedding, found, find_depth(specs, config, embedding))
+    embedding, found = (
+        _places(config, specs) if head is None else (_twin(specs, config, head), head)
+    )
+    depth = find_depth(specs, config, embedding)
+    parts = {name: kind for name, kind in kinds_of(specs).items() if depth.of(name) is None}
+    return Layout(embedding, found, depth, parts)
+
+
+def _places(
+    config: Mapping[str, Any], specs: Mapping[str, TensorSpec]
+) -> tuple[str | None, str | None]:
+    """Embedding and head: by their usual names, else as transformers has them."""
+    known = [name for name in PLAIN if name in specs]
+    if len(known) != 1:
+        return ask(config, [name for name in specs if _block(name)[1] is None])
+    stored = [name for name in set(PLAIN.values()) if name in specs]
+    if len(stored) == 1:
+        return known[0], stored[0]
+    headless = any(HEADLESS.search(name) for name in config.get("architectures") or ())
+    return known[0], None if headless else PLAIN[known[0]]
+
+
+def kinds_of(names: Iterable[str]) -> dict[str, Kind]:
+    """Which of some tensors belong to towers or MTP layers, by their names."""
+    names = tuple(names)
+    ahead = tuple({found[1] for name in names if (found := AHEAD.match(name))})
+    towers: dict[str, bool] = {}
+    kinds: dict[str, Kind] = {}
+    for name in names:
+        stack, number = _block(name)
+        before = name if number is None else stack
+        if before not in towers:
+            towers[before] = bool(TOWER.search(before))
+        if towers[before]:
+            kinds[name] = "towers"
+        elif MTP.search(name) or (ahead and name.startswith(ahead)):
+            kinds[name] = "mtp"
+    return kinds
 
 
 def find_depth(
@@ -121,14 +156,13 @@ def find_depth(
 ) -> Depth:
     """The layers of a text model, told by its config and by where its embedding is.
 
-    Of several numbered stacks it is the one that has at least as many blocks as the config says,
-    shares the longest path with the embedding, lies least deep, and has most blocks.
+    Of several numbered stacks outside towers and MTP layers it is the one that has at least as many
+    blocks as the config says, shares the longest path with the embedding, lies least deep, and has
+    most blocks.
     """
-    stacks: dict[str, set[int]] = defaultdict(set)
-    for name in names:
-        stack, number = _block(name)
-        if number is not None:
-            stacks[stack].add(number)
+    names = tuple(names)
+    apart = kinds_of(names)
+    stacks = _stacks(name for name in names if name not in apart) or _stacks(names)
     if not stacks:
         return Depth()
     inner = text_config(config or {})
@@ -145,14 +179,6 @@ def find_depth(
     chosen = max(sorted(stacks), key=rank)
     size = 1 + max(stacks[chosen])
     return Depth(chosen, size if said is None else min(said, size))
-
-
-def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a config that speaks of the text model; all of it where there is no such part."""
-    for key in TEXT:
-        if isinstance(inner := config.get(key), dict) and inner:
-            return text_config(inner)
-    return config
 
 
 def tie_flags(config: Mapping[str, Any]) -> set[bool]:
@@ -203,6 +229,16 @@ def natural(name: str) -> tuple[tuple[bool, int, str], ...]:
 
 def _is_flag(part: Mapping[str, Any]) -> bool:
     return isinstance(part.get("tie_word_embeddings"), bool)
+
+
+def _stacks(names: Iterable[str]) -> dict[str, set[int]]:
+    """The numbers of blocks, by what stands before them."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for name in names:
+        stack, number = _block(name)
+        if number is not None:
+            found[stack].add(number)
+    return dict(found)
 
 
 def _block(name: str) -> tuple[str, int | None]:

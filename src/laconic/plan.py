@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.adapter import open_weights
 from laconic.budget import Budget, reckon
-from laconic.checkpoint import FLOATS, HEAD, Checkpoint, TensorSpec, natural
+from laconic.checkpoint import FLOATS, HEAD, Checkpoint, TensorSpec
+from laconic.configs import setting
 from laconic.donors import Inputs, settle
 from laconic.effects import check_effects
 from laconic.errors import RecipeError, did_you_mean
 from laconic.flags import merge_command
 from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
 from laconic.needs import count_words
+from laconic.output import output_notes, output_specs
+from laconic.parts import Parts, sort_parts
 from laconic.readings import STEP, Reading, check_shapes, read_stats
+from laconic.rotary import WINDOW
 from laconic.siblings import check_siblings
 from laconic.stage import (
     Stage,
@@ -58,11 +62,13 @@ class Plan:
         method: The method.
         after: Adjustments, in order.
         specs: Every tensor of the output, in the order written.
-        copied: Names of those that are copied from the System-2 model unmerged.
+        copied: Names of those that are copied unmerged: from the System-2 model, or
+            from a donor of their own.
         notes: What the user should know though it is no error.
         budget: What it costs in bytes.
         readings: The calibration files that its steps read.
         hash_inputs: Whether run.json gets a hash of every input file in full.
+        donors: Where tensors of towers and multi-token prediction layers are copied from.
     """
 
     recipe: Recipe
@@ -80,6 +86,7 @@ class Plan:
     budget: Budget
     readings: tuple[Reading, ...] = ()
     hash_inputs: bool = False
+    donors: Mapping[str, Checkpoint] = field(default_factory=dict)
 
     @property
     def members(self) -> tuple[Checkpoint, ...]:
@@ -143,8 +150,8 @@ class Plan:
             "tokenizer": self.recipe.tokenizer,
             "rows": self.rows,
             "head": HEADS[self.tied],
-            "copied_from_system2": sorted(self.copied),
-            "window": self.inputs.config.window,
+            "copied_from_system2": sorted(self.copied - self.donors.keys()),
+            "window": setting(self.inputs.companions.config, WINDOW),
             "dtype": sorted({FLOATS.get(s.dtype, s.dtype) for s in self.specs}),
             "tensors": len(self.specs),
             "commits": {
@@ -215,12 +222,21 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         )
     steps, readings, told = _read_stats(recipe, (*before, method, *after), base, models)
     before, method, after = steps[: len(before)], steps[len(before)], steps[len(before) + 1 :]
+    parts = _sort_parts(recipe, base, models, system2)
     inputs = settle(recipe, base, models, system2)
+    inputs = replace(inputs, companions=inputs.companions.with_config(parts.described))
     base, models, system2 = inputs.base, inputs.models, inputs.system2
     members = (base, *models) if base else models
-    notes = check_siblings(members, system2, config=inputs.companions.config) + inputs.notes
-    specs, copied = _output_specs(recipe, members, system2)
-    notes = (*recipe.notes, *notes, *told, *_copied_notes(specs, system2), *_depth_notes(system2))
+    notes = check_siblings(
+        members,
+        system2,
+        config=inputs.companions.config,
+        rope=recipe.rope_donor,
+        apart=parts.apart,
+    )
+    specs, copied = output_specs(recipe, members, system2, parts)
+    notes = (*recipe.notes, *notes, *parts.notes, *inputs.notes, *told)
+    notes += output_notes(specs, system2, parts)
     merged = {s.name: s.shape for s in specs if s.name not in copied}
     stages = [replace(s, layout=system2.layout) for s in (*before, method, *after)]
     stages[len(before)] = with_overrides(stages[len(before)], recipe, list(merged))
@@ -261,7 +277,17 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         ),
         readings=readings,
         hash_inputs=hash_inputs,
+        donors=parts.donors,
     )
+
+
+def _sort_parts(
+    recipe: Recipe, base: Checkpoint | None, models: Sequence[Checkpoint], system2: Checkpoint
+) -> Parts:
+    """What becomes of the parts that some checkpoints lack."""
+    others = [m for m in (base, *models) if m is not None and m is not system2]
+    wanted = {"towers": recipe.towers, "mtp": recipe.mtp}
+    return sort_parts(wanted, base, [*others, system2])
 
 
 def _fetched(
@@ -339,51 +365,3 @@ def _system2(recipe: Recipe, models: Sequence[Checkpoint], base: Checkpoint | No
         f"Which model is System 2? {' and '.join(m.name for m in donors)} have the same context "
         "window. Add 'system2: ...' (--system2): config, tokenizer and template come from it."
     )
-
-
-def _output_specs(
-    recipe: Recipe, members: Sequence[Checkpoint], system2: Checkpoint
-) -> tuple[tuple[TensorSpec, ...], frozenset[str]]:
-    """The tensors of the output, and which of them are copied from System 2."""
-    names, head = set(system2.specs), system2.layout.head
-    if head is not None and any(head in model.specs for model in members):
-        names.add(head)
-    dtypes = {name: safe for safe, name in FLOATS.items()}
-    specs, copied = [], set()
-    for name in sorted(names, key=natural):
-        spec = replace(system2.specs[system2.home(name)], name=name)
-        if spec.dtype not in FLOATS or name.endswith("inv_freq"):
-            copied.add(name)
-        else:
-            kept = system2.native(name)
-            spec = replace(spec, dtype=dtypes[recipe.dtype] if recipe.dtype else kept)
-        specs.append(spec)
-    return tuple(specs), frozenset(copied)
-
-
-def _copied_notes(specs: Sequence[TensorSpec], system2: Checkpoint) -> list[str]:
-    """A note on integers and truth values, which no arithmetic of a merge is meant for."""
-    whole = [spec for spec in specs if spec.dtype not in FLOATS]
-    if not whole:
-        return []
-    count = "A tensor holds" if len(whole) == 1 else f"{len(whole)} tensors hold"
-    shown = ", ".join(f"'{spec.name}' ({spec.dtype})" for spec in whole[:3])
-    return [
-        f"{count} integers or truth values and no weights: {shown}"
-        f"{', ...' if len(whole) > 3 else ''}. They are copied from {system2.name} unmerged."
-    ]
-
-
-def _depth_notes(system2: Checkpoint) -> list[str]:
-    """A note on numbered blocks that are no layers of the text model."""
-    depth = system2.layout.depth
-    others = depth.outside(system2.specs)
-    if not others:
-        return []
-    most = sorted(others, key=lambda stack: (-others[stack], stack))[:3]
-    shown = ", ".join(f"{others[stack]} of '{stack}'" for stack in most)
-    return [
-        f"Layers are the {depth.count} of '{depth.prefix}', the text model's. Numbered blocks "
-        f"elsewhere ({shown}) are merged, too, but have no layer: a gradient gives them its first "
-        "value, lines its last, and 'layers' of an override does not mean them."
-    ]

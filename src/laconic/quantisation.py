@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from laconic.configs import TEXT, text_config
+
 if TYPE_CHECKING:
     from laconic.header import TensorSpec
 
-#: How a config says that it is quantised; a vision-language model may say it in its text_config.
+#: How a config says that it is quantised; a vision-language model may say it for its text model.
 KEYS: Final = ("quantization_config", "compression_config")
 #: Names that only packed weights have, each with its format. Where several fit a checkpoint, the
 #: first one counts.
@@ -113,9 +115,9 @@ def find_packed(specs: Mapping[str, TensorSpec], config: Mapping[str, Any]) -> P
 def without_quantisation(config: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """A config for plain weights, and which quantisation it spoke of; empty where of none."""
     plain = {key: value for key, value in config.items() if key not in KEYS}
-    inner = plain.get("text_config")
-    if isinstance(inner, dict):
-        plain["text_config"] = {key: value for key, value in inner.items() if key not in KEYS}
+    for part in TEXT:
+        if isinstance(inner := plain.get(part), dict):
+            plain[part] = {key: value for key, value in inner.items() if key not in KEYS}
     if plain == config:
         return plain, ""
     return plain, str(_said(config).get("quant_method") or "some quantisation")
@@ -123,8 +125,7 @@ def without_quantisation(config: Mapping[str, Any]) -> tuple[dict[str, Any], str
 
 def _said(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a config says of its quantisation; empty where nothing."""
-    inner = config.get("text_config")
-    for part in (config, inner if isinstance(inner, dict) else {}):
+    for part in (config, text_config(config)):
         for key in KEYS:
             if isinstance(part.get(key), dict):
                 said: Mapping[str, Any] = part[key]

@@ -17,6 +17,8 @@ from laconic.mergekit import is_mergekit, translate
 from laconic.varying import Varying, is_number, shown, varying
 
 DTYPES = ("bfloat16", "float16", "float32")
+#: What becomes of parts that some checkpoints lack.
+PARTS = ("merge", "system2", "base", "drop")
 #: What may have a donor of its own.
 DONORS = ("tokenizer", "config", "generation_config", "chat_template")
 
@@ -79,10 +81,16 @@ class Recipe:
         layers: How many layers the checkpoints must have; None for any number.
         tokenizer: The donor of the tokenizer, or ``union``; rows of embedding and head are then
             matched by token string. None takes `system2` and leaves every row at its id.
-        config: The donor of config.json; None takes `system2`.
+        config: The donor of config.json; None takes `system2`. Or a mapping of ``from``, the same,
+            and ``rope``, the donor of rotary settings and context window where they differ.
         generation_config: The donor of generation_config.json; None takes `system2`.
         chat_template: The donor of the chat template, or a ``.jinja`` file; None takes that of the
             tokenizer's donor.
+        towers: What becomes of towers for images and sound: ``merge``, ``drop``, or a copy of those
+            of ``system2`` or ``base``; None merges what all have, else copies what System 2 has.
+        mtp: The same of multi-token prediction layers.
+        carry_code: Whether Python files beside the weights are carried along, for models that run
+            with ``trust_remote_code``.
         dtype: The type stored; None keeps that of each tensor of the System-2 model.
         seed: The only source of randomness.
         notes: Remarks that go into the plan, the card and run.json; they change no value.
@@ -102,20 +110,31 @@ class Recipe:
     head: str | None = None
     layers: int | None = None
     tokenizer: str | None = None
-    config: str | None = None
+    config: str | Mapping[str, str] | None = None
     generation_config: str | None = None
     chat_template: str | None = None
+    towers: str | None = None
+    mtp: str | None = None
+    carry_code: bool = False
     dtype: str | None = None
     seed: int = 0
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for key in ("method", "base", "system2", "head", *DONORS, "dtype"):
+        for key in ("method", "base", "system2", "head", *DONORS, "towers", "mtp", "dtype"):
             value = getattr(self, key)
-            if not isinstance(value, str) and (value is not None or key == "method"):
+            if key == "config" and isinstance(value, Mapping):
+                _check_config_donors(value)
+            elif not isinstance(value, str) and (value is not None or key == "method"):
                 raise RecipeError(f"{key} must be text, got {value!r}.")
         if self.dtype is not None and self.dtype not in DTYPES:
             raise RecipeError(f"dtype '{self.dtype}': {did_you_mean(self.dtype, DTYPES)}")
+        for key in ("towers", "mtp"):
+            value = getattr(self, key)
+            if value is not None and value not in PARTS:
+                raise RecipeError(f"{key}: '{value}'. {did_you_mean(value, PARTS)}")
+        if not isinstance(self.carry_code, bool):
+            raise RecipeError(f"carry_code must be true or false, got {self.carry_code!r}.")
         for key in ("seed", "layers"):
             value = getattr(self, key)
             if type(value) is not int and (value is not None or key == "seed"):
@@ -169,17 +188,27 @@ class Recipe:
             steps = getattr(self, key)
             values[key] = [{s.name: dict(s.params)} if s.params else s.name for s in steps]
         values["overrides"] = [_plain_override(o) for o in self.overrides]
-        values |= {
-            "head": self.head,
-            "layers": self.layers,
-            **{key: getattr(self, key) for key in DONORS},
-        }
+        values |= {"head": self.head, "layers": self.layers}
+        values |= {key: getattr(self, key) for key in DONORS}
+        if isinstance(self.config, Mapping):
+            values["config"] = dict(self.config)
+        values |= {"towers": self.towers, "mtp": self.mtp, "carry_code": self.carry_code or None}
         values |= {"dtype": self.dtype, "seed": self.seed, "notes": list(self.notes)}
         return {k: v for k, v in values.items() if v not in (None, [], {})}
 
     def to_yaml(self) -> str:
         """The recipe as YAML that `from_yaml` reads."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    @property
+    def config_donor(self) -> str | None:
+        """The donor of config.json, if the recipe names one."""
+        return self.config.get("from") if isinstance(self.config, Mapping) else self.config
+
+    @property
+    def rope_donor(self) -> str | None:
+        """The donor of rotary settings and context window, if the recipe names one."""
+        return self.config.get("rope") if isinstance(self.config, Mapping) else None
 
     @property
     def digest(self) -> str:
@@ -277,6 +306,11 @@ def set_value(values: dict[str, Any], key: str, value: object) -> None:
     if head == "params":
         values.setdefault("params", {})[".".join(rest)] = value
         return
+    if head == "config" and len(rest) == 1:
+        held = values.get(head)
+        given = {"from": held} if isinstance(held, str) else held or {}
+        values[head] = {**given, rest[0]: value}
+        return
     items = values.get(head)
     if len(rest) != 2 or not isinstance(items, list) or not rest[0].isdigit():
         raise RecipeError(f"--set {key}: write {head}.NUMBER.KEY, counted from 0.")
@@ -294,6 +328,15 @@ def _with_value(head: str, item: Any, name: str, value: object) -> Any:
         return {**item, "params": {**item.get("params", {}), name: value}}
     step = _step(head, item)
     return {step.name: {**step.params, name: value}}
+
+
+def _check_config_donors(value: Mapping[str, object]) -> None:
+    known = ("from", "rope")
+    for key, donor in value.items():
+        if key not in known:
+            raise RecipeError(f"config has no '{key}'. {did_you_mean(str(key), known)}")
+        if not isinstance(donor, str):
+            raise RecipeError(f"config: {key} must be a name, got {donor!r}.")
 
 
 def _items(key: str, value: object) -> Sequence[Any]:

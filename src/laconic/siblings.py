@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from laconic.checkpoint import FLOATS, Checkpoint, setting
+from laconic.configs import compare_configs, text_config
 from laconic.errors import CheckpointError, did_you_mean
-from laconic.layout import text_config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-#: What two configs must agree on for their weights to mean the same.
-ARCHITECTURE: Final = (
-    "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "hidden_act", "rms_norm_eps", "layer_norm_eps",
-)  # fmt: skip
+    from collections.abc import Mapping, Sequence, Set
 
 
 def check_siblings(
@@ -23,6 +17,8 @@ def check_siblings(
     system2: Checkpoint,
     *,
     config: Mapping[str, Any] | None = None,
+    rope: str | None = None,
+    apart: Set[str] = frozenset(),
 ) -> tuple[str, ...]:
     """Compare checkpoints by their headers, configs and vocabularies.
 
@@ -30,6 +26,8 @@ def check_siblings(
         members: Every checkpoint of the merge, the base first.
         system2: The one that gives the output its shape.
         config: The output's config; None means that of `system2`.
+        rope: Whose rotary settings the recipe chose though they differ; None where it did not.
+        apart: Tensors that are not merged, on which they need not agree.
 
     Returns:
         What the user should know though it is no error.
@@ -39,13 +37,15 @@ def check_siblings(
             cannot be merged, and for configs that disagree, naming checkpoint and tensor.
     """
     others = [m for m in members if m is not system2]
+    notes: list[str] = []
     for model in others:
-        check_config(model, system2)
-        _check_tensors(model, system2)
+        notes += check_config(model, system2, rope=rope)
+        _check_tensors(model, system2, apart)
     for model in (*others, system2):
         _check_against_own_config(model)
         for spec in model.specs.values():
-            if spec.dtype not in FLOATS and not spec.dtype.startswith(("I", "U", "BOOL")):
+            known = spec.dtype in FLOATS or spec.dtype.startswith(("I", "U", "BOOL"))
+            if not known and spec.name not in apart:
                 raise CheckpointError(
                     f"'{spec.name}' of {model.name} has type {spec.dtype}. Only "
                     f"{', '.join(FLOATS.values())} can be merged: save it in one of them first."
@@ -53,46 +53,64 @@ def check_siblings(
     for model in others:
         for spec in model.specs.values():
             other = system2.specs.get(spec.name, spec)
-            if (spec.dtype in FLOATS) != (other.dtype in FLOATS):
+            if spec.name not in apart and (spec.dtype in FLOATS) != (other.dtype in FLOATS):
                 raise CheckpointError(
                     f"'{spec.name}' has type {spec.dtype} in {model.name} and {other.dtype} in "
                     f"{system2.name}: one of them holds numbers to merge, the other does not."
                 )
-    return tuple(note for model in others for note in _notes(model, system2, config))
+    return (*notes, *(note for model in others for note in _notes(model, system2, config)))
 
 
-def check_config(model: Checkpoint, system2: Checkpoint) -> None:
+def check_config(
+    model: Checkpoint, system2: Checkpoint, *, rope: str | None = None
+) -> tuple[str, ...]:
     """Refuse configs under which the same weights would not mean the same.
+
+    Args:
+        model: A checkpoint.
+        system2: The one that gives the output its shape.
+        rope: Whose rotary settings the recipe chose though they differ; None where it did not.
+
+    Returns:
+        A note where the rotary settings differ knowingly.
 
     Raises:
         CheckpointError: Naming the key and both values.
     """
-    for key in ARCHITECTURE:
-        mine, theirs = model.config.get(key), system2.config.get(key)
-        if mine is not None and theirs is not None and mine != theirs:
-            raise CheckpointError(
-                f"{model.name} and {system2.name} are no siblings: {key} is {mine!r} in one "
-                f"config and {theirs!r} in the other."
-            )
-    widths = _head_width(model.config), _head_width(system2.config)
-    if None not in widths and widths[0] != widths[1]:
+    found = compare_configs(model.config, system2.config)
+    for key, (mine, theirs) in found.architecture.items():
         raise CheckpointError(
-            f"{model.name} and {system2.name} are no siblings: an attention head is {widths[0]} "
-            f"wide by one config and {widths[1]} by the other."
+            f"{model.name} and {system2.name} are no siblings: {key} is {mine!r} in one config and "
+            f"{theirs!r} in the other. If the weights were made alike, mend config.json of the one "
+            "that is wrong."
         )
-    mine, theirs = _rope(model.config), _rope(system2.config)
-    if None in (mine["rope_theta"], theirs["rope_theta"]):
-        mine["rope_theta"] = theirs["rope_theta"] = None
-    if mine != theirs:
+    if not found.rotation:
+        return ()
+    said = ", ".join(
+        f"{key} is {_said(mine)} and {_said(theirs)}"
+        for key, (mine, theirs) in found.rotation.items()
+    )
+    if rope is None:
         raise CheckpointError(
-            f"{model.name} and {system2.name} rotate positions differently: {mine} in one config, "
-            f"{theirs} in the other. Their attention weights do not mean the same."
+            f"{model.name} and {system2.name} rotate positions differently: {said}. Their "
+            "attention weights do not mean the same. To merge them all the same, say whose rotary "
+            "settings and context window the result takes: config: {rope: NAME} (--set "
+            "config.rope=NAME; base, system2 or a model)."
         )
+    return (
+        f"{model.name} and {system2.name} rotate positions differently: {said}. Their attention "
+        f"weights do not mean the same; the result takes the settings of {rope} (config: rope).",
+    )
+
+
+def _said(value: object) -> str:
+    return "not set" if value is None else repr(value)
 
 
 def _check_against_own_config(model: Checkpoint) -> None:
     """Refuse a checkpoint whose weights are not those that its config describes."""
-    depth = model.config.get("num_hidden_layers")
+    # ALBERT's layers share the weights of so many groups.
+    depth = model.config.get("num_hidden_groups", model.config.get("num_hidden_layers"))
     if isinstance(depth, int) and model.layers < depth:
         raise CheckpointError(
             f"{model.name} has weights for {model.layers} layers, yet its config says "
@@ -107,33 +125,17 @@ def _check_against_own_config(model: Checkpoint) -> None:
         )
 
 
-def _head_width(config: dict[str, Any]) -> int | None:
-    """How wide an attention head is: what the config says, else what follows from it."""
-    width, heads = config.get("hidden_size"), config.get("num_attention_heads")
-    said = config.get("head_dim")
-    if isinstance(said, int):
-        return said
-    return width // heads if isinstance(width, int) and isinstance(heads, int) and heads else None
-
-
 def _sliding(config: Mapping[str, Any]) -> Any:
     """The sliding window that is in use, or None."""
-    return config.get("sliding_window") if config.get("use_sliding_window", True) else None
+    used = setting(config, "use_sliding_window", True)
+    return setting(config, "sliding_window") if used else None
 
 
-def _rope(config: dict[str, Any]) -> dict[str, Any]:
-    """The rotary settings, whichever way a transformers version has written them."""
-    nested = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    settings = {"rope_theta": config.get("rope_theta"), **nested}
-    kind = settings.pop("type", None) or settings.pop("rope_type", None)
-    return {**settings, "rope_type": kind or "default"}
-
-
-def _check_tensors(model: Checkpoint, system2: Checkpoint) -> None:
+def _check_tensors(model: Checkpoint, system2: Checkpoint, apart: Set[str]) -> None:
     heads = {model.layout.head, system2.layout.head} - {None}
     if len(heads) == 1:
         _check_head(model, system2)
-    mine, theirs = set(model.specs) - heads, set(system2.specs) - heads
+    mine, theirs = (set(m.specs) - heads - apart for m in (model, system2))
     if missing := sorted(theirs - mine):
         raise CheckpointError(
             f"{model.name} has no tensor '{missing[0]}' ({len(missing)} missing), "
@@ -146,6 +148,8 @@ def _check_tensors(model: Checkpoint, system2: Checkpoint) -> None:
             f"has not. Are they of one family?{_head_hint(extra, model)}"
         )
     for name, spec in model.specs.items():
+        if name in apart:
+            continue
         other = system2.specs[system2.home(name)]
         if (
             name in model.layout.by_token
@@ -199,7 +203,7 @@ def _notes(model: Checkpoint, system2: Checkpoint, config: Mapping[str, Any] | N
     for what, mine, theirs, takes in (
         ("context window", model.window, system2.window, setting(made, window)),
         ("sliding window", *(_sliding(c) for c in (model.config, system2.config, made))),
-        ("stop token", *(c.get("eos_token_id") for c in (model.config, system2.config, made))),
+        ("stop token", *(setting(c, "eos_token_id") for c in (model.config, system2.config, made))),
         ("stored type", _stored_type(model), stored, stored),
     ):
         if mine != theirs and (what != "stop token" or None not in (mine, theirs)):

@@ -138,7 +138,9 @@ class CheckpointWriter:
     def publish(self) -> Path:
         """Move the finished folder to its place."""
         if len(self.shards) > 1:
-            homes = {spec.name: file for file, specs in self.shards.items() for spec in specs}
+            homes = {
+                s.stored_as or s.name: file for file, specs in self.shards.items() for s in specs
+            }
             total = sum(spec.nbytes for specs in self.shards.values() for spec in specs)
             index = {"metadata": {"total_size": total}, "weight_map": homes}
             write_json(self.work / INDEX, index)
@@ -250,7 +252,7 @@ def _header(specs: Sequence[TensorSpec]) -> bytes:
     start = 0
     for spec in specs:
         end = start + spec.nbytes
-        entries[spec.name] = {
+        entries[spec.stored_as or spec.name] = {
             "dtype": spec.dtype,
             "shape": spec.shape,
             "data_offsets": [start, end],

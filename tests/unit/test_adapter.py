@@ -217,6 +217,92 @@ def test_a_tied_base_computes_what_it_did_under_the_adapter(
     assert merged.config["tie_word_embeddings"] is tied
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["q_proj"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
+        {"target_modules": ["q_proj", "embed_tokens", "lm_head"]},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+    ],
+    ids=["rows alone", "saved modules", "both adapted", "embedding adapted"],
+)
+def test_a_resized_vocabulary_computes_what_it_did_under_the_adapter(
+    settings: dict[str, Any], tied: bool, tmp_path: Path
+) -> None:
+    base = qwen(tmp_path / "base", tied=tied)
+    torch.manual_seed(1)
+    words = torch.arange(26).reshape(2, 13)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        model: Any = AutoModelForCausalLM.from_pretrained(base)
+        model.resize_token_embeddings(26, mean_resizing=False)
+        adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, **settings))
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter += torch.randn_like(parameter) * 0.1
+        adapted.save_pretrained(tmp_path / "adapter")
+        name = f"{base}+{tmp_path / 'adapter'}"
+        if not tied and settings["target_modules"] == ["q_proj", "embed_tokens"]:
+            # peft does not save the head's new rows: what the model computed is lost.
+            with pytest.raises(CheckpointError, match=r"26 rows and 'lm_head.weight' has 20"):
+                open_model(name)
+            return
+        wanted = adapted.eval()(words).logits
+        merged = merge(Recipe([name], "average"), tmp_path / "out")
+        loaded: Any = AutoModelForCausalLM.from_pretrained(merged.folder)
+        assert loaded.config.vocab_size == 26
+        assert torch.allclose(loaded(words).logits, wanted, atol=1e-5)
+
+
+HUB = {
+    "llava": ("language_model.model.layers.0", "vision_tower.vision_model.encoder.layers.0"),
+    "qwen": ("model.layers.0", "visual.blocks.0"),
+    "transformers": ("model.language_model.layers.0", "model.vision_tower.encoder.layers.0"),
+}
+
+
+@pytest.mark.parametrize("stored", HUB)
+@pytest.mark.parametrize("adapted", ["transformers", "llava"])
+def test_an_adapter_of_a_model_with_a_tower_fits_any_layout_of_it(
+    stored: str, adapted: str, make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
+    text, tower = HUB[stored]
+    zero = torch.zeros(8, 8)
+    weights = {f"{text}.self_attn.q_proj.weight": zero, f"{tower}.attn.weight": zero + 1}
+    base = make_checkpoint("base", weights)
+    module = f"{HUB[adapted][0]}.self_attn.q_proj"
+    opened = open_model(f"{base}+{write_adapter(tmp_path / 'adapter', lora(module=module))}")
+    assert torch.equal(opened.read(f"{text}.self_attn.q_proj.weight"), zero + 4)
+    assert torch.equal(opened.read(f"{tower}.attn.weight"), zero + 1)
+    assert set(opened.specs) == set(weights)
+
+
+def test_a_tower_and_the_text_model_are_not_taken_for_one_another(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
+    zero = torch.zeros(8, 8)
+    both = {"model.layers.0.q.weight": zero, "language_model.layers.0.q.weight": zero.clone()}
+    base = make_checkpoint("base", both)
+    adapter = write_adapter(tmp_path / "adapter", lora(module="model.language_model.layers.0.q"))
+    with pytest.raises(CheckpointError, match=r"which .* does not have"):
+        open_model(f"{base}+{adapter}")
+
+
+def test_paths_may_hold_plus_signs(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
+    base = make_checkpoint("c++", 0)
+    (tmp_path / "a+b").mkdir()
+    one = write_adapter(tmp_path / "a+b" / "one+two", lora())
+    two = write_adapter(tmp_path / "x+", lora())
+    assert open_model(str(base)).layers == 2
+    for name, added in ((f"{base}+{one}", 4), (f"{base}+{two}", 4), (f"{base}+{one}+{two}", 8)):
+        read = open_model(name).read(f"{Q}.weight")
+        assert torch.equal(read, tensors(0)[f"{Q}.weight"].float() + added)
+    with pytest.raises(CheckpointError, match="There is no folder"):
+        open_model(f"{base}+{tmp_path / 'a+b' / 'three'}")
+
+
 def lora(rows: int = 8, columns: int = 8, rank: int = 2, module: str = Q) -> dict[str, Tensor]:
     head = f"base_model.model.{module}"
     return {

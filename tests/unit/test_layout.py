@@ -439,3 +439,88 @@ def test_a_plain_merge_asks_no_other_library(make_checkpoint: MakeCheckpoint) ->
         "assert not {'transformers', 'torch'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+HEADLESS: dict[str, dict[str, Any]] = {
+    "Qwen2ForSequenceClassification": TEXT,
+    "LlamaForTokenClassification": TEXT,
+    "LlamaForQuestionAnswering": TEXT,
+    "Qwen2Model": TEXT,
+    "GPTNeoXForSequenceClassification": {
+        k: v for k, v in TEXT.items() if k != "num_key_value_heads"
+    },
+    "AlbertForSequenceClassification": {**TEXT, "embedding_size": 8},
+}
+
+
+@pytest.mark.parametrize("kind", HEADLESS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_models_without_an_output_head_merge_whatever_their_flag_says(
+    tmp_path: Path, kind: str, tied: bool
+) -> None:
+    made = getattr(transformers, kind)
+    ends = []
+    for seed, name in enumerate(("base", "model")):
+        torch.manual_seed(seed)
+        ends.append(made(made.config_class(**HEADLESS[kind], tie_word_embeddings=tied)))
+        ends[-1].save_pretrained(tmp_path / name)
+    assert Checkpoint(tmp_path / "model").layout.head is None
+    merged = merge(half(tmp_path / "base", tmp_path / "model"), tmp_path / "out")
+    assert merged.config["tie_word_embeddings"] is tied
+    loaded, told = made.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not told["missing_keys"]
+    assert not told["unexpected_keys"]
+    first, second = (end.state_dict() for end in ends)
+    for name, found in loaded.named_parameters():
+        assert torch.allclose(found, (first[name] + second[name]) / 2, atol=1e-6), name
+
+
+def test_an_untied_language_model_without_its_head_is_still_refused(
+    make_checkpoint: MakeCheckpoint,
+) -> None:
+    said = {"tie_word_embeddings": False, "architectures": ["Qwen2ForCausalLM"]}
+    base, model = (make_checkpoint(n, i, config=said) for i, n in enumerate("ab"))
+    with pytest.raises(CheckpointError, match=r"has no 'lm_head\.weight', yet its config says"):
+        plan(half(base, model))
+
+
+def drawn(shapes: Mapping[str, int]) -> dict[str, TensorSpec]:
+    """Specs of a small checkpoint: so many blocks at each stack, and an embedding."""
+    names = [f"{stack}.{i}.proj.weight" for stack, blocks in shapes.items() for i in range(blocks)]
+    names.append("model.embed_tokens.weight")
+    return {name: TensorSpec(name, "BF16", (8, 8)) for name in names}
+
+
+@pytest.mark.parametrize("said", [None, 2])
+@pytest.mark.parametrize(
+    ("stacks", "layers"),
+    [
+        ({"model.layers": 2, "visual.blocks": 5}, "model.layers"),
+        ({"model.layers": 2, "model.visual.blocks": 5}, "model.layers"),
+        ({"model.layers": 2, "model.mtp_layers": 5}, "model.layers"),
+        ({"model.layers": 2, "mtp.layers": 5, "audio_tower.layers": 5}, "model.layers"),
+        (
+            {"language_model.model.layers": 2, "model.vision.layers": 2},
+            "language_model.model.layers",
+        ),
+    ],
+)
+def test_no_tensor_is_both_in_a_layer_and_in_a_part_that_a_sibling_may_lack(
+    stacks: dict[str, int], layers: str, said: int | None
+) -> None:
+    specs = drawn(stacks)
+    layout = find_layout({"num_hidden_layers": said} if said else {}, specs)
+    assert layout.depth == Depth(layers, 2)
+    in_layers = {name for name in specs if layout.depth.of(name) is not None}
+    assert set(layout.parts) == set(specs) - in_layers - {"model.embed_tokens.weight"}
+    assert set(layout.depth.outside(specs)) == set(stacks) - {layers}
+
+
+def test_a_layer_that_predicts_ahead_is_none_of_the_text_models_even_where_no_config_counts() -> (
+    None
+):
+    specs = drawn({"model.layers": 3})
+    ahead = TensorSpec("model.layers.2.eh_proj.weight", "BF16", (8, 8))
+    layout = find_layout({}, specs | {ahead.name: ahead})
+    assert layout.depth == Depth("model.layers", 2)
+    assert set(layout.parts) == {"model.layers.2.proj.weight", ahead.name}

@@ -281,7 +281,7 @@ REFUSED: dict[str, tuple[Callable[[World], object], str]] = {
     ),
     "other head widths": (
         lambda w: w.configure(w.model, head_dim=2),
-        "an attention head is 4 wide by one config and 2 by the other",
+        "the width of an attention head is 4 in one config and 2 in the other",
     ),
     "average without a base: which model gives the config?": (
         lambda w: (w.without_base(), w.values.pop("system2")),

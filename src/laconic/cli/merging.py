@@ -59,6 +59,9 @@ def merge(
         str | None,
         typer.Option(help="base, system2, union or a model: match embedding rows by token string."),
     ] = None,
+    carry_code: Annotated[
+        bool, typer.Option("--carry-code", help="Take Python files beside the weights along.")
+    ] = False,
     dtype: Annotated[str | None, typer.Option(help="bfloat16, float16 or float32.")] = None,
     seed: Annotated[int | None, typer.Option(help="The only source of randomness.")] = None,
     dry_run: Annotated[
@@ -97,6 +100,7 @@ def merge(
     values = read_recipe(recipe) if recipe else {}
     flags: dict[str, Any] = {"base": base, "method": method, "system2": system2}
     flags |= {"tokenizer": tokenizer, "dtype": dtype, "seed": seed}
+    flags["carry_code"] = carry_code or None
     flags["models"] = [_weighted(text) for text in model or ()]
     flags["before"] = [_step(text) for text in before or ()]
     flags["after"] = [_step(text) for text in after or ()]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from laconic.checkpoint import FLOATS, WIDTH
+from laconic.derived import float32, rounded
 from laconic.effects import equals_base
 from laconic.engine.members import asked_sums, asked_trims, open_members
 from laconic.engine.norms import give_norms
@@ -300,7 +301,10 @@ class Engine:
         self.writer.put(chain.members.name, start * WIDTH[chain.dtype], stored)
 
     def _copy(self, spec: TensorSpec) -> None:
-        values = self.plan.system2.stored(spec.name)
+        donor = self.plan.donors.get(spec.name, self.plan.system2)
+        values, own = donor.stored(spec.name), donor.specs[spec.name]
+        if spec.dtype != own.dtype:
+            values = rounded(float32(values, own.dtype), spec.dtype)
         self.writer.put(spec.name, 0, np.ascontiguousarray(values))
 
     def _note_moves(self, members: Members, start: int, stop: int) -> None:

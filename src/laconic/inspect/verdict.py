@@ -10,6 +10,7 @@ from laconic.companions import template_of
 from laconic.effects import equals_base
 from laconic.errors import CheckpointError, LaconicError
 from laconic.inspect.beside import parent_of, same_model, signs_of_swap
+from laconic.parts import sort_parts
 from laconic.siblings import check_siblings
 from laconic.vocabulary import of, unify
 
@@ -87,8 +88,10 @@ def siblings(members: Sequence[Checkpoint]) -> tuple[tuple[Sibling, ...], tuple[
 
 
 def _pair(first: Checkpoint, second: Checkpoint) -> tuple[Sibling, tuple[str, ...]]:
+    parts = sort_parts({}, first, (first, second))
     try:
-        return Sibling(second.name, True), check_siblings((first, second), second)
+        said = check_siblings((first, second), second, apart=parts.apart)
+        return Sibling(second.name, True), (*said, *parts.notes)
     except CheckpointError as error:
         reason = str(error)
     embedding = first.layout.embedding
@@ -96,10 +99,14 @@ def _pair(first: Checkpoint, second: Checkpoint) -> tuple[Sibling, tuple[str, ..
     if len(sizes) == 2 and sizes[0][:1] != sizes[1][:1] and sizes[0][1:] == sizes[1][1:]:
         try:
             twins = unify(of(second), (first, second), base=True)
-            said = check_siblings(twins, twins[1])
+            said = check_siblings(twins, twins[1], apart=parts.apart)
         except LaconicError:
             return Sibling(second.name, False, reason), ()
-        return Sibling(second.name, True, reason), (*(n for t in twins for n in t.notes), *said)
+        return Sibling(second.name, True, reason), (
+            *(n for t in twins for n in t.notes),
+            *said,
+            *parts.notes,
+        )
     return Sibling(second.name, False, reason), ()
 
 
