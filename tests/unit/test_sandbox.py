@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -156,7 +158,7 @@ def test_a_sandbox_that_died_says_so_and_leaves_no_folder() -> None:
     opened = Sandbox(LIMITS)
     place = opened.run("import os; print(os.getcwd())").output.strip()
     assert Path(place).is_dir()
-    opened._process.kill()
+    os.killpg(opened._process.pid, signal.SIGKILL)
     opened._process.wait()
     with pytest.raises(SandboxError, match="sandbox"):
         opened.run("print(1)")
@@ -396,3 +398,11 @@ def test_without_bubblewrap_the_sandbox_is_our_own(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("laconic.sandbox.shutil.which", lambda _: "/bin/false")
         with Sandbox(LIMITS) as own:
             assert "bubblewrap" not in own.isolation
+
+
+def test_a_sandbox_outlives_the_thread_that_started_it() -> None:
+    with ThreadPoolExecutor(1) as thread:
+        sandbox = thread.submit(Sandbox).result()
+    time.sleep(0.2)
+    with sandbox:
+        assert sandbox.run("print(1)").output == "1\n"

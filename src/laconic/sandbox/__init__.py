@@ -37,6 +37,7 @@ import os
 import secrets
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -319,7 +320,8 @@ class Sandbox:
 
 
 def _end(process: subprocess.Popen[bytes], channel: socket.socket, folder: str) -> None:
-    process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # bubblewrap and what it started
     process.wait()
     channel.close()
     shutil.rmtree(folder, ignore_errors=True)

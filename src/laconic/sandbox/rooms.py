@@ -54,7 +54,7 @@ def wrapping(place: str, paths: list[str], links: list[tuple[str, str]]) -> list
         links: Symbolic links of the root.
     """
     words = ["--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts"]
-    words += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    words += ["--unshare-cgroup-try", "--cap-drop", "ALL"]
     if os.geteuid() == 0:
         words += [word for right in RIGHTS for word in ("--cap-add", f"CAP_{right}")]
     else:
