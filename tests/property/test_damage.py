@@ -322,8 +322,8 @@ def test_a_damaged_shard_is_refused_by_the_command_line(
 @pytest.mark.parametrize(
     ("dtype", "message"),
     [
-        ("F8_E4M3", "is quantised: .*F8_E4M3.*packed weights"),
-        ("F8_E5M2", "is quantised: .*F8_E5M2.*packed weights"),
+        ("F8_E4M3", r"is quantised: .* packed weights \(FP8 without scales\)"),
+        ("F8_E5M2", r"is quantised: .* packed weights \(FP8 without scales\)"),
         ("F64", "has type F64. Only bfloat16, float16, float32 can be merged"),
         ("F4", "has type F4, which cannot be read. Save the checkpoint in one of bfloat16"),
         ("I64", "one of them holds numbers to merge"),
