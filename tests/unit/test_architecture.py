@@ -15,6 +15,7 @@ PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
     ("errors", "progress", "version", "threads"),
+    ("files",),
     ("registry", "jsonfile", "architecture", "kernels", "ranking", "hub", "reflection", "sandbox"),
     ("arithmetic",),
     ("varying", "mergekit"),
@@ -26,6 +27,7 @@ ROWS = (
         "sampler",
         "prompts",
         "writer",
+        "runwriter",
         "siblings",
         "card",
         "budget",

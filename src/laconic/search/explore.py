@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, wait
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from laconic.errors import RunError
 from laconic.evaluate import GREEDY, PLAIN
+from laconic.files import lock, make_folder, write_file
 from laconic.jsonfile import write_json
 from laconic.progress import Progress, silent
 from laconic.recipe import read_recipe
@@ -165,7 +165,7 @@ class _Leader:
     def lead(self) -> None:
         """Do all of it."""
         self._refuse_other()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         allow_code = self.asked.exam.allow_code
         with self._alone(), Grader(allow_code=allow_code) as grader:
             measurer = Measurer(
@@ -219,13 +219,13 @@ class _Leader:
     def _alone(self) -> Iterator[None]:
         """Hold the folder against a second leader."""
         with (self.folder / ".lock").open("a") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
+            lock(
+                stream,
+                RunError(
                     f"Another search is at work in {self.folder}. Help it with --join, wait for "
                     "it, or choose another output folder."
-                ) from None
+                ),
+            )
             yield
 
     def _note(self, state: str) -> None:
@@ -294,7 +294,7 @@ class _Leader:
             return
         trial, shown = chosen
         recipe = self.asked.space.at(trial.parameters)
-        (self.folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        write_file(self.folder / "recipe.yaml", recipe.to_yaml().encode("utf-8"))
         winner: dict[str, Any] = {
             "name": trial.name,
             "parameters": dict(trial.parameters),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from laconic.errors import RecipeError, TrainError
+from laconic.files import lock, make_folder, publish, write_file
 from laconic.jsonfile import read_json, write_json
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ class Places:
                 continue
             here, there = self.checkpoint(step), self.candidate(step)
             if step in wanted:
-                there.parent.mkdir(exist_ok=True)
-                here.rename(there)
+                make_folder(there.parent)
+                publish(here, there)
             else:
                 shutil.rmtree(here, ignore_errors=True)
         for step in _steps(self.folder / "candidates"):
@@ -166,16 +166,19 @@ class Places:
                     f"{self.folder} was begun with another recipe ({head.get('digest')}, now "
                     f"{digest}): {self.folder / 'recipe.yaml'} is the one it had."
                 )
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         held = (self.folder / ".lock").open("w")
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock(
+                held,
+                TrainError(
+                    f"{self.folder} is in use by another training. Wait for it, or choose another "
+                    "folder."
+                ),
+            )
+        except BaseException:
             held.close()
-            raise TrainError(
-                f"{self.folder} is in use by another training. Wait for it, or choose another "
-                "folder."
-            ) from None
+            raise
         return held
 
 
@@ -196,6 +199,4 @@ def _state(head: Mapping[str, Any]) -> str:
 
 
 def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
-    beside.replace(path)
+    write_file(path, "".join(json.dumps(value) + "\n" for value in values).encode("utf-8"))
