@@ -38,7 +38,7 @@ class RunError(LaconicError):
 
 
 class DamagedHeadError(RunError):
-    """A run.json that is lost or damaged beside results that are not."""
+    """A run.json or study.json that is lost or damaged beside results that are not."""
 
 
 class SandboxError(LaconicError):

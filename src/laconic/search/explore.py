@@ -19,13 +19,22 @@ from laconic.recipe import read_recipe
 from laconic.run import read_run
 from laconic.scoring import Grader
 from laconic.search.asked import Asked, find_references
+from laconic.search.crew import mend, retry, wait_for_others
 from laconic.search.exam import set_exams
 from laconic.search.goal import Constraint, measured, read_constraint
 from laconic.search.measure import Measurer
-from laconic.search.sampler import Guide, open_study
+from laconic.search.sampler import Guide, begun, open_study
 from laconic.search.space import read_space
-from laconic.search.study import STUDY, Study, Trial, front_names, read_study, read_trials
-from laconic.search.trials import Work, retry, work
+from laconic.search.study import (
+    STUDY,
+    Study,
+    Trial,
+    front_names,
+    read_facts,
+    read_study,
+    read_trials,
+)
+from laconic.search.trials import Work, work
 from laconic.search.workers import pool
 from laconic.version import versions
 
@@ -184,8 +193,14 @@ class _Leader:
             job = self._work(runs)
             self._note("searching")
             guide = Guide(self.asked.space, job.seed)
-            retry(open_study(job.storage, job.digest, guide), self.folder, guide)
+            study = open_study(job.storage, job.digest, guide)
+            mend(study, self.folder, guide)
+            retry(study, self.folder, guide)
             self._spread(job)
+            wait_for_others(study, self.folder)
+            while retry(study, self.folder, guide):
+                self._spread(job)
+                wait_for_others(study, self.folder)
             self._prove(runs, measurer)
 
     def help(self) -> None:
@@ -207,7 +222,16 @@ class _Leader:
     def _refuse_other(self) -> None:
         """Refuse a folder that holds something else."""
         if (self.folder / STUDY).exists():
-            if read_study(self.folder).facts.get("digest") != self.asked.digest:
+            try:
+                same = read_facts(self.folder).get("digest") == self.asked.digest
+            except RunError as error:
+                if not begun(self.storage, self.asked.digest):
+                    raise RunError(
+                        f"{error} And {self.storage} has no trials of it. Give the options that "
+                        "it was begun with, choose another output folder, or delete this one."
+                    ) from None
+                same = True
+            if not same:
                 raise RunError(
                     f"{self.folder} holds a search of another recipe, other problems or other "
                     "settings. Choose another output folder, or delete this one."
