@@ -166,11 +166,11 @@ class RunWriter:
             )
         if kept:
             note = (
-                f"run.json was lost, and was written anew from the command: the {len(kept):,} "
+                f"The run.json was lost, and was written anew from the command: the {len(kept):,} "
                 "results that were there answer the same problems, but whether the same model and "
-                "sampling made them could not be checked."
+                "sampling made them could not be checked"
             )
-            LOG.warning("%s: %s", self.folder, note)
+            LOG.warning("%s: %s.", self.folder, note)
             self.provenance["notes"] = [note]
 
     def _put_right(self, fault: str, end: int) -> None:

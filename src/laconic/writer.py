@@ -31,7 +31,7 @@ class CheckpointWriter:
     tensor at any time. A journal says which tensors are finished: a killed job that is started
     again with the same `digest` goes on with the others. The journal is kept for as long as the
     computer runs; after a restart of the computer the work begins anew, because nothing is
-    flushed to the disk on the way.
+    brought to the disk on the way. `publish` brings all of it there before the folder appears.
 
     Args:
         target: The folder to appear; must be missing or empty.

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from laconic.errors import RecipeError, TrainError
 from laconic.files import lock, make_folder, publish, write_file
 from laconic.jsonfile import read_json, write_json
+from laconic.recipe import read_yaml
+from laconic.train.recipe import TrainRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -153,7 +155,7 @@ class Places:
         if there and not (self.folder / "run.json").exists():
             raise TrainError(f"{self.folder} exists and is no training. Choose another folder.")
         if there:
-            head = read_json(self.folder / "run.json", TrainError)
+            head = self._head(digest)
             if head.get("kind") != KIND:
                 raise TrainError(f"{self.folder} holds no training. Choose another folder.")
             if not resume:
@@ -180,6 +182,26 @@ class Places:
             held.close()
             raise
         return held
+
+    def _head(self, digest: str) -> dict[str, Any]:
+        """What run.json says; where it is damaged, recipe.yaml tells whether the run is this one.
+
+        Args:
+            digest: Of the recipe that goes on.
+
+        Raises:
+            TrainError: Where both are damaged.
+        """
+        try:
+            return read_json(self.folder / "run.json", TrainError)
+        except TrainError as error:
+            try:
+                kept = TrainRecipe.from_dict(read_yaml(self.folder / "recipe.yaml")).digest
+            except RecipeError as other:
+                raise TrainError(
+                    f"{error} And {other} Choose another folder, or delete this one."
+                ) from None
+            return {"kind": KIND, "digest": kept}
 
 
 def _steps(folder: Path) -> list[int]:
