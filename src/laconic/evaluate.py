@@ -17,7 +17,7 @@ from laconic.experiment import Experiment, Sampling, difference
 from laconic.presets import find_preset
 from laconic.progress import silent
 from laconic.registry import parse_spec
-from laconic.run import Run, is_run, read_run
+from laconic.run import Run, read_run
 from laconic.runwriter import RunWriter
 from laconic.scoring import GRADER, NOT_ALLOWED, Grader, score, score_all
 from laconic.tally import Tally
@@ -317,12 +317,10 @@ def _source(model: str | Path | Checkpoint) -> str:
 
 def _complete_run(folder: Path, experiment: Experiment) -> Run | None:
     """The run that is there already, where it is complete and of the same experiment."""
-    if not is_run(folder):
-        return None
     try:
         run = read_run(folder)
     except RunError:
-        return None  # the writer puts it right, or says why not
+        return None  # no run, or one that the writer puts right or refuses
     return run if run.complete and not difference(run.experiment, experiment) else None
 
 
