@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from laconic.checkpoint import natural
 from laconic.errors import CalibrationError
+from laconic.files import make_folder, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,16 +84,13 @@ class Calibration:
         Raises:
             CalibrationError: Where it cannot be written.
         """
-        beside = path.with_name(path.name + ".partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as stream:
+            make_folder(path.parent)
+            with writing(path) as beside, beside.open("wb") as stream:
                 stream.write(_header(self))
                 for tensor in self.tensors.values():
                     stream.write(tensor.detach().float().cpu().contiguous().numpy().data)
-            beside.replace(path)
         except OSError as error:
-            beside.unlink(missing_ok=True)
             raise CalibrationError(f"{path} cannot be written: {error.strerror}.") from error
 
 

@@ -37,6 +37,10 @@ class RunError(LaconicError):
     """A run folder that is missing, damaged, in use, or holds another experiment."""
 
 
+class DamagedHeadError(RunError):
+    """A run.json or study.json that is lost or damaged beside results that are not."""
+
+
 class SandboxError(LaconicError):
     """Programs cannot be run here, or the sandbox that ran them broke."""
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.backend import BACKENDS, Backend, Remote, refuse_overflow
 from laconic.calls import calls, complete, digest
 from laconic.checkpoint import Checkpoint
-from laconic.errors import BackendError, RecipeError, TaskError
+from laconic.errors import BackendError, RecipeError, RunError, TaskError
 from laconic.experiment import Experiment, Sampling, difference
 from laconic.presets import find_preset
 from laconic.progress import silent
 from laconic.registry import parse_spec
-from laconic.run import Run, RunWriter, is_run, read_run
+from laconic.run import Run, read_run
+from laconic.runwriter import RunWriter
 from laconic.scoring import GRADER, NOT_ALLOWED, Grader, score, score_all
 from laconic.tally import Tally
 from laconic.task import Task, load_task
@@ -316,9 +317,10 @@ def _source(model: str | Path | Checkpoint) -> str:
 
 def _complete_run(folder: Path, experiment: Experiment) -> Run | None:
     """The run that is there already, where it is complete and of the same experiment."""
-    if not is_run(folder):
-        return None
-    run = read_run(folder)
+    try:
+        run = read_run(folder)
+    except RunError:
+        return None  # no run, or one that the writer puts right or refuses
     return run if run.complete and not difference(run.experiment, experiment) else None
 
 
@@ -350,7 +352,8 @@ def _measure(
             provenance["sandbox"] = list(grader.isolation())
         writer = None
         if folder:
-            writer = RunWriter(folder, experiment, provenance, compress=compress)
+            asked = [sample for job in jobs for sample in job.samples]
+            writer = RunWriter(folder, experiment, provenance, compress=compress, asked=asked)
             stack.enter_context(writer)
         held = list(writer.results.values()) if writer else []
         tally = Tally(sum(len(job.samples) for job in jobs), progress)
@@ -361,11 +364,12 @@ def _measure(
                 writer.append(results)
             held += results
             tally.add(results)
-        provenance |= {"finished": _now(), "tokens_per_second": round(tally.speed, 1)}
-        provenance |= _engine_facts(engine)
+        ended = {"finished": _now(), "tokens_per_second": round(tally.speed, 1)}
+        ended |= _engine_facts(engine)
+        provenance |= ended
         if writer:
-            writer.provenance = provenance
-            writer.finish()
+            writer.finish(**ended)
+            provenance = writer.provenance
     return Run("", experiment, tuple(held), True, folder, provenance)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from laconic.files import write_file
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,7 +32,6 @@ def read_json(path: Path, error: type[LaconicError]) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON beside the file, then rename: a reader never sees half of it."""
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    """Write JSON whole or not at all: a reader never sees half of it, after a power loss too."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_file(path, text.encode("utf-8"))

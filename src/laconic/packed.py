@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from laconic.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-CHUNK: Final = 2**20
+CHUNK: Final = 2**16
 #: The most bytes that a file may unpack to.
 MOST_BYTES: Final = 2**34
 GZIP: Final = b"\x1f\x8b"
+#: What to do where results are damaged.
+REPAIR: Final = (
+    "Run the command that made them again, with the same options and output folder: the whole "
+    "results are kept, and only the damaged ones are asked again."
+)
+#: How the members begin that are written here: deflate, without a name or a time.
+_BEGIN: Final = GZIP + b"\x08\x00\x00\x00\x00\x00"
 #: The window bits that make zlib read a gzip member.
 _GZIP_BITS: Final = 31
 
@@ -34,6 +41,21 @@ def pack(lines: str, path: Path) -> bytes:
     return gzip.compress(content, compresslevel=6, mtime=0) if is_packed(path) else content
 
 
+@dataclass(frozen=True)
+class Salvage:
+    """What is left of a file after a crash.
+
+    Attributes:
+        lines: The whole lines; a gzip member that is damaged has none.
+        end: Where the last whole line or member ends, in bytes; a crash cut what follows.
+        fault: What is damaged before that, in one sentence; else empty.
+    """
+
+    lines: list[bytes]
+    end: int
+    fault: str
+
+
 def read_lines(path: Path) -> list[bytes]:
     """The whole lines of a file; what a crash left half-written at its end is left out.
 
@@ -41,51 +63,58 @@ def read_lines(path: Path) -> list[bytes]:
         RunError: For a gzipped file that is damaged elsewhere, or unpacks to too much.
         OSError: Where it cannot be read.
     """
-    if not is_packed(path):
-        return path.read_bytes().split(b"\n")[:-1]
-    pieces: list[bytes] = []
-    total = 0
-    for content, _ in _members(path):
-        total += len(content)
-        if total > MOST_BYTES:
-            raise RunError(f"{path} unpacks to more than {MOST_BYTES / 2**30:.0f} GiB.")
-        pieces.append(content)
-    return b"".join(pieces).split(b"\n")[:-1]
+    found = salvage(path)
+    if found.fault:
+        raise RunError(f"{found.fault} {REPAIR}")
+    return found.lines
 
 
-def sound_bytes(path: Path) -> int:
-    """How many bytes from the beginning are whole: all, unless a crash broke the end off.
+def salvage(path: Path) -> Salvage:
+    """What can be read of a file, damaged or not.
 
     Raises:
-        RunError: For a gzipped file that is damaged elsewhere.
+        RunError: For a gzipped file that unpacks to too much.
         OSError: Where it cannot be read.
     """
+    content = path.read_bytes()
     if not is_packed(path):
-        return path.read_bytes().rfind(b"\n") + 1
-    return max((end for _, end in _members(path)), default=0)
+        return Salvage(content.split(b"\n")[:-1], content.rfind(b"\n") + 1, "")
+    pieces: list[bytes] = []
+    fault, size, at, whole = "", 0, 0, 0
+    while 0 <= at < len(content):
+        try:
+            piece, end = _member(content, at, MOST_BYTES - size)
+        except zlib.error as error:
+            fault = fault or f"{path} is damaged ({error})."
+            at = content.find(_BEGIN, at + 1)
+            continue
+        except _TooMuchError:
+            raise RunError(f"{path} unpacks to more than {MOST_BYTES / 2**30:.0f} GiB.") from None
+        if not end:
+            break
+        pieces.append(piece)
+        size += len(piece)
+        at = whole = end
+    return Salvage(b"".join(pieces).split(b"\n")[:-1], whole, fault)
 
 
-def _members(path: Path) -> Iterator[tuple[bytes, int]]:
-    """What each whole gzip member holds, and where it ends."""
-    end = 0
-    held: list[bytes] = []
-    size = 0
+class _TooMuchError(Exception):
+    """A member that unpacks to more than is allowed."""
+
+
+def _member(held: bytes, begin: int, most: int) -> tuple[bytes, int]:
+    """What the gzip member that begins there holds, and where it ends; 0 where it is cut."""
     unpack = zlib.decompressobj(_GZIP_BITS)
-    with path.open("rb") as stream:
-        while data := stream.read(CHUNK):
-            while data:
-                try:
-                    piece = unpack.decompress(data, CHUNK * 64)
-                except zlib.error as error:
-                    raise RunError(f"{path} is damaged ({error}).") from None
-                held.append(piece)
-                size += len(piece)
-                if size > MOST_BYTES:
-                    raise RunError(f"{path} unpacks to more than {MOST_BYTES / 2**30:.0f} GiB.")
-                if unpack.eof:
-                    end = stream.tell() - len(unpack.unused_data)
-                    yield b"".join(held), end
-                    data, held, size = unpack.unused_data, [], 0
-                    unpack = zlib.decompressobj(_GZIP_BITS)
-                else:
-                    data = unpack.unconsumed_tail
+    pieces: list[bytes] = []
+    size = 0
+    for at in range(begin, len(held), CHUNK):
+        data = chunk = held[at : at + CHUNK]
+        while data:
+            pieces.append(unpack.decompress(data, CHUNK * 64))
+            size += len(pieces[-1])
+            if size > most:
+                raise _TooMuchError
+            if unpack.eof:
+                return b"".join(pieces), at + len(chunk) - len(unpack.unused_data)
+            data = unpack.unconsumed_tail
+    return b"", 0

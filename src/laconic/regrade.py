@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from laconic.progress import silent
-from laconic.run import Generation, Sample, rewrite
+from laconic.run import Generation, Sample
+from laconic.runwriter import rewrite
 from laconic.scoring import GRADER, score_all
 from laconic.scoring.unread import unread
 

@@ -1,18 +1,15 @@
-"""Samples, generations and results, and the run folder that keeps them: run.json, results.jsonl."""
+"""Samples, generations, results, and how a run folder is read: run.json and results.jsonl."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path  # noqa: TC003  # pydantic reads the fields' types
-from typing import IO, TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from laconic.errors import RunError
-from laconic.experiment import Experiment, difference
-from laconic.jsonfile import read_json, write_json
-from laconic.packed import pack, read_lines, sound_bytes
+from laconic.errors import DamagedHeadError, RunError
+from laconic.experiment import Experiment  # pydantic reads the fields' types
+from laconic.jsonfile import read_json
+from laconic.packed import REPAIR, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +17,12 @@ if TYPE_CHECKING:
 SCHEMA = 1
 RESULTS = "results.jsonl"
 PACKED = "results.jsonl.gz"
+#: What to do where run.json is lost and the results are not.
+AGAIN: Final = (
+    "The results beside it are kept: run the command that made them again, with the same options "
+    "and output folder. It writes run.json anew and asks only for what is missing. (An imported "
+    "log: delete the folder, and import it again.)"
+)
 Finish = Literal["stop", "length"]
 Outcome = Literal[
     "correct",
@@ -173,143 +176,6 @@ class Run:
         return replace(self, name=name)
 
 
-class RunWriter:
-    """An open run folder: appends results, remembers what is done, and says when it is complete.
-
-    One process at a time may hold it. A line that a crash left half-written is dropped when the
-    folder is opened again; everything before it is kept.
-
-    Args:
-        folder: The run folder; created if missing.
-        experiment: What is measured; must equal that of a run already there.
-        provenance: What run.json says beside the experiment.
-        compress: Whether a new folder keeps its results gzipped; an old one stays as it is.
-
-    Raises:
-        RunError: Where the folder holds something else, another experiment, or is in use.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        experiment: Experiment,
-        provenance: dict[str, Any],
-        *,
-        compress: bool = False,
-    ) -> None:
-        self.folder = folder
-        self.experiment = experiment
-        self.provenance = provenance
-        self.results: dict[Key, Result] = {}
-        if folder.exists() and (not folder.is_dir() or not is_run(folder)) and not _empty(folder):
-            raise RunError(f"{folder} exists and is no run folder. Choose another output folder.")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._path = results_file(folder) or folder / (PACKED if compress else RESULTS)
-            self._stream: IO[bytes] = self._path.open("ab")
-        except OSError as error:
-            raise RunError(f"{folder} cannot be written: {error.strerror}.") from error
-        try:
-            self._claim()
-        except BaseException:
-            self._stream.close()
-            raise
-
-    def _claim(self) -> None:
-        try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"{self.folder} is in use by another evaluation. Wait for it, or choose another "
-                "output folder."
-            ) from None
-        if (self.folder / "run.json").exists():
-            before = read_run(self.folder)
-            if differs := difference(before.experiment, self.experiment):
-                raise RunError(
-                    f"{self.folder} holds a run with {differs}. Choose another output folder, or "
-                    "delete this one."
-                )
-            self.results = {result.key: result for result in before.results}
-            self._cut_broken_tail()
-        self._write_head(complete=False)
-
-    def append(self, results: Iterable[Result]) -> None:
-        """Keep results for good: they survive a kill from here on."""
-        lines = []
-        for result in results:
-            self.results[result.key] = result
-            lines.append(_line(result))
-        self._stream.write(pack("".join(lines), self._path))
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-
-    def finish(self) -> None:
-        """Say in run.json that every result is there."""
-        self._write_head(complete=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-    def _cut_broken_tail(self) -> None:
-        end = sound_bytes(self._path)
-        if end != self._path.stat().st_size:
-            os.truncate(self._path, end)
-
-    def _write_head(self, *, complete: bool) -> None:
-        _write_head(self.folder, self.experiment, self.provenance, complete=complete)
-
-
-def rewrite(run: Run) -> None:
-    """Put a run's results and grader in place of those its folder holds, and nothing else.
-
-    A reader sees the old results or the new. One who comes between the two files, or after a crash
-    there, finds a grader of another name in run.json; the same call again sets that right.
-
-    Raises:
-        RunError: Where the run has no folder, or the folder is in use or cannot be written.
-    """
-    if run.folder is None:
-        raise RunError(f"The run '{run.name}' is kept in no folder: nothing to write to.")
-    path = results_file(run.folder) or run.folder / RESULTS
-    beside = path.with_name(f".partial-{path.name}")
-    try:
-        with path.open("a") as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with beside.open("wb") as stream:
-                stream.write(pack("".join(map(_line, run.results)), path))
-                stream.flush()
-                os.fsync(stream.fileno())
-            between = replace(run.experiment, grader=f"{run.experiment.grader} (unfinished)")
-            _write_head(run.folder, between, run.provenance, complete=run.complete)
-            beside.replace(path)
-            _write_head(run.folder, run.experiment, run.provenance, complete=run.complete)
-    except BlockingIOError:
-        raise RunError(f"{run.folder} is in use by an evaluation. Wait for it to end.") from None
-    except OSError as error:
-        raise RunError(f"{run.folder} cannot be written: {error.strerror}.") from error
-
-
-def _line(result: Result) -> str:
-    return json.dumps(asdict(result), ensure_ascii=False) + "\n"
-
-
-def _write_head(
-    folder: Path, experiment: Experiment, provenance: dict[str, Any], *, complete: bool
-) -> None:
-    head = {
-        "schema": SCHEMA,
-        "kind": "eval",
-        "complete": complete,
-        "experiment": asdict(experiment),
-        **provenance,
-    }
-    write_json(folder / "run.json", head)
-
-
 def is_run(folder: Path) -> bool:
     """Whether a folder holds an evaluation run (a merged checkpoint's run.json is none)."""
     try:
@@ -322,11 +188,20 @@ def read_head(folder: Path) -> dict[str, Any]:
     """What a folder's run.json says, whatever made the folder.
 
     Raises:
-        RunError: Where it is missing or damaged.
+        DamagedHeadError: Where it is missing or damaged, beside results.
+        RunError: Where it is so without.
     """
-    if not (folder / "run.json").exists():
-        raise RunError(f"{folder} has no run.json: it is no run folder.")
-    return read_json(folder / "run.json", RunError)
+    path = folder / "run.json"
+    if path.exists():
+        try:
+            return read_json(path, RunError)
+        except RunError as error:
+            reason = str(error)
+    else:
+        reason = f"{folder} has no run.json."
+    if folder.is_dir() and results_file(folder) is not None:
+        raise DamagedHeadError(f"{reason} {AGAIN}")
+    raise RunError(reason if path.exists() else f"{folder} has no run.json: it is no run folder.")
 
 
 def results_file(folder: Path) -> Path | None:
@@ -349,52 +224,68 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         name: How reports shall call it; the folder's name by default.
 
     Raises:
-        RunError: Where a file is missing or damaged, naming file and line.
+        RunError: Where a file is missing or damaged, naming file and line, and what to do.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    head = read_head(folder)
-    try:
-        schema, complete = head.pop("schema"), head.pop("complete")
-        kind, written = head.pop("kind"), head.pop("experiment")
-    except KeyError as error:
-        raise RunError(f"{folder / 'run.json'} is damaged: it has no {error}.") from None
-    if kind != "eval" or schema != SCHEMA:
-        raise RunError(f"{folder / 'run.json'} is of kind {kind!r}, schema {schema}; not a run.")
-    try:
-        experiment = TypeAdapter(Experiment).validate_python(written)
-    except ValidationError as error:
-        raise RunError(f"{folder / 'run.json'} is damaged ({error.errors()[0]['msg']}).") from None
+    experiment, complete, provenance = read_experiment(folder)
+    path = results_file(folder)
+    if path is None:
+        raise RunError(f"{folder / RESULTS} is missing.")
+    results, fault = read_results(path, read_lines(path))
+    if fault:
+        raise RunError(f"{fault} {REPAIR}")
     return Run(
         name=name or folder.resolve().name,
         experiment=experiment,
-        results=_read_results(results_file(folder) or folder / RESULTS),
-        complete=bool(complete),
+        results=results,
+        complete=complete,
         folder=folder,
-        provenance=head,
+        provenance=provenance,
     )
 
 
-def _read_results(path: Path) -> tuple[Result, ...]:
+def read_experiment(folder: Path) -> tuple[Experiment, bool, dict[str, Any]]:
+    """What run.json says: the experiment, whether it is complete, and everything else.
+
+    Raises:
+        DamagedHeadError: Where it is missing or damaged, beside results.
+        RunError: Where it is so without, or the folder is no run.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    path = folder / "run.json"
+    head = read_head(folder)
+    kind, schema = head.pop("kind", "eval"), head.pop("schema", SCHEMA)
+    if kind != "eval" or schema != SCHEMA:
+        raise RunError(f"{path} is of kind {kind!r}, schema {schema}; not a run.")
+    try:
+        complete, written = head.pop("complete"), head.pop("experiment")
+        experiment = TypeAdapter(Experiment).validate_python(written)
+    except KeyError as error:
+        raise DamagedHeadError(f"{path} is damaged: it has no {error}. {AGAIN}") from None
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise DamagedHeadError(f"{path} is damaged ({reason}). {AGAIN}") from None
+    return experiment, bool(complete), head
+
+
+def read_results(path: Path, lines: Iterable[bytes]) -> tuple[tuple[Result, ...], str]:
+    """The results that lines hold, each as it is there last, and the first damaged line, if any.
+
+    Args:
+        path: Where they are from.
+        lines: Those that are damaged are left out.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     adapter = TypeAdapter(Result)
-    try:
-        lines = read_lines(path)
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing.") from None
     results: dict[Key, Result] = {}
+    fault = ""
     for number, line in enumerate(lines, start=1):
         try:
             result = adapter.validate_json(line)
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
-            raise RunError(f"{path}, line {number} is damaged ({problem}).") from None
-        results[result.key] = result
-    return tuple(results.values())
-
-
-def _empty(folder: Path) -> bool:
-    """Whether nothing is kept in a folder: a run that is killed as it begins leaves empty files."""
-    kept = folder.is_dir() and [path for path in folder.iterdir() if path.suffix != ".partial"]
-    return kept is not False and not any(path.stat().st_size for path in kept)
+            fault = fault or f"{path}, line {number} is damaged ({problem})."
+        else:
+            results[result.key] = result
+    return tuple(results.values()), fault

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from laconic.checkpoint import INDEX, SINGLE, TensorSpec
 from laconic.errors import CheckpointError
+from laconic.files import lock, make_folder, publish
 from laconic.jsonfile import write_json
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class CheckpointWriter:
     tensor at any time. A journal says which tensors are finished: a killed job that is started
     again with the same `digest` goes on with the others. The journal is kept for as long as the
     computer runs; after a restart of the computer the work begins anew, because nothing is
-    flushed to the disk on the way.
+    brought to the disk on the way. `publish` brings all of it there before the folder appears.
 
     Args:
         target: The folder to appear; must be missing or empty.
@@ -65,7 +65,7 @@ class CheckpointWriter:
         self._turns = {name: threading.Lock() for name in self.shards}
         check_free(target)
         try:
-            self.work.mkdir(parents=True, exist_ok=True)
+            make_folder(self.work)
             self._lock: IO[str] = (self.work / LOCK).open("a+", encoding="utf-8")
             self._take()
             self._identity = {"digest": digest, "boot": _boot()}
@@ -75,13 +75,12 @@ class CheckpointWriter:
 
     def _take(self) -> None:
         """Lock the work, so that no other process writes there."""
+        busy = f"Another merge is writing {self.target}. Wait for it, or choose another folder."
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock(self._lock, CheckpointError(busy))
+        except BaseException:
             self._lock.close()
-            raise CheckpointError(
-                f"Another merge is writing {self.target}. Wait for it, or choose another folder."
-            ) from None
+            raise
 
     def _keep_or_clear(self) -> None:
         """Take over the finished tensors of an earlier attempt, or throw its work away."""
@@ -136,7 +135,12 @@ class CheckpointWriter:
             stream.write(json.dumps(line).encode() + b"\n")
 
     def publish(self) -> Path:
-        """Move the finished folder to its place."""
+        """Bring the finished folder to the disk and move it to its place.
+
+        Raises:
+            OSError: Where the disk fails. Nothing of the work is kept then: what was written to it
+                may be lost.
+        """
         if len(self.shards) > 1:
             homes = {
                 s.stored_as or s.name: file for file, specs in self.shards.items() for s in specs
@@ -148,7 +152,11 @@ class CheckpointWriter:
         (self.work / JOURNAL).unlink()
         check_free(self.target)
         (self.work / LOCK).unlink()
-        self.work.replace(self.target)
+        try:
+            publish(self.work, self.target)
+        except OSError:
+            self.discard()
+            raise
         return self.target
 
     def stands(self) -> bool:

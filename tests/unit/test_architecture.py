@@ -15,6 +15,7 @@ PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
     ("errors", "progress", "version", "threads"),
+    ("files",),
     (
         "registry",
         "jsonfile",
@@ -37,6 +38,7 @@ ROWS = (
         "sampler",
         "prompts",
         "writer",
+        "runwriter",
         "siblings",
         "parts",
         "carried",

@@ -22,7 +22,7 @@ from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError, CalibrationError, TaskError
 from laconic.experiment import Experiment, Sampling
 from laconic.progress import silent
-from laconic.run import RunWriter
+from laconic.runwriter import RunWriter
 from laconic.tokenizer import load_tokenizer
 from tests.calibrated import (
     ROWS,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from laconic.errors import RunError
-from laconic.packed import pack, read_lines, sound_bytes
-from laconic.run import RESULTS, RunWriter, read_run, rewrite
+from laconic.packed import pack, read_lines, salvage
+from laconic.run import PACKED, RESULTS, read_run
+from laconic.runwriter import RunWriter, rewrite
 from tests.unit.test_run import EXPERIMENT, result
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def test_wherever_a_crash_cuts_the_file_whole_pieces_are_kept(tmp_path: Path) ->
     for cut in {*range(0, len(whole), 11), *ends[:-1], *(end - 1 for end in ends[1:])}:
         path.write_bytes(whole[:cut])
         kept = sum(end <= cut for end in ends[1:])
-        assert sound_bytes(path) == ends[kept]
+        assert salvage(path).end == ends[kept]
         assert len(read_lines(path)) == kept
     path.write_bytes(whole[: ends[2] + 20])
     write(tmp_path / "run", "d")
@@ -70,17 +71,39 @@ def _line(name: str) -> str:
     return json.dumps(asdict(result(name)), ensure_ascii=False) + "\n"
 
 
-def test_damage_before_the_end_is_an_error_and_nothing_is_cut(tmp_path: Path) -> None:
-    write(tmp_path / "run", "a", "b")
-    path = tmp_path / "run" / "results.jsonl.gz"
-    whole = bytearray(path.read_bytes())
-    whole[len(whole) // 4] ^= 255
-    path.write_bytes(whole)
-    with pytest.raises(RunError, match=r"results\.jsonl\.gz is damaged"):
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("fill", [b"\0", b"\xff"])
+def test_zeros_amid_the_results_cost_no_result_but_those_they_hit(
+    tmp_path: Path, compress: bool, fill: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "run", "a", "b", "c", compress=compress)
+    path = tmp_path / "run" / (PACKED if compress else RESULTS)
+    whole = path.read_bytes()
+    second = len(pack(_line("a"), path))
+    damaged = whole[: second + 30] + fill * 60 + whole[second + 90 :]
+    path.write_bytes(damaged)
+    with pytest.raises(RunError, match=r"is damaged.* Run the command that made them again"):
         read_run(tmp_path / "run")
-    with pytest.raises(RunError, match="is damaged"):
-        RunWriter(tmp_path / "run", EXPERIMENT, {})
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == damaged
+    with RunWriter(tmp_path / "run", EXPERIMENT, {}) as writer:
+        assert [r.id for r in writer.results.values()] == ["a", "c"]
+        assert "The 2 results that are whole are kept, the others are asked again." in caplog.text
+        with pytest.raises(RunError, match="in use"):
+            RunWriter(tmp_path / "run", EXPERIMENT, {})
+        writer.append([result("b")])
+        writer.finish()
+    assert ids(tmp_path / "run") == ["a", "c", "b"]
+
+
+def test_zeros_behind_the_results_are_cut_off(tmp_path: Path) -> None:
+    for compress in (True, False):
+        folder = tmp_path / f"run{compress}"
+        write(folder, "a", "b", compress=compress)
+        path = folder / (PACKED if compress else RESULTS)
+        whole = path.read_bytes()
+        path.write_bytes(whole + bytes(5000))
+        write(folder, compress=compress)
+        assert ids(folder) == ["a", "b"]
 
 
 def test_a_gzipped_run_is_rewritten_gzipped(tmp_path: Path) -> None:

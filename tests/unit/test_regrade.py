@@ -11,7 +11,8 @@ import pytest
 from laconic.errors import RunError
 from laconic.experiment import Experiment, Sampling, TaskRecord
 from laconic.regrade import keep, regrade
-from laconic.run import Finish, Generation, Result, Run, RunWriter, Sample, read_run, rewrite
+from laconic.run import Finish, Generation, Result, Run, Sample, read_run
+from laconic.runwriter import RunWriter, rewrite
 from laconic.scoring import GRADER, Grader, score
 
 if TYPE_CHECKING:

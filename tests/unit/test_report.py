@@ -58,7 +58,8 @@ from laconic.report.tables import (
 from laconic.report.terminal import set_lines
 from laconic.report.text import main_tables
 from laconic.report.words import headlines, percent, shorter, signed, some, tokens
-from laconic.run import Result, Run, RunWriter
+from laconic.run import Result, Run
+from laconic.runwriter import RunWriter
 from laconic.stats import Estimate
 
 HOSTILE = "<script>alert('1')</script> | `x` $a$ \x1b[31m\n\"&--> ]]> \N{HIRAGANA LETTER A}"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from laconic.errors import RunError
 from laconic.experiment import Experiment, Sampling, TaskRecord, difference
 from laconic.jsonfile import write_json
-from laconic.run import Result, RunWriter, Sample, is_run, read_run
+from laconic.run import Result, Sample, is_run, read_run
+from laconic.runwriter import RunWriter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,6 +117,99 @@ def test_a_run_that_was_killed_as_it_began_begins_again(tmp_path: Path) -> None:
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="is no run folder"):
         RunWriter(tmp_path / "mine", EXPERIMENT, {})
+
+
+DAMAGES = {
+    "empty": lambda head: b"",
+    "zeroed": lambda head: bytes(len(head)),
+    "half": lambda head: head[: len(head) // 2],
+    "another value": lambda head: b"[]",
+    "without the experiment": lambda head: b"{}",
+    "gone": None,
+}
+
+
+def damage(folder: Path, kind: str) -> None:
+    head = folder / "run.json"
+    change = DAMAGES[kind]
+    if change is None:
+        head.unlink()
+    else:
+        head.write_bytes(change(head.read_bytes()))
+
+
+def asked(*changes: dict[str, Any]) -> list[Sample]:
+    plain = {"task": "lab", "id": "a", "problem": "1+1?", "gold": "2"}
+    return [Sample(**{**plain, **change}) for change in changes]
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_lost_run_json_is_written_anew_from_the_results_and_the_command(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    write(folder, result("a"), result("b"), finish=False)
+    damage(folder, kind)
+    with pytest.raises(RunError, match=r"results beside it are kept: run the command that made"):
+        read_run(folder)
+    samples = asked({}, {"id": "b"}, {"id": "c"})
+    with RunWriter(folder, EXPERIMENT, {}, asked=samples) as writer:
+        assert [r.id for r in writer.results.values()] == ["a", "b"]
+        assert "run.json was lost" in caplog.text
+        writer.append([result("c")])
+    with RunWriter(folder, EXPERIMENT, {}) as writer:
+        writer.finish()
+    run = read_run(folder)
+    assert run.complete
+    assert run.experiment == EXPERIMENT
+    assert [r.id for r in run.results] == ["a", "b", "c"]
+    (note,) = run.provenance["notes"]
+    assert "2 results that were there" in note
+    assert "could not be checked" in note
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"id": "other"}, "problem 'a' of lab, repeat 0, is not asked for now"),
+        ({"problem": "2+2?"}, "answers another problem or gold"),
+        ({"gold": "3"}, "answers another problem or gold"),
+    ],
+)
+def test_results_that_answer_something_else_are_no_ground_for_a_new_run_json(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    write(tmp_path / "run", result("a"))
+    damage(tmp_path / "run", "empty")
+    kept = (tmp_path / "run" / "results.jsonl").read_bytes()
+    with pytest.raises(RunError, match=rf"run\.json is damaged.*{told}.*choose another"):
+        RunWriter(tmp_path / "run", EXPERIMENT, {}, asked=asked(change))
+    assert (tmp_path / "run" / "results.jsonl").read_bytes() == kept
+    (tmp_path / "run" / "results.jsonl").write_text("not mine\n")
+    with pytest.raises(RunError, match="not one of the results beside it can be read"):
+        RunWriter(tmp_path / "run", EXPERIMENT, {}, asked=asked({}))
+
+
+def test_a_full_disk_ends_in_one_sentence_and_costs_no_kept_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with RunWriter(tmp_path / "run", EXPERIMENT, {}) as writer:
+        writer.append([result("a")])
+        kept = (tmp_path / "run" / "results.jsonl").read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(
+                RunError, match=r"run cannot be written: No space left .* The 1 results there are"
+            ):
+                writer.append([result("b")])
+        assert (tmp_path / "run" / "results.jsonl").read_bytes() == kept
+        assert [r.id for r in writer.results.values()] == ["a"]
+        writer.append([result("b")])
+        writer.finish()
+    assert [r.id for r in read_run(tmp_path / "run").results] == ["a", "b"]
 
 
 def test_another_experiment_is_refused_naming_what_differs(tmp_path: Path) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,13 +23,12 @@ from laconic.merge import merge
 from laconic.recipe import Recipe
 from laconic.registry import Plugin
 from laconic.run import Generation, Sample, read_head, read_run
-from laconic.search import Study, read_study, search
+from laconic.search import Study, crew, read_study, search
 from laconic.search.goal import read_constraint
 from laconic.search.line import Dot, next_on_line
 from laconic.search.sampler import Guide, open_study
 from laconic.search.space import Range, read_space, words
 from laconic.search.story import story
-from laconic.search.trials import retry
 
 if TYPE_CHECKING:
     from laconic.experiment import Sampling
@@ -380,19 +383,101 @@ def test_several_parameters_are_searched_without_trying_a_place_twice(run: Run) 
     assert len(fewer.trials) == 4
 
 
-def test_trials_left_by_a_dead_worker_are_tried_again(tmp_path: Path) -> None:
+def test_trials_left_by_a_dead_worker_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "SETTLE", 0.0)
     space = read_space(
         {"base": "a", "models": ["b"], "method": "task_arithmetic", "params": {"scale": SCALE}}
     )
     guide = Guide(space, 0)
     trials = open_study(str(tmp_path / "journal.log"), "s", guide)
     left = trials.ask(guide.ranges)
-    retry(trials, tmp_path, guide)
+    crew.retry(trials, tmp_path, guide)
     again = trials.ask(guide.ranges)
     assert again.number != left.number
     assert again.params == left.params
     states = [trial.state.name for trial in trials.get_trials()]
     assert states == ["FAIL", "RUNNING"]
+
+
+#: Joins a search with an engine that never ends its first batch.
+JOIN = """
+import json, sys, time
+from laconic.backend import BACKENDS
+from laconic.registry import Plugin
+from laconic.search import search
+from tests.unit.test_search import Scripted
+
+class Stalled(Scripted):
+    def generate(self, samples, sampling):
+        yield next(super().generate(samples, sampling))
+        print("asked", flush=True)
+        time.sleep(600)
+
+assert "replay" in BACKENDS
+BACKENDS._members["scripted"] = Plugin("scripted", "backend", lambda model: Stalled(model, []))
+search(**json.loads(sys.argv[1]), join=True)
+"""
+
+
+def test_a_search_asks_again_what_a_killed_helper_was_measuring(run: Run, tmp_path: Path) -> None:
+    run(trials=2)
+    path = tmp_path / "study" / "study.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "state": "searching", "complete": False, "trials": 4}))
+    job = {
+        "recipe": facts["recipe"],
+        "output": str(tmp_path / "study"),
+        "tasks": [str(tmp_path / "sums.jsonl")],
+        "backend": "scripted",
+    }
+    root = Path(__file__).parents[2]
+    helper = subprocess.Popen(
+        [sys.executable, "-c", JOIN, json.dumps(job)], stdout=subprocess.PIPE, text=True, cwd=root
+    )
+    try:
+        assert helper.stdout is not None
+        assert helper.stdout.readline() == "asked\n"
+        (measured,) = set((tmp_path / "study" / "trials").iterdir()) - {
+            tmp_path / "study" / trial["run"]
+            for trial in map(json.loads, (path.parent / "trials.jsonl").read_text().splitlines())
+        }
+        killer = threading.Timer(3, helper.kill)
+        killer.start()
+        study = run(trials=4)
+        killer.join()
+    finally:
+        helper.kill()
+        helper.communicate()
+    assert helper.returncode == -signal.SIGKILL
+    assert study.facts["complete"]
+    assert len(study.trials) == 4
+    assert measured.name in {trial.name for trial in study.trials}
+    assert not list((tmp_path / "study" / ".workers").iterdir())
+
+
+def test_damage_to_a_search_is_put_right_from_what_is_whole(
+    run: Run, script: dict[str, Any], tmp_path: Path
+) -> None:
+    whole = run(trials=4)
+    made = len(script["made"])
+    folder = tmp_path / "study"
+    lines = (folder / "trials.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "trials.jsonl").write_bytes(lines[0] + bytes(50) + b"\n" + b"".join(lines[2:]))
+    for name in ("study.json", f"trials/{whole.trials[2].name}/run.json"):
+        (folder / name).write_bytes(bytes(100))
+    (folder / "references" / "system2" / "run.json").write_bytes(b"")
+    with pytest.raises(RunError, match=r"study\.json is damaged.*Run the search's command again"):
+        read_study(folder)
+    study = run(trials=4)
+    assert len(script["made"]) == made
+    assert study.facts["winner"] == whole.facts["winner"]
+    assert study.facts["tokens"] == whole.facts["tokens"]
+    assert {trial.name for trial in study.trials} == {trial.name for trial in whole.trials}
+    (folder / "study.json").write_bytes(b"")
+    with pytest.raises(RunError, match=r"study\.json is damaged.*has no trials of it"):
+        run(trials=4, scale={"low": 0.1, "high": 0.9})
 
 
 def test_workers_share_one_list_of_trials(run: Run, tmp_path: Path) -> None:

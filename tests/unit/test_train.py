@@ -298,6 +298,23 @@ def test_a_folder_is_taken_once_and_goes_on_with_its_own_recipe(
             Places(tmp_path / "new").claim("digest", resume=True)
 
 
+def test_a_damaged_run_json_is_made_up_for_by_the_recipe(pools: Path, tmp_path: Path) -> None:
+    asked = recipe(pools)
+    places = Places(tmp_path / "run")
+    with places.claim(asked.digest, resume=False):
+        (tmp_path / "run" / "recipe.yaml").write_text(json.dumps(asked.to_dict()))
+    for damaged in (b"", bytes(40), b'{"kind": "tra'):
+        (tmp_path / "run" / "run.json").write_bytes(damaged)
+        places.claim(asked.digest, resume=True).close()
+        with pytest.raises(TrainError, match=r"unfinished\. Go on with --resume"):
+            places.claim(asked.digest, resume=False)
+        with pytest.raises(RecipeError, match="begun with another recipe"):
+            places.claim("other", resume=True)
+    (tmp_path / "run" / "recipe.yaml").write_bytes(b"")
+    with pytest.raises(TrainError, match=r"run\.json is damaged.* And .*Choose another folder"):
+        places.claim(asked.digest, resume=True)
+
+
 @pytest.mark.slow
 def test_a_launcher_starts_the_command_line(pools: Path, tmp_path: Path) -> None:
     import subprocess

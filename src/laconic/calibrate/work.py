@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from laconic.errors import CalibrationError
+from laconic.files import lock, make_folder, sync, writing
 from laconic.jsonfile import read_json, write_json
 
 if TYPE_CHECKING:
@@ -43,17 +43,16 @@ class Work:
         self._digest = digest
         self.done = 0
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             self._lock: IO[str] = (self.folder / LOCK).open("a")
         except OSError as error:
             raise CalibrationError(f"{output} cannot be written: {error.strerror}.") from error
+        busy = f"Another calibration is writing {output}. Wait for it, or choose another file."
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock(self._lock, CalibrationError(busy))
+        except BaseException:
             self._lock.close()
-            raise CalibrationError(
-                f"Another calibration is writing {output}. Wait for it, or choose another file."
-            ) from None
+            raise
         self._take_over()
 
     def _take_over(self) -> None:
@@ -85,15 +84,12 @@ class Work:
         from safetensors.torch import save_file
 
         path = self.folder / name
-        beside = path.with_name(f"{name}.new")
         held = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         try:
-            save_file(held, beside, metadata={"facts": json.dumps(facts)})
+            with writing(path) as beside:
+                save_file(held, beside, metadata={"facts": json.dumps(facts)})
         except SafetensorError as error:
-            beside.unlink(missing_ok=True)
             raise OSError(errno.EIO, str(error)) from error
-        _sync(beside)
-        beside.replace(path)
 
     def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors that were kept, memory-mapped, and the facts about them."""
@@ -120,7 +116,7 @@ class Work:
 
     def sync(self, name: str) -> None:
         """Bring a file of the folder to the disk."""
-        _sync(self.folder / name)
+        sync(self.folder / name)
 
     def drop(self, name: str) -> None:
         """Delete a file of the folder that is no longer needed."""
@@ -137,8 +133,3 @@ class Work:
         self._lock.close()
         if self.folder.is_dir() and not self.done:
             self.clear()
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())

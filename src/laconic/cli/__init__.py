@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -44,6 +45,16 @@ def main() -> None:
         app()
     except LaconicError as error:
         err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        err.print(
+            f"[bold red]Error:[/] {escape(where)}{error.strerror}. What was finished is kept: make "
+            "room, then run the same command again.",
+            soft_wrap=True,
+        )
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:

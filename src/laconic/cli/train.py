@@ -12,6 +12,7 @@ import typer
 from laconic.cli.options import Json, Output
 from laconic.cli.terminal import err, progress_bar, say
 from laconic.errors import RecipeError
+from laconic.files import write_file
 from laconic.registry import parse_value
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _write(path: Path, text: str) -> None:
     if path.exists():
         raise RecipeError(f"{path} exists. Choose another name.")
     try:
-        path.write_text(text, encoding="utf-8")
+        write_file(path, text.encode("utf-8"))
     except OSError as error:
         raise RecipeError(f"{path} cannot be written: {error.strerror}.") from error
     err.print(f"Wrote {path}.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from laconic.dataset import read_rows
 from laconic.errors import DataError
+from laconic.files import make_folder, write_file
 from laconic.jsonfile import read_json, write_json
 from laconic.run import is_run
 
@@ -145,16 +146,12 @@ def write_selection(selection: Selection, path: Path) -> None:
         "failed": list(selection.failed),
         "steps": list(selection.steps),
     }
-    beside = path.with_name(f"{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
+        make_folder(path.parent)
+        write_file(path, content)
         write_json(meta_file(path), meta)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_selection(path: Path) -> Selection:

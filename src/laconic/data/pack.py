@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ from laconic.data.encode import REASONS, Encoded, Encoder
 from laconic.data.lint import CHECKS, lint
 from laconic.data.statistics import pool_statistics, statistics_page
 from laconic.errors import DataError, did_you_mean
+from laconic.files import make_folder, publish
 from laconic.jsonfile import write_json
 from laconic.pools import COLUMNS, MANIFEST, VERSION, file_digest, read_pools
 from laconic.progress import silent
@@ -124,9 +124,9 @@ def pack(
     beside = output.with_name(f".partial-{output.name}")
     try:
         shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+        make_folder(beside)
         _write(beside, selections, packed, roles, encoder, rejected)
-        beside.rename(output)
+        publish(beside, output)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise DataError(f"{output} cannot be written: {error.strerror or error}.") from error
@@ -294,8 +294,6 @@ def _write_parquet(
         name: pa.array([row[name] for row in held], kinds.get(name, pa.string())) for name in names
     }
     parquet.write_table(pa.table(columns), path, compression="zstd")
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def _arrow() -> tuple[Any, Any]:

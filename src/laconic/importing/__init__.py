@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
 from laconic.experiment import Experiment, Sampling
+from laconic.files import publish
 from laconic.importing.budgets import find_budget
 from laconic.importing.formats import find_logs, read_log
 from laconic.importing.lengths import measure
 from laconic.importing.problems import match_problems
 from laconic.importing.record import CLOSE
 from laconic.progress import silent
-from laconic.run import Generation, Run, RunWriter, read_run
+from laconic.run import Generation, Run, read_run
+from laconic.runwriter import RunWriter
 from laconic.scoring import GRADER, Grader, score_all
 from laconic.version import versions
 
@@ -110,12 +112,15 @@ def import_log(
         results = score_all(completions, grader, progress)
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
-    with RunWriter(beside, experiment, provenance, compress=compress) as writer:
-        writer.append(results)
-        writer.finish()
-    if folder.is_dir():
-        folder.rmdir()
-    beside.rename(folder)
+    try:
+        with RunWriter(beside, experiment, provenance, compress=compress) as writer:
+            writer.append(results)
+            writer.finish()
+        publish(beside, folder)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return read_run(folder)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from laconic.errors import LaconicError
+from laconic.files import write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,10 +51,8 @@ def write(
 
         files[picture.expanduser()] = rendered(draw(found), picture.suffix.lower().lstrip("."))
     for path, content in files.items():
-        beside = path.with_name(path.name + ".partial")
         try:
-            beside.write_bytes(content)
-            beside.replace(path)
+            write_file(path, content)
         except OSError as error:
             raise LaconicError(f"{path} cannot be written: {error.strerror}.") from error
     return list(files)

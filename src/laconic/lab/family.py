@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.checkpoint import EMBED
 from laconic.errors import LaconicError, did_you_mean
+from laconic.files import make_folder, publish, writing
+from laconic.jsonfile import write_json
 from laconic.lab import corpus, tokenizer
 from laconic.lab.fit import fit, misread, network
 from laconic.lab.phases import MEMBERS, MISREAD, PHASES, Phase
@@ -169,9 +171,9 @@ def train_phases(
         if not weights.exists():
             start = made[phase.start][0] if phase.start else None
             state, done = train_phase(phase, start, plan, progress=progress)
-            record.write_text(json.dumps(done), encoding="utf-8")
-            save_file(state, weights.with_suffix(".partial"))
-            weights.with_suffix(".partial").rename(weights)
+            write_json(record, done)
+            with writing(weights) as beside:
+                save_file(state, beside)
         done = json.loads(record.read_text(encoding="utf-8"))
         made[phase.name] = load_file(weights), done | ({"before": before} if before else {})
     return made
@@ -255,10 +257,10 @@ def building(target: Path) -> Iterator[Path]:
         raise LaconicError(f"{target} already holds something. Give a folder that does not exist.")
     beside = target.with_name(f".{target.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    make_folder(beside)
     try:
         yield beside
-        beside.rename(target)
+        publish(beside, target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from laconic.errors import RunError, did_you_mean
+from laconic.files import make_folder, write_file
 from laconic.report.course import find_courses
 from laconic.report.data import MARGIN, Comparison, Row, compare
 from laconic.report.figures import figures, picture
@@ -201,13 +202,11 @@ def _no_layout(layout: str, form: str) -> RunError:
 
 def _put(target: Path, content: str | bytes) -> None:
     """Write a file whole or not at all."""
-    beside = target.with_name(target.name + ".partial")
     if isinstance(content, str):
         content = content.encode("utf-8", errors="backslashreplace")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(target)
+        make_folder(target.parent)
+        write_file(target, content)
     except OSError as error:
         raise RunError(f"{target} cannot be written: {error.strerror}.") from error
 

@@ -214,14 +214,15 @@ def _unfinished(rows: Sequence[Row], named: Mapping[str, Run]) -> Iterator[str]:
 
 
 def _inferred(named: Mapping[str, Run]) -> Iterator[str]:
-    """What an imported log did not say."""
+    """What an imported log did not say, and what a lost run.json cannot."""
     told: dict[str, list[str]] = defaultdict(list)
     for name, run in named.items():
         notes = run.provenance.get("notes")
         for note in notes if isinstance(notes, list) else ():
-            told[str(note)].append(name)
+            source = "Imported from a log: " if run.experiment.backend == "import" else ""
+            told[f"{source}{note}"].append(name)
     for note, names in told.items():
-        yield f"Imported from a log: {note} ({some(names)})."
+        yield f"{note} ({some(names)})."
 
 
 def _cut(task: str, rows: Sequence[Row]) -> Iterator[str]:

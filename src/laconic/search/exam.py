@@ -13,7 +13,7 @@ from laconic.calls import complete
 from laconic.errors import TaskError
 from laconic.experiment import Experiment, Sampling, TaskRecord
 from laconic.registry import parse_spec
-from laconic.run import RunWriter
+from laconic.runwriter import RunWriter
 from laconic.scoring import GRADER, NOT_ALLOWED, Grader, score, score_all
 from laconic.task import Task, load_task
 
@@ -133,7 +133,12 @@ class Sitting:
         self._grader = grader
         self._exam = exam
         self._engine = engine
-        self._writer = RunWriter(folder, exam.experiment(model, digest, engine), provenance)
+        self._writer = RunWriter(
+            folder,
+            exam.experiment(model, digest, engine),
+            provenance,
+            asked=[sample for rung in exam.rungs() for sample in rung],
+        )
         self.results: list[Result] = list(self._writer.results.values())
 
     @property

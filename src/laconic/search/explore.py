@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, wait
@@ -13,19 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 from laconic.errors import RunError
 from laconic.evaluate import GREEDY, PLAIN
+from laconic.files import lock, make_folder, write_file
 from laconic.jsonfile import write_json
 from laconic.progress import Progress, silent
 from laconic.recipe import read_recipe
 from laconic.run import read_run
 from laconic.scoring import Grader
 from laconic.search.asked import Asked, find_references
+from laconic.search.crew import mend, retry, wait_for_others
 from laconic.search.exam import set_exams
 from laconic.search.goal import Constraint, measured, read_constraint
 from laconic.search.measure import Measurer
-from laconic.search.sampler import Guide, open_study
+from laconic.search.sampler import Guide, begun, open_study
 from laconic.search.space import read_space
-from laconic.search.study import STUDY, Study, Trial, front_names, read_study, read_trials
-from laconic.search.trials import Work, retry, work
+from laconic.search.study import (
+    STUDY,
+    Study,
+    Trial,
+    front_names,
+    read_facts,
+    read_study,
+    read_trials,
+)
+from laconic.search.trials import Work, work
 from laconic.search.workers import pool
 from laconic.version import versions
 
@@ -165,7 +174,7 @@ class _Leader:
     def lead(self) -> None:
         """Do all of it."""
         self._refuse_other()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         allow_code = self.asked.exam.allow_code
         with self._alone(), Grader(allow_code=allow_code) as grader:
             measurer = Measurer(
@@ -184,8 +193,14 @@ class _Leader:
             job = self._work(runs)
             self._note("searching")
             guide = Guide(self.asked.space, job.seed)
-            retry(open_study(job.storage, job.digest, guide), self.folder, guide)
+            study = open_study(job.storage, job.digest, guide)
+            mend(study, self.folder, guide)
+            retry(study, self.folder, guide)
             self._spread(job)
+            wait_for_others(study, self.folder)
+            while retry(study, self.folder, guide):
+                self._spread(job)
+                wait_for_others(study, self.folder)
             self._prove(runs, measurer)
 
     def help(self) -> None:
@@ -207,7 +222,16 @@ class _Leader:
     def _refuse_other(self) -> None:
         """Refuse a folder that holds something else."""
         if (self.folder / STUDY).exists():
-            if read_study(self.folder).facts.get("digest") != self.asked.digest:
+            try:
+                same = read_facts(self.folder).get("digest") == self.asked.digest
+            except RunError as error:
+                if not begun(self.storage, self.asked.digest):
+                    raise RunError(
+                        f"{error} And {self.storage} has no trials of it. Give the options that "
+                        "it was begun with, choose another output folder, or delete this one."
+                    ) from None
+                same = True
+            if not same:
                 raise RunError(
                     f"{self.folder} holds a search of another recipe, other problems or other "
                     "settings. Choose another output folder, or delete this one."
@@ -219,13 +243,13 @@ class _Leader:
     def _alone(self) -> Iterator[None]:
         """Hold the folder against a second leader."""
         with (self.folder / ".lock").open("a") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
+            lock(
+                stream,
+                RunError(
                     f"Another search is at work in {self.folder}. Help it with --join, wait for "
                     "it, or choose another output folder."
-                ) from None
+                ),
+            )
             yield
 
     def _note(self, state: str) -> None:
@@ -294,7 +318,7 @@ class _Leader:
             return
         trial, shown = chosen
         recipe = self.asked.space.at(trial.parameters)
-        (self.folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        write_file(self.folder / "recipe.yaml", recipe.to_yaml().encode("utf-8"))
         winner: dict[str, Any] = {
             "name": trial.name,
             "parameters": dict(trial.parameters),

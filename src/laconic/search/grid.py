@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from laconic.errors import LaconicError
 from laconic.evaluate import evaluate
 from laconic.experiment import Sampling
+from laconic.files import publish
 from laconic.merge import execute
 from laconic.plan import plan
 from laconic.progress import Progress, silent
@@ -212,6 +213,6 @@ def _keep(output: Path, chosen: str | None) -> Path | None:
         return None
     if (models / chosen).is_dir():
         shutil.rmtree(merged, ignore_errors=True)
-        (models / chosen).replace(merged)
+        publish(models / chosen, merged)
     shutil.rmtree(models, ignore_errors=True)
     return merged

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from laconic.progress import Progress
-    from laconic.run import Result
+    from laconic.run import Result, Run
     from laconic.scoring import Grader
     from laconic.search.asked import Asked
     from laconic.search.exam import Exam
@@ -65,7 +65,7 @@ class Measurer:
     def _answers(self, exam: Exam, folder: Path, name: str) -> tuple[list[Result], bool]:
         """A reference's results, and whether all are there; tokens are counted."""
         kind, model = folder.parent.name, self.asked.references[name]
-        if is_run(folder) and (run := read_run(folder)).complete:
+        if run := _complete(folder):
             self.tokens[kind] += sum(result.length for result in run.results)
             return list(run.results), True
         with closing(open_engine(model, exam.backend)) as engine:
@@ -123,7 +123,7 @@ class Measurer:
         """The winner's results on the problems kept for the proof."""
         proof, place = self.asked.proof, self.folder / "proof"
         planned = plan(self.asked.space.at(trial.parameters))
-        if is_run(place / "winner") and (run := read_run(place / "winner")).complete:
+        if run := _complete(place / "winner"):
             self.tokens["proof"] += sum(result.length for result in run.results)
             return list(run.results)
         with closing(Seats(proof.backend, self.folder / "work")) as seats:
@@ -138,3 +138,12 @@ class Measurer:
                 provenance=provenance(planned, engine),
             ) as sitting:
                 return self._ask(proof, sitting, "proof", "proof")[0]
+
+
+def _complete(folder: Path) -> Run | None:
+    """The run of a folder, where it is complete and not damaged."""
+    try:
+        run = read_run(folder) if is_run(folder) else None
+    except RunError:
+        return None  # the writer puts it right, or says why not
+    return run if run and run.complete else None

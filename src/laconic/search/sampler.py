@@ -21,6 +21,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from laconic.errors import RunError
+from laconic.files import make_folder
 from laconic.search.line import Dot, next_on_line
 
 if TYPE_CHECKING:
@@ -171,15 +172,8 @@ def open_study(storage: str, name: str, guide: Guide) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        held: Any = storage
-        if "://" not in storage:
-            from optuna.storages import JournalStorage
-            from optuna.storages.journal import JournalFileBackend
-
-            Path(storage).parent.mkdir(parents=True, exist_ok=True)
-            held = JournalStorage(JournalFileBackend(storage))
         return optuna.create_study(
-            storage=held,
+            storage=_opened(storage),
             study_name=name,
             sampler=guide,
             directions=["maximize", "minimize"],
@@ -193,6 +187,24 @@ def open_study(storage: str, name: str, guide: Guide) -> optuna.Study:
     except Exception as error:  # noqa: BLE001  # a driver's own errors have no common parent
         reason = str(error).strip().split("\n", 1)[0]
         raise RunError(f"--storage {storage} cannot be used: {reason}") from None
+
+
+def begun(storage: str, name: str) -> bool:
+    """Whether a list of trials was begun; arguments as for `open_study`."""
+    if "://" not in storage and not Path(storage).exists():
+        return False
+    return name in optuna.get_all_study_names(_opened(storage))
+
+
+def _opened(storage: str) -> Any:
+    """Where Optuna keeps the trials, opened if it is a file."""
+    if "://" in storage:
+        return storage
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    make_folder(Path(storage).parent)
+    return JournalStorage(JournalFileBackend(storage))
 
 
 def _key(point: Point) -> tuple[float, ...]:

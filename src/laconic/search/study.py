@@ -21,12 +21,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from laconic.errors import RunError
+from laconic.errors import DamagedHeadError, RunError
+from laconic.files import sync, write_file
 from laconic.jsonfile import read_json
 from laconic.search.goal import Measured  # noqa: TC001  # pydantic reads the fields' types
 from laconic.search.space import read_space
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 STUDY: Final = "study.json"
 TRIALS: Final = "trials.jsonl"
+#: What to do where a file of a search is damaged.
+AGAIN: Final = "Run the search's command again, with the same options: it puts this right."
 State = Literal["complete", "dropped", "budget"]
 
 
@@ -158,12 +162,27 @@ def read_study(folder: str | Path) -> Study:
         RunError: Where it is none, or a file is damaged.
     """
     folder = Path(folder).expanduser()
-    if not (folder / STUDY).is_file():
-        raise RunError(f"{folder} has no {STUDY}: it is no search's folder.")
-    facts = read_json(folder / STUDY, RunError)
-    if facts.get("kind") != "search" or facts.get("schema") != 1:
-        raise RunError(f"{folder / STUDY} is of kind {facts.get('kind')!r}; not a search.")
+    try:
+        facts = read_facts(folder)
+    except DamagedHeadError as error:
+        raise RunError(f"{error} {AGAIN}") from None
     return Study(folder, facts, read_trials(folder))
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What study.json says.
+
+    Raises:
+        DamagedHeadError: Where it is damaged.
+        RunError: Where there is none, or it is of something else.
+    """
+    path = folder / STUDY
+    if not path.is_file():
+        raise RunError(f"{folder} has no {STUDY}: it is no search's folder.")
+    facts = read_json(path, DamagedHeadError)
+    if facts.get("kind") != "search" or facts.get("schema") != 1:
+        raise RunError(f"{path} is of kind {facts.get('kind')!r}; not a search.")
+    return facts
 
 
 def read_trials(folder: Path) -> tuple[Trial, ...]:
@@ -172,34 +191,55 @@ def read_trials(folder: Path) -> tuple[Trial, ...]:
     Raises:
         RunError: For a damaged line, by its number.
     """
+    trials, damaged = whole_trials(folder)
+    if damaged:
+        raise RunError(f"{damaged} {AGAIN}")
+    return trials
+
+
+def whole_trials(folder: Path) -> tuple[tuple[Trial, ...], str]:
+    """The trials whose lines are whole, and the first that is not, by its number; else empty."""
     from pydantic import TypeAdapter, ValidationError
 
     path = folder / TRIALS
     if not path.exists():
-        return ()
+        return (), ""
     adapter: TypeAdapter[Trial] = TypeAdapter(Trial)
     found: dict[str, Trial] = {}
+    damaged = ""
     lines = path.read_bytes().split(b"\n")[:-1]
     for number, line in enumerate(lines, start=1):
         try:
             trial = adapter.validate_json(line)
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
-            raise RunError(f"{path}, line {number} is damaged ({problem}).") from None
+            damaged = damaged or f"{path}, line {number} is damaged ({problem})."
+            continue
         found.pop(trial.name, None)
         found[trial.name] = trial
-    return tuple(found.values())
+    return tuple(found.values()), damaged
+
+
+def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
+    """Put these trials in place of those that the folder lists."""
+    write_file(folder / TRIALS, b"".join(map(_line, trials)))
 
 
 def append_trial(folder: Path, trial: Trial) -> None:
-    """Write one more trial behind the others; many processes may."""
-    line = json.dumps(asdict(trial), ensure_ascii=False).encode() + b"\n"
+    """Write one more trial behind the others, on the disk; many processes may."""
     with (folder / TRIALS).open("ab+", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         held = (folder / TRIALS).read_bytes()
         if held and not held.endswith(b"\n"):  # a crash cut the line before
             stream.truncate(held.rfind(b"\n") + 1)
-        stream.write(line)
+        stream.write(_line(trial))
+        os.fsync(stream.fileno())
+    if not held:
+        sync(folder)
+
+
+def _line(trial: Trial) -> bytes:
+    return json.dumps(asdict(trial), ensure_ascii=False).encode() + b"\n"
 
 
 def front_names(trials: Sequence[Trial]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import sys
 import time
 from collections.abc import Mapping
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from optuna.trial import TrialState
 
 from laconic.errors import RunError
+from laconic.files import lock
 from laconic.plan import plan
 from laconic.progress import Progress, silent
 from laconic.run import read_run, results_file
 from laconic.scoring import Grader
+from laconic.search.crew import WORKER, at_work
 from laconic.search.exam import Exam, Sitting
 from laconic.search.goal import Constraint, hopeless, measured, versus
 from laconic.search.resident import Seats
@@ -118,8 +119,9 @@ class _Worker:
         with (
             Grader(allow_code=self.job.exam.allow_code) as grader,
             closing(Seats(self.job.exam.backend, self.job.folder / "work")) as seats,
+            at_work(self.job.folder) as worker,
         ):
-            while (trial := self._ask()) is not None:
+            while (trial := self._ask(worker)) is not None:
                 try:
                     going = self._try(trial, seats, grader)
                 except Exception:
@@ -128,12 +130,13 @@ class _Worker:
                 if not going:
                     return
 
-    def _ask(self) -> optuna.Trial | None:
+    def _ask(self, worker: str) -> optuna.Trial | None:
         """The next trial; None where there are none left."""
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if not waiting and (self._count() >= self.job.trials or self.guide.done(self.study)):
             return None
         trial = self.study.ask(self.guide.ranges)
+        trial.set_user_attr(WORKER, worker)
         if self._count() > self.job.trials and not waiting:  # another worker was quicker
             self.study.tell(trial, state=TrialState.FAIL)
             return None
@@ -163,9 +166,11 @@ class _Worker:
             digest=planned.digest,
             provenance=provenance(planned, engine),
         ) as sitting:
-            earlier = {trial.name: trial for trial in read_trials(self.job.folder)}.get(name)
-            counted = sitting.tokens if earlier else 0
-            meter = _Meter(self.study, asked, self.job, sitting.tokens - counted)
+            others = self.study.get_trials(deepcopy=False, states=ALIVE)
+            counted = any(
+                one.number != asked.number and one.user_attrs.get("name") == name for one in others
+            )
+            meter = _Meter(self.study, asked, self.job, 0 if counted else sitting.tokens)
             state, rung, reason = self._climb(sitting, meter)
         if not sitting.results:
             self.study.tell(asked, state=TrialState.FAIL)
@@ -238,17 +243,6 @@ class _Worker:
         return in_use(self.job.folder / "trials" / name)
 
 
-def retry(study: optuna.Study, folder: Path, guide: Guide) -> None:
-    """Put trials that a killed worker has left behind back into the queue; others stay."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        name = trial.user_attrs.get("name")
-        if name is not None and in_use(folder / "trials" / name):
-            continue
-        study.tell(trial.number, state=TrialState.FAIL)
-        if trial.params:
-            study.enqueue_trial(guide.place(trial))
-
-
 def in_use(folder: Path) -> bool:
     """Whether a process is writing a run."""
     try:
@@ -259,8 +253,8 @@ def in_use(folder: Path) -> bool:
         return False
     with path.open("ab") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock(stream, RunError(f"{folder} is in use."))
+        except RunError:
             return True
     return False
 

@@ -13,6 +13,7 @@ import yaml
 
 from laconic.controller import CONTROLLERS
 from laconic.errors import LaconicError, TrainError
+from laconic.files import write_file
 from laconic.jsonfile import write_json
 from laconic.progress import silent
 from laconic.sampler import MixtureSampler, lookahead
@@ -81,7 +82,7 @@ def _open(stack: ExitStack, job: Job, places: Places, ranks: Ranks, *, resume: b
     stack.enter_context(places.claim(job.recipe.digest, resume=resume))
     places.forget(places.last())
     text = yaml.safe_dump(job.recipe.to_dict(), sort_keys=False, allow_unicode=True)
-    (places.folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    write_file(places.folder / "recipe.yaml", text.encode("utf-8"))
     places.write_head(_facts(job, ranks), complete=False)
     for warning in job.warnings:
         logger.warning("%s", warning)
@@ -217,7 +218,8 @@ class _Session:
         def write() -> None:
             facts = _facts(self.job, self.ranks) | {"result": trained.to_dict()}
             shutil.rmtree(self.places.pairs, ignore_errors=True)
-            (self.places.folder / "summary.txt").write_text(trained.to_text() + "\n", "utf-8")
+            text = trained.to_text() + "\n"
+            write_file(self.places.folder / "summary.txt", text.encode("utf-8"))
             self.places.write_head(facts, complete=True)
 
         self.ranks.on_first(write)

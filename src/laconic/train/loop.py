@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from laconic.errors import LaconicError, TrainError
+from laconic.files import publish
 from laconic.jsonfile import write_json
 
 if TYPE_CHECKING:
@@ -71,16 +72,16 @@ class Steered(Trainer):
                 # TRL's own would write a model card first, which names nothing that helps here.
                 Trainer._save_checkpoint(self, model, trial)
 
-        def publish() -> None:
+        def deliver() -> None:
             made = self._places.partial / f"checkpoint-{step}"
             with explained(target, self._places):
                 write_json(made / self._places.STATE, self._steering.to_dict())
                 shutil.rmtree(target, ignore_errors=True)
-                made.rename(target)
+                publish(made, target)
                 shutil.rmtree(self._places.partial)
 
         self._ranks.on_all(save)
-        self._ranks.on_first(publish)
+        self._ranks.on_first(deliver)
 
 
 class explained:

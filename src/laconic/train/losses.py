@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from laconic.errors import TrainError
+from laconic.files import writing
 from laconic.pools import MASKED
 
 if TYPE_CHECKING:
@@ -65,10 +66,8 @@ class Excess:
         held: dict[str, Any] = {name: np.concatenate(rows) for name, rows in found.items()}
 
         def write() -> None:
-            beside = self._path.with_name(f"{FILE}.partial")
-            with beside.open("wb") as stream:
+            with writing(self._path) as beside, beside.open("wb") as stream:
                 np.savez(stream, **held)
-            beside.replace(self._path)
 
         self._ranks.on_first(write)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from laconic.errors import RecipeError, TrainError
+from laconic.files import lock, make_folder, publish, write_file
 from laconic.jsonfile import read_json, write_json
+from laconic.recipe import read_yaml
+from laconic.train.recipe import TrainRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -116,8 +118,8 @@ class Places:
                 continue
             here, there = self.checkpoint(step), self.candidate(step)
             if step in wanted:
-                there.parent.mkdir(exist_ok=True)
-                here.rename(there)
+                make_folder(there.parent)
+                publish(here, there)
             else:
                 shutil.rmtree(here, ignore_errors=True)
         for step in _steps(self.folder / "candidates"):
@@ -159,7 +161,7 @@ class Places:
         if there and not (self.folder / "run.json").exists():
             raise TrainError(f"{self.folder} exists and is no training. Choose another folder.")
         if there:
-            head = read_json(self.folder / "run.json", TrainError)
+            head = self._head(digest)
             if head.get("kind") != KIND:
                 raise TrainError(f"{self.folder} holds no training. Choose another folder.")
             if not resume:
@@ -172,17 +174,40 @@ class Places:
                     f"{self.folder} was begun with another recipe ({head.get('digest')}, now "
                     f"{digest}): {self.folder / 'recipe.yaml'} is the one it had."
                 )
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         held = (self.folder / ".lock").open("w")
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock(
+                held,
+                TrainError(
+                    f"{self.folder} is in use by another training. Wait for it, or choose another "
+                    "folder."
+                ),
+            )
+        except BaseException:
             held.close()
-            raise TrainError(
-                f"{self.folder} is in use by another training. Wait for it, or choose another "
-                "folder."
-            ) from None
+            raise
         return held
+
+    def _head(self, digest: str) -> dict[str, Any]:
+        """What run.json says; where it is damaged, recipe.yaml tells whether the run is this one.
+
+        Args:
+            digest: Of the recipe that goes on.
+
+        Raises:
+            TrainError: Where both are damaged.
+        """
+        try:
+            return read_json(self.folder / "run.json", TrainError)
+        except TrainError as error:
+            try:
+                kept = TrainRecipe.from_dict(read_yaml(self.folder / "recipe.yaml")).digest
+            except RecipeError as other:
+                raise TrainError(
+                    f"{error} And {other} Choose another folder, or delete this one."
+                ) from None
+            return {"kind": KIND, "digest": kept}
 
 
 def _steps(folder: Path) -> list[int]:
@@ -202,6 +227,4 @@ def _state(head: Mapping[str, Any]) -> str:
 
 
 def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
-    beside.replace(path)
+    write_file(path, "".join(json.dumps(value) + "\n" for value in values).encode("utf-8"))
