@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laconic.scoring.answers import normalise, rational
+from laconic.scoring.spelling import normalise, rational
 from laconic.stats.bounded import Estimate, mean_within
 
 if TYPE_CHECKING:
