@@ -28,6 +28,7 @@ from laconic.layout import Layout, find_layout, kept_as_head, tie_flags, with_ro
 from laconic.layout import natural as natural
 from laconic.quantisation import find_packed
 from laconic.tokens import read_tokens
+from laconic.unsafe import check_config, check_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -59,7 +60,9 @@ class Checkpoint:
         self.folder = folder
         self.name = name or str(folder)
         self.snapshot = snapshot
+        check_files(folder)
         self.config = _read_config(folder, self.name)
+        check_config(self.config, folder / "config.json")
         self.tokenizer_folder = folder
         self.notes: tuple[str, ...] = ()
         self._files: dict[str, Any] = {}

@@ -10,6 +10,7 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from laconic.errors import RunError
+from laconic.textfile import regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ def read_lines(path: Path) -> list[bytes]:
         OSError: Where it cannot be read.
     """
     if not is_packed(path):
-        return path.read_bytes().split(b"\n")[:-1]
+        return regular(path).read_bytes().split(b"\n")[:-1]
     pieces: list[bytes] = []
     total = 0
     for content, _ in _members(path):
@@ -61,7 +62,7 @@ def sound_bytes(path: Path) -> int:
         OSError: Where it cannot be read.
     """
     if not is_packed(path):
-        return path.read_bytes().rfind(b"\n") + 1
+        return regular(path).read_bytes().rfind(b"\n") + 1
     return max((end for _, end in _members(path)), default=0)
 
 
@@ -71,7 +72,7 @@ def _members(path: Path) -> Iterator[tuple[bytes, int]]:
     held: list[bytes] = []
     size = 0
     unpack = zlib.decompressobj(_GZIP_BITS)
-    with path.open("rb") as stream:
+    with regular(path).open("rb") as stream:
         while data := stream.read(CHUNK):
             while data:
                 try:

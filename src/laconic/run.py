@@ -383,6 +383,8 @@ def _read_results(path: Path) -> tuple[Result, ...]:
         lines = read_lines(path)
     except FileNotFoundError:
         raise RunError(f"{path} is missing.") from None
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from None
     results: dict[Key, Result] = {}
     for number, line in enumerate(lines, start=1):
         try:

@@ -15,10 +15,12 @@ PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
     ("errors", "progress", "version", "threads"),
+    ("textfile", "rendering"),
+    ("yamlfile",),
     ("registry", "jsonfile", "architecture", "kernels", "ranking", "hub", "reflection", "sandbox"),
     ("arithmetic",),
     ("varying", "mergekit"),
-    ("recipe", "tokens", "header", "experiment", "dataset", "exam", "packed"),
+    ("recipe", "tokens", "unsafe", "header", "experiment", "dataset", "exam", "packed"),
     ("layout", "quantisation"),
     ("run", "checkpoint", "derived", "bounds", "mixture", "pools"),
     ("calibration", "measured", "flags"),

@@ -20,6 +20,7 @@ from laconic.importing.record import CLOSE
 from laconic.progress import silent
 from laconic.run import Generation, Run, RunWriter, read_run
 from laconic.scoring import GRADER, Grader, score_all
+from laconic.textfile import open_binary
 from laconic.version import versions
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def _sampling(said: Mapping[str, float], cap: int | None, repeats: int) -> Sampl
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
+    with open_binary(path, RunError) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
