@@ -262,7 +262,7 @@ def parse_value(text: str) -> Any:
     """A command-line value: a JSON number, truth value or list, else the text itself."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

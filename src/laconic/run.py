@@ -381,8 +381,6 @@ def _read_results(path: Path) -> tuple[Result, ...]:
     adapter = TypeAdapter(Result)
     try:
         lines = read_lines(path)
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing.") from None
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from None
     results: dict[Key, Result] = {}

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
     from pathlib import Path
 
     from laconic.errors import LaconicError
@@ -52,7 +53,7 @@ def regular(path: Path) -> Path:
     return path
 
 
-def open_binary(path: Path, error: type[LaconicError]) -> IO[bytes]:
+def open_binary(path: Path, error: type[LaconicError]) -> BufferedReader:
     """A regular file, opened to be read.
 
     Args:

@@ -96,13 +96,13 @@ def test_the_process_ends_with_its_renderer_and_is_started_again_after_a_death(
 ) -> None:
     renderer = rendering._Renderer(tokenizer)
     first = renderer.ask(TALK, opens=True)
-    (child,) = (renderer._end.peek()[2][0],)
+    child = renderer._end.peek()[2][0]
     os.kill(child, 9)
     with pytest.raises(RenderError, match="breaks off"):
         renderer.ask(TALK, opens=True)
     other = rendering._Renderer(tokenizer)
     assert other.ask(TALK, opens=True) == first
-    (child,) = (other._end.peek()[2][0],)
+    child = other._end.peek()[2][0]
     del other
     assert not Path(f"/proc/{child}").exists()
 
@@ -134,8 +134,8 @@ def test_every_verb_that_renders_ends(
     shutil.copytree(LAB / "system2", "model")
     Path("model/chat_template.jinja").write_text(LOOP)
     row = {"id": "1", "problem": "1+1?", "answer": "2", "question": "1+1?", "gold": "2"}
-    row |= {"response": "<think>\n1+1=2\n</think>\n\n2", "length": 5}
-    Path("rows.jsonl").write_text(json.dumps(row) + "\n")
+    row["response"] = "<think>\n1+1=2\n</think>\n\n2"
+    Path("rows.jsonl").write_text(json.dumps({**row, "length": 5}) + "\n")
     commands = {
         "eval": ["model", "--task", "rows.jsonl", "-o", "out"],
         "data pack": ["p=rows.jsonl", "--model", "model", "-o", "out"],

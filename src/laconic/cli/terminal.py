@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import os
@@ -33,6 +34,18 @@ COMMANDS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u2
 
 #: Those of them that have no place in a word of a command.
 CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+#: What stands for the letters of tables and intervals where a stream is ASCII.
+STAND_INS: Final = {
+    **dict.fromkeys("\N{EN DASH}\N{MINUS SIGN}\N{BOX DRAWINGS LIGHT HORIZONTAL}", "-"),
+    "\N{HORIZONTAL ELLIPSIS}": "~",
+    "\N{NO-BREAK SPACE}": " ",
+    "\N{MIDDLE DOT}": ".",
+    "\N{FULL BLOCK}": "#",
+    "\N{BOX DRAWINGS LIGHT VERTICAL}": "|",
+    "\N{REPLACEMENT CHARACTER}": "?",
+    **dict.fromkeys("\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}", '"'),
+}
 
 
 def visible(text: str) -> str:
@@ -75,6 +88,18 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
+def _stand_in(error: UnicodeError) -> tuple[str, int]:
+    """What a stream writes for letters that its encoding lacks: as wide, where there is such."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    spelt = (
+        STAND_INS.get(letter) or letter.encode("ascii", "backslashreplace").decode("ascii")
+        for letter in letters
+    )
+    return "".join(spelt), error.end
+
+
 def check_arguments(arguments: Sequence[str]) -> None:
     """Refuse words of a command that no file of ours can hold or that would command the terminal.
 
@@ -100,9 +125,10 @@ def _say_bug(kind: type[BaseException], error: BaseException, trace: TracebackTy
 def set_up() -> None:
     """Prepare the process's streams: log lines, bugs, and letters that a stream cannot write."""
     sys.excepthook = _say_bug
+    codecs.register_error("laconic", _stand_in)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="laconic")
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
