@@ -77,10 +77,10 @@ def read_bytes(path: Path, error: type[LaconicError], *, most: int = MOST_TEXT) 
     with open_binary(path, error) as stream:
         try:
             large = os.fstat(stream.fileno()).st_size > most
-            content = b"" if large else stream.read(most + 1)
+            content = b"" if large else stream.read()
         except OSError as reason:
             raise error(f"{path} cannot be read: {_words(reason)}.") from reason
-    if large or len(content) > most:
+    if large:
         raise error(f"{path} cannot be read: it is larger than {size(most)}.")
     return content
 

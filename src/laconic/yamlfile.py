@@ -50,11 +50,16 @@ def load_yaml(text: str, what: str, error: type[LaconicError]) -> Any:
         mark = reason.problem_mark or reason.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         told = ", ".join(filter(None, (reason.context, reason.problem)))
-        raise error(f"{what}{place}: {told}.") from None
+        kind = "" if isinstance(reason, _RefusedError) else " is not YAML"
+        raise error(f"{what}{place}{kind}: {told}.") from None
     except yaml.YAMLError as reason:
         raise error(f"{what} is not YAML: {' '.join(str(reason).split())}.") from None
     except (ValueError, RecursionError) as reason:  # the scanner's, before a value is composed
         raise error(f"{what} is not YAML ({reason}).") from None
+
+
+class _RefusedError(yaml.MarkedYAMLError):
+    """YAML that is beyond the limits here."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -128,5 +133,5 @@ class _Loader(yaml.SafeLoader):
         return value
 
 
-def _problem(words: str, mark: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(None, None, words, mark)
+def _problem(words: str, mark: Any) -> _RefusedError:
+    return _RefusedError(None, None, words, mark)

@@ -253,9 +253,12 @@ YAML = {
     "no such character": ('a: "\\U00110000"', "is not YAML"),
     "half a character": ('a: "\\ud800"', "line 1, column 4: half a character"),
     "a list for a key": ("[1]: 2", "line 1, column 1: a key that is no text or number"),
-    "code": ("!!python/object/apply:os.system [x]", "line 1, column 1: could not determine"),
+    "code": (
+        "!!python/object/apply:os.system [x]",
+        "line 1, column 1 is not YAML: could not determine",
+    ),
     "a character that YAML bars": ("a: \0", "is not YAML: unacceptable character"),
-    "open": ("a: {b", "line 1, column 6: while parsing"),
+    "open": ("a: {b", "line 1, column 6 is not YAML: while parsing"),
 }
 
 
