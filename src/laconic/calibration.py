@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from laconic.checkpoint import natural
 from laconic.errors import CalibrationError
 from laconic.files import make_folder, writing
+from laconic.textfile import regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,8 +153,8 @@ def read_calibration(path: Path) -> Calibration:
 def merge_of(folder: Path) -> dict[str, str]:
     """Of a model that laconic merged, the setting that tells which merge; of others none."""
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = json.loads(regular(folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
     if isinstance(record, dict) and record.get("kind") == "merge":
         return {MERGE: str(record.get("digest"))}

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from laconic.errors import BackendError
+from laconic.rendering import RenderError, apply_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,8 @@ def render(tokenizer: Any, sample: Sample, name: str) -> str:
         name: The model, for the error.
 
     Raises:
-        BackendError: For a template that cannot write a user's turn.
+        BackendError: For a template that cannot write a user's turn, or not within the limits of
+            `laconic.rendering`.
     """
     if sample.raw or not tokenizer.chat_template:
         return sample.problem + sample.prefill
@@ -38,16 +40,12 @@ def render_turn(tokenizer: Any, problem: str, name: str) -> str:
     Raises:
         BackendError: For a template that cannot write a user's turn.
     """
-    from jinja2 import TemplateError
-
-    turn = [{"role": "user", "content": problem}]
     try:
-        text: str = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    except TemplateError as error:
+        return apply_template(tokenizer, [{"role": "user", "content": problem}], opens=True)
+    except RenderError as error:
         raise BackendError(
             f"{name}: its chat template cannot write a user's turn ({error})."
         ) from error
-    return text
 
 
 def encode_prompt(tokenizer: Any, text: str, *, raw: bool = False) -> list[int]:

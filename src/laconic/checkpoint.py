@@ -31,6 +31,7 @@ from laconic.links import check_link, check_links
 from laconic.quantisation import find_packed
 from laconic.rotary import WINDOW
 from laconic.tokens import read_tokens
+from laconic.unsafe import check_config, check_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,7 +63,9 @@ class Checkpoint:
         self.folder = folder
         self.name = name or str(folder)
         self.snapshot = snapshot
+        check_files(folder)
         self.config = read_config(folder, self.name)
+        check_config(self.config, folder / "config.json")
         self.tokenizer_folder = folder
         self.notes: tuple[str, ...] = ()
         self._files: dict[str, Any] = {}

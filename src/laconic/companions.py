@@ -18,6 +18,7 @@ from laconic.errors import CheckpointError
 from laconic.jsonfile import read_json, write_json
 from laconic.layout import tie_flags, with_rows, with_tie
 from laconic.quantisation import without_quantisation
+from laconic.textfile import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -220,10 +221,7 @@ def _strings(value: Any, source: Mapping[int, str]) -> str:
 def _template(donor: Checkpoint | Path, tokenizer: Checkpoint) -> str | None:
     """The chat template's text, where it has to be written; None where it comes with the files."""
     if isinstance(donor, Path):
-        try:
-            return donor.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"The chat template {donor} cannot be read: {error}.") from error
+        return read_text(donor, CheckpointError)
     folders = dict.fromkeys((donor.tokenizer_folder, donor.folder))
     for folder in folders:
         text = template_of(folder)
@@ -244,7 +242,7 @@ def template_of(folder: Path) -> str | None:
         CheckpointError: For a file that is damaged.
     """
     if (folder / TEMPLATE).is_file():
-        return (folder / TEMPLATE).read_text(encoding="utf-8")
+        return read_text(folder / TEMPLATE, CheckpointError)
     for file in ("chat_template.json", "tokenizer_config.json"):
         held = _read(folder / file).get("chat_template")
         if isinstance(held, list):

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import json
+import io
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import TaskError, did_you_mean
 from laconic.hub import fetch_dataset_file
+from laconic.textfile import (
+    decode,
+    explained,
+    lines,
+    open_binary,
+    parse_json,
+    read_text,
+    refuse_halves,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,24 +163,18 @@ def read_rows(path: Path) -> Iterator[Row]:
             if not isinstance(values, dict):
                 raise TaskError(f"{where} is not a JSON object.")
             yield Row(values, index, where)
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{path} cannot be read: it is not UTF-8 text.") from error
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise TaskError(f"{path} cannot be read: {reason}.") from error
+    except csv.Error as error:
+        raise TaskError(f"{path} cannot be read: {error}.") from error
 
 
 def _read_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8", newline="\n") as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                where = f"{path}, line {number}"
-                yield where, _parse(line, where)
+    for number, line in lines(path, TaskError):
+        where = f"{path}, line {number}"
+        yield where, _parse(decode(line, str(path), TaskError, line=number), where)
 
 
 def _read_json(path: Path) -> Iterator[tuple[str, Any]]:
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path, TaskError)
     if not text.lstrip().startswith("["):
         yield from _read_lines(path)
         return
@@ -184,8 +185,8 @@ def _read_json(path: Path) -> Iterator[tuple[str, Any]]:
 def _read_csv(path: Path) -> Iterator[tuple[str, Any]]:
     before = csv.field_size_limit(FIELD_SIZE)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        text = read_text(path, TaskError).removeprefix("\ufeff")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     finally:
         csv.field_size_limit(before)
     for number, values in enumerate(rows, start=1):
@@ -201,14 +202,14 @@ def _read_parquet(path: Path) -> Iterable[tuple[str, Any]]:
             "pip install 'laconic[tasks]', or give the problems as JSONL with --data."
         ) from None
     try:
-        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+        with explained(path, TaskError), open_binary(path, TaskError) as stream:
+            rows: list[dict[str, Any]] = parquet.read_table(stream).to_pylist()
     except (ArrowException, ValueError) as error:
         raise TaskError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from error
     return ((f"{path}, row {number}", values) for number, values in enumerate(rows, start=1))
 
 
 def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise TaskError(f"{where} is not JSON ({error}).") from None
+    value = parse_json(text, where, TaskError)
+    refuse_halves(text, where, TaskError)
+    return value

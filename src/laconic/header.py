@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from laconic.errors import CheckpointError
 from laconic.jsonfile import read_json
+from laconic.textfile import regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -124,7 +125,7 @@ def _stamp(path: Path) -> Stamp:
 
 def head_of(path: Path, count: int) -> tuple[bytes, int]:
     """The first bytes of a file, and its size."""
-    with path.open("rb") as stream:
+    with regular(path).open("rb") as stream:
         return stream.read(count), path.stat().st_size
 
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from laconic.files import write_file
+from laconic.textfile import read_text, refuse_halves
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,12 +21,12 @@ def read_json(path: Path, error: type[LaconicError]) -> dict[str, Any]:
         path: The file.
         error: What to raise where it cannot be read or holds something else.
     """
+    text = read_text(path, error)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as reason:
-        raise error(f"{path} cannot be read: {reason.strerror}.") from reason
+        value = json.loads(text)
     except (ValueError, RecursionError) as reason:
         raise error(f"{path} is damaged: it is not JSON ({reason}).") from reason
+    refuse_halves(text, str(path), error)
     if not isinstance(value, dict):
         raise error(f"{path} is damaged: it is not a JSON object.")
     return value

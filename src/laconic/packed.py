@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from laconic.errors import RunError
+from laconic.textfile import regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,7 @@ def salvage(path: Path) -> Salvage:
         RunError: For a gzipped file that unpacks to too much.
         OSError: Where it cannot be read.
     """
-    content = path.read_bytes()
+    content = regular(path).read_bytes()
     if not is_packed(path):
         return Salvage(content.split(b"\n")[:-1], content.rfind(b"\n") + 1, "")
     pieces: list[bytes] = []

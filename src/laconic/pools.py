@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from laconic.errors import DataError, did_you_mean
 from laconic.jsonfile import read_json
+from laconic.textfile import regular
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -230,7 +231,7 @@ def file_digest(path: Path) -> str:
         DataError: Where it cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with regular(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error

@@ -15,6 +15,7 @@ import yaml
 from laconic.errors import RecipeError, did_you_mean
 from laconic.mergekit import is_mergekit, translate
 from laconic.varying import Varying, is_number, shown, varying
+from laconic.yamlfile import read_yaml_documents
 
 DTYPES = ("bfloat16", "float16", "float32")
 #: What becomes of parts that some checkpoints lack.
@@ -217,20 +218,6 @@ class Recipe:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML as plain values, where a key written twice is an error instead of a silent choice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise RecipeError(f"line {line}: the key '{key}' is written twice.")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def read_recipe(path: str | Path) -> dict[str, Any]:
     """The plain values of a recipe file; mergekit's are translated into laconic's.
 
@@ -245,21 +232,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping that a YAML file holds.
 
     Raises:
-        RecipeError: For a file that is missing or holds something else.
+        RecipeError: For a file that is missing, holds something else, or is beyond the limits of
+            `laconic.yamlfile`.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        documents = [d for d in yaml.load_all(text, _StrictLoader) if d is not None]
-    except OSError as error:
-        raise RecipeError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError:
-        raise RecipeError(f"The recipe {path} is not UTF-8 text.") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(
-            f"The recipe {path} is not YAML: {' '.join(str(error).split())}."
-        ) from None
-    except RecipeError as error:
-        raise RecipeError(f"The recipe {path}, {error}") from None
+    documents = read_yaml_documents(Path(path), f"The recipe {path}", RecipeError)
     if len(documents) > 1:
         raise RecipeError(f"The recipe {path} {_several(documents)}")
     if not documents or not isinstance(documents[0], dict):

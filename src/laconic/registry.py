@@ -265,14 +265,14 @@ def parse_value(text: str) -> Any:
     """
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         if not text.lstrip().startswith(("{", "[")):
             return text
-    import yaml
+    from laconic.yamlfile import load_yaml
 
     try:
-        made = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
+        made = load_yaml(text, "The value", LaconicError)
+    except LaconicError:
         return text
     empty = isinstance(made, dict) and all(value is None for value in made.values())
     return text if empty else made

@@ -273,7 +273,7 @@ SHARDS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a folder's place": (
         lambda d: replaced(d / FIRST).mkdir(),
-        "cannot be read: Is a directory",
+        "cannot be read: it is a folder, not a file",
     ),
     "a link to nothing": (
         lambda d: replaced(d / FIRST).symlink_to(d / "gone"),

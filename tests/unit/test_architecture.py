@@ -15,7 +15,8 @@ PACKAGE = Path(laconic.__file__).parent
 #: Each module may import only from the rows above its own; `lab` sits on top of everything.
 ROWS = (
     ("errors", "progress", "version", "threads"),
-    ("files",),
+    ("files", "textfile", "rendering"),
+    ("yamlfile",),
     (
         "registry",
         "jsonfile",
@@ -30,7 +31,7 @@ ROWS = (
     ),
     ("arithmetic", "rotary", "sums"),
     ("varying", "mergekit", "configs"),
-    ("recipe", "tokens", "header", "experiment", "dataset", "exam", "packed"),
+    ("recipe", "tokens", "unsafe", "header", "experiment", "dataset", "exam", "packed"),
     ("layout", "quantisation"),
     ("run", "checkpoint", "derived", "bounds", "mixture", "pools"),
     ("calibration", "measured", "flags"),

@@ -304,11 +304,11 @@ def test_a_budget_that_completions_pass_is_not_believed(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_before_it_fills_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds, "MOST_LINE", 10_000)
-    monkeypatch.setattr(bounds, "MOST_JSON", 20_000)
+    monkeypatch.setattr("laconic.textfile.MOST_LINE", 10_000)
+    monkeypatch.setattr(bounds, "MOST_TEXT", 20_000)
     monkeypatch.setattr("laconic.importing.archive.MOST_MEMBER", 20_000)
     (tmp_path / "log").write_bytes(gzip.compress(b'{"id": 1, "response": "' + b"a" * 10**6))
-    with pytest.raises(RunError, match="line 1 unpacks to more text than a log may hold"):
+    with pytest.raises(RunError, match="line 1 unpacks to more text than a file may hold"):
         read_log(tmp_path / "log", {})
     (tmp_path / "log").write_bytes(gzip.compress(b"{\n" + b" \n" * 10**6))
     with pytest.raises(RunError, match="unpacks to more text"):

@@ -59,7 +59,10 @@ def test_recipes_that_differ_have_other_digests() -> None:
     ("text", "message"),
     [
         ("models: [a]\nmethod: ties\ndtpye: bfloat16", "no key 'dtpye'. Did you mean 'dtype'"),
-        ("models: [a]\nmethod: ties\nmethod: slerp", "line 3: the key 'method' is written twice"),
+        (
+            "models: [a]\nmethod: ties\nmethod: slerp",
+            "line 3, column 1: the key 'method' is written twice",
+        ),
         ("models: [a]", "has no 'method'"),
         ("method: ties", "has no 'models'"),
         ("models: []\nmethod: ties", "models is empty"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -52,3 +55,38 @@ def test_both_consoles_are_guarded() -> None:
         with console.capture() as caught:
             console.print("a\x1b[2Jb", markup=False)
         assert caught.get() == "a\\x1b[2Jb\n"
+
+
+@pytest.mark.parametrize("text", ATTACKS.values(), ids=ATTACKS)
+def test_progress_and_bugs_show_what_they_hold(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=200, force_terminal=True, color_system=None)
+    monkeypatch.setattr(terminal, "err", console)
+    with terminal.progress_bar(f"what {text}") as progress:
+        progress(1, 2, f"note {text}")
+    terminal._say_bug(ValueError, ValueError(text), None)
+    shown = file.getvalue() + capsys.readouterr().err
+    assert shown.count(terminal.visible(text)[-4:]) >= 3
+    assert text not in shown
+
+
+def test_a_stream_that_is_ascii_gets_tables_of_the_same_width() -> None:
+    terminal.set_up()
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="laconic")
+    stream.write("\N{MINUS SIGN}1\N{EN DASH}2 \N{BOX DRAWINGS LIGHT HORIZONTAL}")
+    stream.write("\N{GREEK CAPITAL LETTER DELTA} \udcff")
+    stream.flush()
+    assert stream.buffer.getvalue() == rb"-1-2 -\u0394 \udcff"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["nosuchverb"], ["data"], ["merge", "--no"]])
+def test_help_and_errors_fit_an_ascii_stream(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "laconic", *arguments],
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.stdout + done.stderr).isascii()
+    assert b"Traceback" not in done.stderr

@@ -12,6 +12,7 @@ from laconic.backend import Backend, backend
 from laconic.errors import BackendError
 from laconic.packed import is_packed, read_lines
 from laconic.run import RESULTS, Generation, Sample, results_file
+from laconic.textfile import decode, regular
 
 if TYPE_CHECKING:
     from laconic.experiment import Sampling
@@ -45,11 +46,11 @@ class _Recording:
         from pydantic import TypeAdapter, ValidationError
 
         try:
-            content = b"\n".join(read_lines(path)) if is_packed(path) else path.read_bytes()
-            lines = content.decode("utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise BackendError(f"replay: {path} cannot be read: {reason}.") from error
+            packed = is_packed(path)
+            content = b"\n".join(read_lines(path)) if packed else regular(path).read_bytes()
+        except OSError as error:
+            raise BackendError(f"replay: {path} cannot be read: {error.strerror}.") from error
+        lines = decode(content, f"replay: {path}", BackendError).split("\n")
         self._path = path
         self._held: dict[tuple[str | None, str, int], Generation] = {}
         adapter = TypeAdapter(_Line)

@@ -15,6 +15,7 @@ from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError
 from laconic.run import Finish, Generation, Sample
 from laconic.served.protocol import seed_of
+from laconic.textfile import read_text
 from laconic.tokenizer import load_tokenizer
 from laconic.transcript import Transcript, end_tokens
 from laconic.version import versions
@@ -245,7 +246,7 @@ def _shape(checkpoint: Checkpoint) -> tuple[Any, ...]:
     """What two checkpoints must share for one engine: config, tensors, prompts and ends."""
     tensors = {name: spec.shape for name, spec in checkpoint.specs.items()}
     written = checkpoint.folder / "generation_config.json"
-    generation = written.read_text("utf-8") if written.exists() else ""
+    generation = read_text(written, BackendError) if written.exists() else ""
     return checkpoint.config, tensors, template_digest(load_tokenizer(checkpoint)), generation
 
 

@@ -53,7 +53,9 @@ class Skeleton:
         self.dtype: torch.dtype = getattr(torch, dtype)
         made: Any = AutoModelForCausalLM
         with explained(checkpoint, "model"):
-            config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+            config = AutoConfig.from_pretrained(
+                checkpoint.folder, local_files_only=True, trust_remote_code=False
+            )
             with torch.device("meta"):
                 model = made.from_config(config, trust_remote_code=False)
         model.eval()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from laconic.chat import encode_prompt, render
 from laconic.dataset import Row, read_rows
 from laconic.errors import CalibrationError, did_you_mean
+from laconic.rendering import RenderError, apply_template
 from laconic.run import RESULTS, Result, Sample, read_run, results_file
 from laconic.tokenizer import load_tokenizer
 
@@ -245,13 +246,9 @@ def _encode(tokenizer: Any, text: Text, choice: Choice, name: str) -> Item:
     raw = choice.raw or text.asked.raw
     asked = text.asked
     if text.turns and not raw and tokenizer.chat_template:
-        from jinja2 import TemplateError
-
         try:
-            told = tokenizer.apply_chat_template(
-                list(text.turns), tokenize=False, add_generation_prompt=True
-            )
-        except TemplateError as error:
+            told = apply_template(tokenizer, text.turns, opens=True)
+        except RenderError as error:
             raise CalibrationError(
                 f"{text.where}: {name}'s chat template cannot write these messages ({error}). "
                 "Give --raw to join them as they stand."

@@ -13,7 +13,7 @@ from laconic.cli import search as searching
 from laconic.cli.data import data
 from laconic.cli.inspect import EXAMPLES, inspect
 from laconic.cli.lab import lab
-from laconic.cli.terminal import err, set_up
+from laconic.cli.terminal import check_arguments, err, set_up
 from laconic.errors import LaconicError
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ def main() -> None:
     """Run the command line: exit 0 done, 1 a bug, 2 the user can fix it, 130 interrupted."""
     set_up()
     try:
+        check_arguments(sys.argv[1:])
         app()
     except LaconicError as error:
         err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)

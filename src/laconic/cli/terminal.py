@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -18,13 +20,32 @@ from rich.console import Console, RenderHook
 from rich.markup import escape
 from rich.segment import Segment
 
+from laconic.errors import LaconicError
+
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from rich.console import ConsoleOptions, ConsoleRenderable, RenderResult
 
     from laconic.progress import Progress
 
 #: Characters that move the cursor, colour, retitle or reorder what a terminal shows.
 COMMANDS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+#: Those of them that have no place in a word of a command.
+CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+#: What stands for the letters of tables and intervals where a stream is ASCII.
+STAND_INS: Final = {
+    **dict.fromkeys("\N{EN DASH}\N{MINUS SIGN}\N{BOX DRAWINGS LIGHT HORIZONTAL}", "-"),
+    "\N{HORIZONTAL ELLIPSIS}": "~",
+    "\N{NO-BREAK SPACE}": " ",
+    "\N{MIDDLE DOT}": ".",
+    "\N{FULL BLOCK}": "#",
+    "\N{BOX DRAWINGS LIGHT VERTICAL}": "|",
+    "\N{REPLACEMENT CHARACTER}": "?",
+    **dict.fromkeys("\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}", '"'),
+}
 
 
 def visible(text: str) -> str:
@@ -67,11 +88,47 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
+def _stand_in(error: UnicodeError) -> tuple[str, int]:
+    """What a stream writes for letters that its encoding lacks: as wide, where there is such."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    spelt = (
+        STAND_INS.get(letter) or letter.encode("ascii", "backslashreplace").decode("ascii")
+        for letter in letters
+    )
+    return "".join(spelt), error.end
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse words of a command that no file of ours can hold or that would command the terminal.
+
+    Raises:
+        LaconicError: Naming the first.
+    """
+    for word in arguments:
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            what = "is not UTF-8 text"
+        elif CONTROLS.search(word):
+            what = "holds control characters"
+        else:
+            continue
+        raise LaconicError(f"The argument {word!a} {what}. Rename the file, or write it anew.")
+
+
+def _say_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a bug's traceback, whose message may quote what a stranger wrote."""
+    lines = "".join(traceback.format_exception(kind, error, trace))
+    sys.stderr.write(visible(lines))
+
+
 def set_up() -> None:
-    """Prepare the process's streams: log lines, and letters that a stream cannot write."""
+    """Prepare the process's streams: log lines, bugs, and letters that a stream cannot write."""
+    sys.excepthook = _say_bug
+    codecs.register_error("laconic", _stand_in)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="laconic")
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
@@ -89,7 +146,7 @@ def progress_bar(what: str) -> Iterator[Progress]:
     import rich.progress as rich
 
     columns = (
-        rich.TextColumn(what),
+        rich.TextColumn(escape(visible(what))),
         rich.BarColumn(),
         rich.MofNCompleteColumn(),
         rich.TimeRemainingColumn(),
@@ -99,7 +156,7 @@ def progress_bar(what: str) -> Iterator[Progress]:
         task = bar.add_task("", total=None)
 
         def update(done: int, total: int, note: str = "") -> None:
-            bar.update(task, completed=done, total=total, description=escape(note))
+            bar.update(task, completed=done, total=total, description=escape(visible(note)))
 
         yield update
 

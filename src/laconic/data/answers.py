@@ -14,6 +14,7 @@ from laconic.errors import DataError
 from laconic.files import make_folder, write_file
 from laconic.jsonfile import read_json, write_json
 from laconic.run import is_run
+from laconic.textfile import MOST_BYTES, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -204,7 +205,7 @@ def _with_meta(selection: Selection, path: Path) -> Selection:
         digest = held["sha256"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{meta_file(path)} is damaged ({error!r}). Delete it.") from None
-    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+    if hashlib.sha256(read_bytes(path, DataError, most=MOST_BYTES)).hexdigest() != digest:
         note = {"step": "edited", "file": str(path), "rows": len(found.rows)}
         return replace(found, steps=(*steps, note))
     return found

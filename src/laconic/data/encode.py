@@ -18,8 +18,10 @@ from laconic.checkpoint import open_checkpoint
 from laconic.errors import BackendError, DataError, did_you_mean
 from laconic.jsonfile import read_json
 from laconic.pools import MASKED
+from laconic.rendering import RenderError, apply_template
 from laconic.run import Sample
 from laconic.scoring.answers import boxed_answer
+from laconic.textfile import read_text
 from laconic.tokenizer import load_tokenizer
 from laconic.transcript import end_tokens
 
@@ -203,25 +205,18 @@ class Encoder:
 
     def _rendered(self, question: str, turn: str) -> str:
         """The conversation as the template writes it."""
-        from jinja2 import TemplateError
-
         talk = [{"role": "user", "content": question}, {"role": "assistant", "content": turn}]
         try:
-            text: str = self._tokenizer.apply_chat_template(talk, tokenize=False)
-        except TemplateError as error:
+            return apply_template(self._tokenizer, talk, opens=False)
+        except RenderError as error:
             raise DataError(
                 f"{self.name}: its chat template cannot write an assistant's turn ({error}). Give "
                 "another (--template FILE), or --append."
             ) from error
-        return text
 
     def _use(self, template: Path, own: str | None) -> None:
         """Write with another template, which must ask exactly as the model's own does."""
-        try:
-            self._tokenizer.chat_template = template.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise DataError(f"{template} cannot be read: {reason}.") from error
+        self._tokenizer.chat_template = read_text(template, DataError)
         asked = self._prompt(_PROBE[0])
         if own is not None and asked != own:
             raise DataError(

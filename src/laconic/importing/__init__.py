@@ -22,6 +22,7 @@ from laconic.progress import silent
 from laconic.run import Generation, Run, read_run
 from laconic.runwriter import RunWriter
 from laconic.scoring import GRADER, Grader, score_all
+from laconic.textfile import open_binary
 from laconic.version import versions
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def _sampling(said: Mapping[str, float], cap: int | None, repeats: int) -> Sampl
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
+    with open_binary(path, RunError) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from laconic.errors import RunError
 from laconic.importing.files import MOST_BYTES, explained, optional, too_much
+from laconic.textfile import regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ class Archive:
         self.path = path
         self._left = MOST_BYTES
         with _readable(path):
-            self._file = path.open("rb")
+            self._file = regular(path).open("rb")
             self._size = path.stat().st_size
             try:
                 self._zip = zipfile.ZipFile(self._file)

@@ -7,6 +7,7 @@ import binascii
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
+from laconic.textfile import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,10 +97,7 @@ def _from_ranks(path: Path) -> Tokenizer:
 
 
 def _read_ranks(path: Path) -> dict[bytes, int]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise RunError(f"--tokenizer {path} cannot be read: {error.strerror}.") from error
+    lines = read_bytes(path, RunError).splitlines()
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(lines, start=1):
         try:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from laconic.checkpoint import setting
 from laconic.companions import GENERATION, template_of
 from laconic.errors import CheckpointError
 from laconic.jsonfile import read_json
+from laconic.textfile import read_text
+from laconic.yamlfile import load_yaml
 
 if TYPE_CHECKING:
     from laconic.checkpoint import Checkpoint
@@ -64,9 +65,10 @@ def parent_of(member: Checkpoint) -> str | None:
     """The base that a checkpoint's own model card names, if it does."""
     card = member.folder / "README.md"
     try:
-        text = card.read_text(encoding="utf-8") if card.is_file() else ""
-        head = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else None
-    except (OSError, UnicodeDecodeError, IndexError, yaml.YAMLError):
+        text = read_text(card, CheckpointError) if card.is_file() else ""
+        front = re.split(r"^---\s*$", text, flags=re.MULTILINE)[1] if text.startswith("---") else ""
+        head = load_yaml(front, str(card), CheckpointError)
+    except (CheckpointError, IndexError):
         return None
     named = head.get("base_model") if isinstance(head, dict) else None
     named = named[0] if isinstance(named, list) and len(named) == 1 else named

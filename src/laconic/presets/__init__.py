@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from laconic.errors import TaskError, did_you_mean
+from laconic.recipe import read_yaml
 from laconic.registry import parse_spec
 
 FOLDER: Final = Path(__file__).parent / "eval"
@@ -98,8 +99,7 @@ def preset_names() -> tuple[str, ...]:
 @cache
 def read_preset(name: str) -> Preset:
     """The preset of a file in the package."""
-    import yaml
     from pydantic import TypeAdapter
 
-    values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    values = read_yaml(FOLDER / f"{name}.yaml")
     return TypeAdapter(Preset).validate_python({"name": name, **values})

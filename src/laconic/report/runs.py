@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from laconic.errors import RunError
 from laconic.report.course import left_early
 from laconic.run import PACKED, RESULTS, is_run, read_run
+from laconic.textfile import regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -220,7 +221,7 @@ def _broken(folder: Path, files: Sequence[str]) -> bool:
     if "run.json" not in files or not {RESULTS, PACKED} & set(files):
         return False
     try:
-        json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        json.loads(regular(folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return True
     return False

@@ -33,6 +33,7 @@ from laconic.jsonfile import read_json
 from laconic.search.goal import Measured  # noqa: TC001  # pydantic reads the fields' types
 from laconic.search.space import read_space
 from laconic.stats import Estimate, pareto
+from laconic.textfile import read_bytes
 
 if TYPE_CHECKING:
     from laconic.recipe import Recipe
@@ -207,7 +208,7 @@ def whole_trials(folder: Path) -> tuple[tuple[Trial, ...], str]:
     adapter: TypeAdapter[Trial] = TypeAdapter(Trial)
     found: dict[str, Trial] = {}
     damaged = ""
-    lines = path.read_bytes().split(b"\n")[:-1]
+    lines = read_bytes(path, RunError).split(b"\n")[:-1]
     for number, line in enumerate(lines, start=1):
         try:
             trial = adapter.validate_json(line)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from laconic.errors import RunError
 from laconic.importing.chats import Completion, completion, last_asked
 from laconic.importing.record import (
@@ -25,6 +23,7 @@ from laconic.importing.record import (
     text,
 )
 from laconic.importing.rows import rows
+from laconic.yamlfile import read_yaml_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,8 +103,8 @@ def _settings(path: Path) -> Mapping[str, Any]:
     """How completions were drawn, from the task's configuration."""
     try:
         file = path.parent.parent.parent / "configs" / "task_config.yaml"
-        settings = dig(yaml.safe_load(file.read_bytes()), "generation_config")
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        settings = dig(read_yaml_file(file, str(file), RunError), "generation_config")
+    except RunError:
         return {}
     return settings if isinstance(settings, dict) else {}
 

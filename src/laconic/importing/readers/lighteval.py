@@ -6,12 +6,12 @@ completion ended is not known.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
 from laconic.importing.parquet import parquet_rows
 from laconic.importing.record import Format, Log, Record, answer, count, dig, joined, sampling, text
+from laconic.jsonfile import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,8 +81,8 @@ def _results(path: Path) -> tuple[Mapping[str, Any], str | None]:
     place = len(parts) - 1 - parts[::-1].index("details")
     folder = path.__class__(*parts[:place], "results", *parts[place + 1 : -2])
     try:
-        said = json.loads((folder / f"results_{path.parent.name}.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        said = read_json(folder / f"results_{path.parent.name}.json", RunError)
+    except RunError:
         return {}, None
     settings = dig(said, "config_general", "model_config", "generation_parameters")
     name = text(dig(said, "config_general", "model_name"))

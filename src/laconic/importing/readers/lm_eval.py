@@ -6,12 +6,12 @@ it keeps the content alone: what a reasoning parser has parted off is lost.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
 from laconic.importing.record import Format, Log, Record, answer, count, dig, sampling, text
 from laconic.importing.rows import rows
+from laconic.jsonfile import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,8 +99,8 @@ def _model(path: Path) -> str | None:
     date = path.name.removesuffix(".gz").removesuffix(".jsonl").rpartition("_")[2]
     beside = path.with_name(f"results_{date}.json")
     try:
-        return text(dig(json.loads(beside.read_bytes()), "model_name"))
-    except (OSError, ValueError, RecursionError):
+        return text(dig(read_json(beside, RunError), "model_name"))
+    except RunError:
         return None
 
 

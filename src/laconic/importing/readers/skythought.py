@@ -7,7 +7,6 @@ such lengths are left out, to be counted by a tokenizer.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +23,7 @@ from laconic.importing.record import (
     sampling,
     text,
 )
+from laconic.jsonfile import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,8 +114,8 @@ def _booked_on_the_first(records: list[Record]) -> bool:
 def _summary(path: Path) -> tuple[Mapping[str, Any], str | None]:
     """Settings and the model's name, from the ``summary.json`` beside the results."""
     try:
-        said = json.loads(path.with_name("summary.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        said = read_json(path.with_name("summary.json"), RunError)
+    except RunError:
         return {}, None
     settings = dig(said, "configuration", "sampling_params")
     name = text(dig(said, "configuration", "model", "name"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from laconic.errors import RecipeError, did_you_mean
+from laconic.recipe import read_yaml
 
 FOLDER: Final = Path(__file__).parent
 #: Configurations of accelerate, by the name users write.
@@ -64,12 +65,11 @@ def read_preset(name: str) -> Preset:
     Raises:
         RecipeError: For an unknown name, with the nearest.
     """
-    import yaml
     from pydantic import TypeAdapter
 
     if name not in names():
         raise RecipeError(f"There is no training preset '{name}'. {did_you_mean(name, names())}")
-    values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    values = read_yaml(FOLDER / f"{name}.yaml")
     return TypeAdapter(Preset).validate_python({"name": name, **values})
 
 
