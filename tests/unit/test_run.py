@@ -282,7 +282,7 @@ def test_a_folder_without_results_is_named(tmp_path: Path) -> None:
         read_run(tmp_path)
     write(tmp_path / "run", result())
     (tmp_path / "run" / "results.jsonl").unlink()
-    with pytest.raises(RunError, match=r"results\.jsonl cannot be read: No such file"):
+    with pytest.raises(RunError, match=r"results\.jsonl is missing"):
         read_run(tmp_path / "run")
 
 
