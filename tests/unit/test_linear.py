@@ -22,7 +22,9 @@ from laconic.reflection import count_substrings, count_words
 from laconic.run import Generation, Sample
 from laconic.scoring import Grader, score
 from laconic.scoring.answers import boxed_answer, conclusion
+from laconic.scoring.golds import is_number, is_prose
 from laconic.scoring.words import read_choice, read_word
+from laconic.stats.attempts import _meaning
 from laconic.stats.texts import after_first, keyword_counts, loops
 from laconic.tasks.self_correction import _cut
 
@@ -96,6 +98,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "gold": gold_of,
     "keywords": lambda text: (count_words(text), count_substrings(text), keyword_counts([text])),
     "loops": loops,
+    "vote": _meaning,
+    "gold's kind": lambda text: (is_number(text), is_prose(text)),
     "places": lambda text: after_first(text, {"11", "1" * 50, "is a"}),
     "decontamination": lambda text: sum(1 for _ in _runs(text, 8)),
     "faults": lambda text: find_fault(Answer("1", "?", "5", text)),

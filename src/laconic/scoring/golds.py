@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from laconic.scoring.limits import too_large
 from laconic.scoring.spelling import normalise, rational
 
 UNIT_WORDS: Final = 3
@@ -45,7 +46,9 @@ def readings(gold: str) -> tuple[str, ...]:
 
 def is_number(gold: str) -> bool:
     """Whether every reading of a gold is a plain number, which needs no algebra."""
-    return all(rational(normalise(reading)) is not None for reading in readings(gold))
+    return not too_large(gold) and all(
+        rational(normalise(reading)) is not None for reading in readings(gold)
+    )
 
 
 def is_prose(gold: str) -> bool:
