@@ -89,6 +89,17 @@ def write_file(path: Path, content: bytes) -> None:
         beside.write_bytes(content)
 
 
+def sync_all(folder: Path) -> None:
+    """Bring a folder, its name and all that it holds to the disk; raises what `sync` does."""
+    for where, _, names in os.walk(folder, topdown=False):
+        here = folder.__class__(where)
+        for name in names:
+            if (path := here / name).is_file() and not path.is_symlink():
+                sync(path)
+        sync(here)
+    sync(folder.absolute().parent)
+
+
 def publish(beside: Path, folder: Path) -> None:
     """Move a finished folder to its place, all that it holds on the disk before.
 
@@ -99,12 +110,7 @@ def publish(beside: Path, folder: Path) -> None:
     Raises:
         OSError: Where it cannot be brought to the disk or moved.
     """
-    for where, _, names in os.walk(beside, topdown=False):
-        here = beside.__class__(where)
-        for name in names:
-            if (path := here / name).is_file() and not path.is_symlink():
-                sync(path)
-        sync(here)
+    sync_all(beside)
     beside.replace(folder)
     sync(folder.parent)
     if beside.parent != folder.parent:

@@ -118,7 +118,7 @@ def test_the_plan_counts_the_whole_tensors_that_a_method_holds(tmp_path: Path) -
     largest = 4 * max(spec.nbytes // 2 for spec in open_checkpoint(SLOW).specs.values())
     # Twice the members and 3 the engine's, and what the steps hold themselves.
     assert memory("--method", "twin_svd") == START_BYTES + (2 * 2 + 3 + 3) * largest
-    steps = ("--before", "breadcrumbs", "--method", "task_arithmetic")
+    steps = ("--before", "breadcrumbs", "--method", "lore")
     assert memory(*steps) == START_BYTES + (2 * 2 + 3 + 4) * largest
 
 

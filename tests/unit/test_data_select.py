@@ -186,10 +186,11 @@ def test_a_selection_survives_its_file_and_an_edit_is_noted(rule: Rule, tmp_path
     assert read_selection(path).steps[-1]["step"] == "edited"
 
 
-def test_a_lone_surrogate_survives_the_file_and_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_half_a_character_is_marked_in_the_file_and_a_folder_is_no_file(tmp_path: Path) -> None:
     odd = Selection((Answer("1", "2+3?", "5", "\ud800 \\boxed{5}"),))
     write_selection(odd, tmp_path / "odd.jsonl")
-    assert read_selection(tmp_path / "odd.jsonl").rows == odd.rows
+    marked = Answer("1", "2+3?", "5", "\ufffd \\boxed{5}")
+    assert read_selection(tmp_path / "odd.jsonl").rows == (marked,)
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match="folder cannot be written"):
         write_selection(odd, tmp_path / "folder")

@@ -233,7 +233,7 @@ def test_folders_called_like_their_tasks_are_one_run_called_like_their_parent(
     }
     assert len(comparison.overall) == 1
     assert [w for w in comparison.warnings if "differ" in w] == []
-    assert {w.split(": ")[1].split(" (")[0] for w in comparison.warnings if "note" in w} == {
+    assert {w.split(" (")[0] for w in comparison.warnings if "a note" in w} == {
         "a note on gsm",
         "a note on aime",
     }

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from laconic.cli.options import Margin, Seed
 from laconic.cli.terminal import out, progress_bar
 from laconic.errors import LaconicError
+from laconic.files import sync_all
 
 #: Trainings of each arm where nobody says how many.
 SEEDS = 3
@@ -38,7 +39,9 @@ def lab_write(directory: Annotated[Path, typer.Argument(help="The folder to crea
     """Write the shipped models (base, system1, system2) to a folder."""
     from laconic.lab import write
 
-    out.print(f"Wrote the lab's models to {write(directory)}.", soft_wrap=True)
+    folder = write(directory)
+    sync_all(folder)
+    out.print(f"Wrote the lab's models to {folder}.", soft_wrap=True)
 
 
 @lab.command(
@@ -62,6 +65,7 @@ def lab_train(
         folder = train(
             directory, size=size, seed=seed, threads=threads, device=device, progress=progress
         )
+    sync_all(folder)
     out.print(f"Trained the lab's models into {folder}.", soft_wrap=True)
 
 
@@ -73,6 +77,7 @@ def lab_variants(
     from laconic.lab import VARIANTS, write_variants
 
     folder = write_variants(directory)
+    sync_all(folder)
     out.print(f"Wrote {', '.join(VARIANTS)} to {folder}.", soft_wrap=True)
 
 

@@ -137,7 +137,8 @@ def write_selection(selection: Selection, path: Path) -> None:
     """
     flat = (_flat(row) for row in selection.rows)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in flat)
-    content = text.encode("utf-8", "backslashreplace")  # a lone surrogate as JSON escapes it
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # halves are marked
+    content = whole.encode("utf-8")
     meta = {
         "kind": selection.kind,
         "rows": len(selection.rows),

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.checkpoint import EMBED
 from laconic.errors import LaconicError, did_you_mean
-from laconic.files import make_folder, publish, writing
-from laconic.jsonfile import write_json
 from laconic.lab import corpus, tokenizer
 from laconic.lab.fit import fit, misread, network
 from laconic.lab.phases import MEMBERS, MISREAD, PHASES, Phase
@@ -171,9 +169,9 @@ def train_phases(
         if not weights.exists():
             start = made[phase.start][0] if phase.start else None
             state, done = train_phase(phase, start, plan, progress=progress)
-            write_json(record, done)
-            with writing(weights) as beside:
-                save_file(state, beside)
+            record.write_text(json.dumps(done), encoding="utf-8")
+            save_file(state, weights.with_suffix(".partial"))
+            weights.with_suffix(".partial").rename(weights)
         done = json.loads(record.read_text(encoding="utf-8"))
         made[phase.name] = load_file(weights), done | ({"before": before} if before else {})
     return made
@@ -257,10 +255,10 @@ def building(target: Path) -> Iterator[Path]:
         raise LaconicError(f"{target} already holds something. Give a folder that does not exist.")
     beside = target.with_name(f".{target.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
-    make_folder(beside)
+    beside.mkdir(parents=True)
     try:
         yield beside
-        publish(beside, target)
+        beside.rename(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
