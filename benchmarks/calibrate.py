@@ -24,8 +24,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from laconic.calibrate import Means, calibrate, prepare
-from laconic.checkpoint import TOKENIZER_FILES, copy_files, open_checkpoint
+from laconic.calibration.calibrate import Means, calibrate, prepare
+from laconic.checkpoints.checkpoint import TOKENIZER_FILES, copy_files, open_checkpoint
 
 SENTENCE = "Work mod 100. a=18 b=a+8 c=b+1 d=c*3 e=d-7 "
 

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from laconic.backends.contract.decoding import using_threads
 from laconic.backends.transformers import transformers
-from laconic.checkpoint import open_checkpoint
-from laconic.decoding import using_threads
-from laconic.experiment import Sampling
-from laconic.task import Task, load_task
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.runs.experiment import Sampling
+from laconic.tasks.contract.task import Task, load_task
 
 HEADER = f"{'engine':<14}{'batch':>6}{'threads':>8}{'tokens':>9}{'wall s':>8}{'cpu s':>8}"
 

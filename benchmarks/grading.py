@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from laconic.importing.plain import read_plain
 from laconic.importing.problems import match_problems
-from laconic.run import Generation, Sample
-from laconic.scoring import Grader, score_all
+from laconic.runs.run import Generation, Sample
+from laconic.scoring.score import Grader, score_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laconic import lab
-from laconic.arithmetic import LEVELS
 from laconic.errors import LaconicError
-from laconic.experiment import Sampling
 from laconic.lab.reading import work
-from laconic.recipe import Recipe
-from laconic.search import Job, measure
+from laconic.merging.recipe import Recipe
+from laconic.runs.experiment import Sampling
+from laconic.searching.grid import Job, measure
 from laconic.stats import pair, summarise
+from laconic.tasks.contract.arithmetic import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from laconic.run import Result, Run
+    from laconic.runs.run import Result, Run
 
 MARGIN = 0.02
 SWEEP = [round(0.05 * step, 2) for step in range(1, 20)]

@@ -28,9 +28,9 @@ from pathlib import Path
 
 import numpy as np
 
-from laconic.checkpoint import TensorSpec
-from laconic.version import versions
-from laconic.writer import CheckpointWriter
+from laconic.checkpoints.checkpoint import TensorSpec
+from laconic.checkpoints.writer import CheckpointWriter
+from laconic.runtime import versions
 
 #: Layers, hidden size, width of the MLP, of keys and values, vocabulary.
 SIZES = {"1.5b": (28, 1536, 8960, 256, 151_936), "0.5b": (24, 896, 4864, 128, 151_936)}
@@ -48,7 +48,7 @@ FLOATS_PER_BATCH = 1 << 22
 FORMULAS = """
 import sys
 from laconic import Recipe, merge
-from laconic.engine.means import Means
+from laconic.merging.engine.options import Means
 merge(Recipe.from_yaml(sys.argv[1]), sys.argv[2], means=Means(kernels=False))
 """
 

@@ -235,8 +235,8 @@ def read_row(folder: Path) -> Tensor:
 
 def merge_here(config: Mapping[str, Any], folder: Path, seed: int = 0) -> Tensor:
     """What laconic makes of a configuration, as one row."""
-    from laconic.merge import merge
-    from laconic.recipe import Recipe
+    from laconic.merging.merge import merge
+    from laconic.merging.recipe import Recipe
 
     return read_row(merge(replace(Recipe.from_dict(config), seed=seed), folder).folder)
 

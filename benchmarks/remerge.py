@@ -28,12 +28,12 @@ import torch
 from merge import SIZES, make_pair
 from transformers import AutoModelForCausalLM
 
-from laconic.engine.members import Members
-from laconic.merge import merge
-from laconic.plan import plan
-from laconic.recipe import Recipe
-from laconic.search.resident import Weights
-from laconic.version import versions
+from laconic.merging.engine.members import Members
+from laconic.merging.merge import merge
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
+from laconic.runtime import versions
+from laconic.searching.resident import Weights
 
 #: A merge, and the next candidate: only its coefficients differ.
 JOBS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from merge import machine
 
-from laconic.experiment import Experiment, Sampling, TaskRecord
-from laconic.report import compare, write
-from laconic.run import Result, Run
+from laconic.reporting.report import compare, write
+from laconic.runs.experiment import Experiment, Sampling, TaskRecord
+from laconic.runs.run import Result, Run
 
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),

@@ -30,15 +30,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from laconic.backend import BACKENDS, Backend
+from laconic.backends.contract.backend import BACKENDS, Backend
 from laconic.errors import BackendError
-from laconic.evaluate import evaluate
-from laconic.experiment import Sampling
-from laconic.merge import merge
-from laconic.recipe import Recipe
-from laconic.run import Generation, Run, Sample, is_run, read_head, read_run
-from laconic.search import search
-from laconic.search.space import Space, read_space, words
+from laconic.evaluation.evaluate import evaluate
+from laconic.merging.merge import merge
+from laconic.merging.recipe import Recipe
+from laconic.runs.experiment import Sampling
+from laconic.runs.run import Generation, Run, Sample, is_run, read_head, read_run
+from laconic.searching.explore import search
+from laconic.searching.space import Space, read_space, words
 from laconic.stats import hypervolume, pareto
 
 LINE = {"low": 0.1, "high": 1.0, "step": 0.05}

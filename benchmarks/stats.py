@@ -16,9 +16,9 @@ import time
 import numpy as np
 from merge import machine
 
-from laconic.experiment import Experiment, Sampling, TaskRecord
-from laconic.report import compare, to_json
-from laconic.run import Result, Run
+from laconic.reporting.report import compare, to_json
+from laconic.runs.experiment import Experiment, Sampling, TaskRecord
+from laconic.runs.run import Result, Run
 
 SENTENCES = (
     "Wait, let me check the sum again before I go on. ",

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import torch
 from merge import machine, measure
 
-from laconic.lowrank import soften, truncate
-from laconic.method import TensorGroup
-from laconic.version import versions
+from laconic.methods.contract.group import TensorGroup
+from laconic.methods.contract.low_rank import soften, truncate
+from laconic.runtime import versions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +34,8 @@ DENSITY = 0.1
 JOBS = {
     "nothing": "",
     "svd": "`torch.linalg.svd`, then its 358 largest triplets",
-    "truncate": "`laconic.lowrank.truncate` (`twin_svd`, density 0.1)",
-    "soften": "`laconic.lowrank.soften` (`lore`; every singular value)",
+    "truncate": "`laconic.methods.contract.low_rank.truncate` (`twin_svd`, density 0.1)",
+    "soften": "`laconic.methods.contract.low_rank.soften` (`lore`; every singular value)",
 }
 
 

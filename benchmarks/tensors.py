@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 from merge import Cost, anonymous, bfloat16, machine
 
-from laconic.checkpoint import TensorSpec
-from laconic.merge import merge
-from laconic.recipe import Recipe
-from laconic.version import versions
-from laconic.writer import CheckpointWriter
+from laconic.checkpoints.checkpoint import TensorSpec
+from laconic.checkpoints.writer import CheckpointWriter
+from laconic.merging.merge import merge
+from laconic.merging.recipe import Recipe
+from laconic.runtime import versions
 
 #: Recipes by name: how many models, the method, its parameters and the transforms before it. The
 #: first of each number of models is what the others are compared with.

@@ -21,15 +21,15 @@ import torch
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.sft_trainer import SFTTrainer
 
-from laconic.bounds import Measurement
-from laconic.sampler import MixtureSampler, lookahead
-from laconic.train.loop import Watch, build, quiet, settings
-from laconic.train.places import Places
-from laconic.train.prepare import Job, load_model, prepare
-from laconic.train.ranks import Ranks
-from laconic.train.recipe import TrainRecipe
-from laconic.train.selection import Candidate
-from laconic.train.steering import Steering
+from laconic.training.bounds import Measurement
+from laconic.training.distributed import Ranks
+from laconic.training.loop import Watch, build, quiet, settings
+from laconic.training.mixture_state import Steering
+from laconic.training.prepare import Job, load_model, prepare
+from laconic.training.recipe import TrainRecipe
+from laconic.training.run_folder import Places
+from laconic.training.sampler import MixtureSampler, lookahead
+from laconic.training.selection import Candidate
 
 #: Steps before the clock starts.
 WARM = 5
@@ -51,7 +51,7 @@ class Clock(TrainerCallback):
 
 def steering(job: Job) -> Steering:
     """The mixture of a run, with a controller that needs no bounds."""
-    from laconic.controller import load_controller
+    from laconic.training.controllers.contract import load_controller
 
     recipe = job.recipe
     controller = load_controller("static")

@@ -9,11 +9,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from laconic.controller import CONTROLLERS
-from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
-from laconic.presets import preset_names, read_preset
-from laconic.prompts import PROMPTS
-from laconic.task import TASKS
+from laconic.evaluation.protocols.load import preset_names, read_preset
+from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
+from laconic.tasks.contract.prompts import PROMPTS
+from laconic.tasks.contract.task import TASKS
+from laconic.training.controllers.contract import CONTROLLERS
 
 if TYPE_CHECKING:
     from laconic.registry import Plugin, Registry

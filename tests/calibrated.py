@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from laconic.checkpoint import TOKENIZER_FILES, copy_files, open_checkpoint
+from laconic.checkpoints.checkpoint import TOKENIZER_FILES, copy_files, open_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 FRESH: Any = multiprocessing.get_context("forkserver")
 FRESH.set_forkserver_preload(
     [
-        "laconic.train.supervised",
-        "laconic.train.ending",
+        "laconic.training.supervised",
+        "laconic.training.export",
         "laconic.backends.transformers",
         "transformers.models.qwen2.modeling_qwen2",
         "numba.typed",
@@ -64,7 +64,7 @@ def attempt(values: Mapping[str, Any], folder: Path, *, dies: Moment | None = No
     """
     import torch
 
-    from laconic.train import TrainRecipe, train
+    from laconic.training.train import TrainRecipe, train
 
     torch.set_num_threads(1)
     if dies is not None:
@@ -75,7 +75,7 @@ def attempt(values: Mapping[str, Any], folder: Path, *, dies: Moment | None = No
 def fail_by_turns(told: Path) -> None:
     """Write down what this process is told of failures on the first process and on the other."""
     from laconic.errors import RecipeError, TrainError
-    from laconic.train.ranks import find_ranks
+    from laconic.training.distributed import find_ranks
 
     ranks = find_ranks()
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from laconic.backends.transformers import transformers
-from laconic.checkpoint import open_checkpoint
-from laconic.experiment import Sampling
-from laconic.run import Sample
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.runs.experiment import Sampling
+from laconic.runs.run import Sample
 from tests.served import Answer, Body, Chat, serve
 
 if TYPE_CHECKING:

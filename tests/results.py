@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from laconic.run import Result
+from laconic.runs.run import Result
 from laconic.scoring.answers import boxed_answer
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"

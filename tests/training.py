@@ -7,13 +7,13 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
-from laconic.arithmetic import chains
-from laconic.chat import template_digest, tokenizer_digest
-from laconic.checkpoint import open_checkpoint
+from laconic.checkpoints.chat_template import template_digest, tokenizer_digest
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.lab.corpus import assemble
 from laconic.lab.styles import STYLES, Piece, respond
 from laconic.lab.tokenizer import END, prompt
-from laconic.tokenizer import load_tokenizer
+from laconic.tasks.contract.arithmetic import chains
 
 if TYPE_CHECKING:
     from pathlib import Path

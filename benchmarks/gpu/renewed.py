@@ -14,13 +14,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from laconic.checkpoint import open_checkpoint
-from laconic.evaluate import open_engine
-from laconic.experiment import Sampling
-from laconic.merge import merge
-from laconic.recipe import Recipe
-from laconic.run import read_run
-from laconic.task import load_task
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.evaluation.evaluate import open_engine
+from laconic.merging.merge import merge
+from laconic.merging.recipe import Recipe
+from laconic.runs.experiment import Sampling
+from laconic.runs.run import read_run
+from laconic.tasks.contract.task import load_task
 
 ENGINE = "vllm:memory=0.3,dtype=float32"
 ENOUGH = 0.9

@@ -12,7 +12,7 @@ echo "# in process: a fresh engine against one that was given the same weights"
 python benchmarks/gpu/renewed.py
 
 echo "# served: three checkpoints of a short training, each against a fresh engine"
-folder=$(python -c 'from laconic.checkpoint import open_checkpoint as o; print(o("lab:system2").folder)')
+folder=$(python -c 'from laconic.checkpoints.checkpoint import open_checkpoint as o; print(o("lab:system2").folder)')
 port=${PORT:-8123}
 VLLM_SERVER_DEV_MODE=1 vllm serve "$folder" --served-model-name lab:system2 --host 127.0.0.1 \
     --port "$port" --gpu-memory-utilization 0.3 --dtype float32 >"$out/server.log" 2>&1 &

@@ -5,24 +5,23 @@ The public names below are loaded on first use, so that ``import laconic`` costs
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from laconic.checkpoint import Checkpoint, open_checkpoint
+    from laconic.checkpoints.checkpoint import Checkpoint, open_checkpoint
     from laconic.errors import LaconicError
-    from laconic.evaluate import evaluate
-    from laconic.experiment import Sampling
-    from laconic.inspect import inspect
-    from laconic.merge import merge
-    from laconic.plan import plan
-    from laconic.recipe import Recipe
-    from laconic.report import compare
-    from laconic.run import Run, Sample, read_run
-    from laconic.search import read_study, search
-    from laconic.train import train
+    from laconic.evaluation.evaluate import evaluate
+    from laconic.inspection.inspect import inspect
+    from laconic.merging.merge import merge
+    from laconic.merging.plan import plan
+    from laconic.merging.recipe import Recipe
+    from laconic.reporting.report import compare
+    from laconic.runs.experiment import Sampling
+    from laconic.runs.run import Run, Sample, read_run
+    from laconic.searching.explore import search
+    from laconic.searching.study import read_study
+    from laconic.training.train import train
 
 __all__ = [
     "Checkpoint",
@@ -44,22 +43,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Checkpoint": "checkpoint",
+    "Checkpoint": "checkpoints.checkpoint",
     "LaconicError": "errors",
-    "Recipe": "recipe",
-    "Run": "run",
-    "Sample": "run",
-    "Sampling": "experiment",
-    "compare": "report",
-    "evaluate": "evaluate",
-    "inspect": "inspect",
-    "merge": "merge",
-    "open_checkpoint": "checkpoint",
-    "plan": "plan",
-    "read_run": "run",
-    "read_study": "search",
-    "search": "search",
-    "train": "train",
+    "Recipe": "merging.recipe",
+    "Run": "runs.run",
+    "Sample": "runs.run",
+    "Sampling": "runs.experiment",
+    "compare": "reporting.data",
+    "evaluate": "evaluation.evaluate",
+    "inspect": "inspection.inspect",
+    "merge": "merging.merge",
+    "open_checkpoint": "checkpoints.checkpoint",
+    "plan": "merging.plan",
+    "read_run": "runs.run",
+    "read_study": "searching.study",
+    "search": "searching.explore",
+    "train": "training.train",
 }
 
 
@@ -73,14 +72,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _Package(ModuleType):
-    """Keeps ``laconic.merge`` the function when the module of that name is imported."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name not in _HOMES or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -268,7 +268,7 @@ def parse_value(text: str) -> Any:
     except (ValueError, RecursionError):
         if not text.lstrip().startswith(("{", "[")):
             return text
-    from laconic.yamlfile import load_yaml
+    from laconic.files.yaml import load_yaml
 
     try:
         made = load_yaml(text, "The value", LaconicError)

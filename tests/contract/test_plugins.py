@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from laconic.contract.test_backends import *  # noqa: F403
-from laconic.contract.test_backends import MODEL, _has_vllm
-from laconic.contract.test_controllers import *  # noqa: F403
-from laconic.contract.test_methods import *  # noqa: F403
-from laconic.contract.test_tasks import *  # noqa: F403
-from laconic.experiment import Sampling
-from laconic.run import Sample
+from laconic.runs.experiment import Sampling
+from laconic.runs.run import Sample
+from laconic.testing.test_backends import *  # noqa: F403
+from laconic.testing.test_backends import MODEL, _has_vllm
+from laconic.testing.test_controllers import *  # noqa: F403
+from laconic.testing.test_methods import *  # noqa: F403
+from laconic.testing.test_tasks import *  # noqa: F403
 from tests.served import Answer, Body, Chat, serve
 
 if TYPE_CHECKING:
-    from laconic.backend import Backend
+    from laconic.backends.contract.backend import Backend
     from laconic.registry import Plugin
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from laconic.run import read_run
+from laconic.runs.run import read_run
 
 if TYPE_CHECKING:
     from pathlib import Path

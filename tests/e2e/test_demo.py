@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import laconic
 from laconic.lab.demo import candidates, demo
-from laconic.run import read_run
+from laconic.runs.run import read_run
 
 if TYPE_CHECKING:
     from pathlib import Path

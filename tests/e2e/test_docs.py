@@ -75,7 +75,7 @@ def test_the_recipes_of_the_mergekit_page_are_recipes(tmp_path: Path) -> None:
 
 
 def test_the_recipes_of_the_training_page_are_recipes(tmp_path: Path) -> None:
-    from laconic.train.recipe import TrainRecipe
+    from laconic.training.recipe import TrainRecipe
 
     names = []
     for text in blocks("docs/training.md", "yaml"):
@@ -106,7 +106,7 @@ def test_the_example_method_keeps_the_contract(tmp_path: Path) -> None:
     (tmp_path / "extrapolate.py").write_text(code)
     check = "import sys, pytest, extrapolate; sys.exit(pytest.main(sys.argv[1:]))"
     told = run(
-        *(sys.executable, "-c", check, "--pyargs", "laconic.contract", "-k", "extrapolate"),
+        *(sys.executable, "-c", check, "--pyargs", "laconic.testing", "-k", "extrapolate"),
         *("-p", "no:cacheprovider"),
         cwd=tmp_path,
         PYTHONPATH=str(tmp_path),

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from laconic.checkpoint import EMBED, HEAD, open_checkpoint
-from laconic.merge import merge
-from laconic.recipe import Recipe
+from laconic.checkpoints.checkpoint import EMBED, HEAD, open_checkpoint
+from laconic.merging.merge import merge
+from laconic.merging.recipe import Recipe
 from tests.e2e.test_cli import PROBLEM, laconic
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from laconic.cli import main
-from laconic.run import read_run
+from laconic.runs.run import read_run
 
 LOGS = Path(__file__).parents[1] / "data" / "logs"
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

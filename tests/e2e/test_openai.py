@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from laconic.backends.client.protocol import seed_of
 from laconic.backends.openai import openai
 from laconic.errors import BackendError
-from laconic.evaluate import evaluate, preview
-from laconic.experiment import Sampling
-from laconic.run import Generation, Sample, read_run
-from laconic.served.protocol import seed_of
-from laconic.task import load_task
+from laconic.evaluation.evaluate import evaluate, preview
+from laconic.runs.experiment import Sampling
+from laconic.runs.run import Generation, Sample, read_run
+from laconic.tasks.contract.task import load_task
 from tests.served import ENDLESS, FAULTS, Answer, Chat, boxed_number, serve
 
 if TYPE_CHECKING:
@@ -612,8 +612,8 @@ def test_with_a_tokenizer_prompts_are_counted_and_a_wrong_usage_is_put_right(
 
 
 def test_with_a_tokenizer_a_thought_is_counted_in_tokens(serving: Callable[..., Chat]) -> None:
-    from laconic.checkpoint import open_checkpoint
-    from laconic.tokenizer import load_tokenizer
+    from laconic.checkpoints.checkpoint import open_checkpoint
+    from laconic.checkpoints.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(open_checkpoint("lab:system2"))
     thought, rest = "1+1=2\n" * 30 + "</think>", "so 2"
@@ -625,8 +625,8 @@ def test_with_a_tokenizer_a_thought_is_counted_in_tokens(serving: Callable[..., 
 
 
 def test_a_server_that_splits_texts_otherwise_is_refused(serving: Callable[..., Chat]) -> None:
-    from laconic.checkpoint import open_checkpoint
-    from laconic.tokenizer import load_tokenizer
+    from laconic.checkpoints.checkpoint import open_checkpoint
+    from laconic.checkpoints.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(open_checkpoint("lab:system2"))
 

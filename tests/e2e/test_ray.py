@@ -18,13 +18,13 @@ import torch
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
+from laconic.checkpoints.writer import CheckpointWriter
 from laconic.cli import app
-from laconic.engine.means import Means
 from laconic.errors import CheckpointError, WorkerError
-from laconic.merge import execute, merge
-from laconic.plan import plan
-from laconic.recipe import Recipe
-from laconic.writer import CheckpointWriter
+from laconic.merging.engine.options import Means
+from laconic.merging.merge import execute, merge
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
 from tests.conftest import MakeCheckpoint, tensors
 from tests.hub import serve
 
@@ -170,9 +170,9 @@ def test_workers_lost_for_good_end_in_a_sentence_and_keep_what_is_finished(
 #: Merges in a process that kills itself when some tensors are finished.
 DRIVER = """
 import os, signal, sys
-from laconic.engine.means import Means
+from laconic.merging.engine.options import Means
 from laconic.merge import merge
-from laconic.recipe import Recipe
+from laconic.merging.recipe import Recipe
 
 base, model, output, address = sys.argv[1:]
 

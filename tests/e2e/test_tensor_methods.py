@@ -9,8 +9,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from laconic.budget import START_BYTES
-from laconic.checkpoint import Checkpoint, open_checkpoint
+from laconic.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from laconic.checkpoints.resources import START_BYTES
 from laconic.cli import app
 from laconic.errors import LaconicError
 

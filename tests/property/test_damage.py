@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from laconic.checkpoint import INDEX, SINGLE, Checkpoint, open_checkpoint
+from laconic.checkpoints.checkpoint import INDEX, SINGLE, Checkpoint, open_checkpoint
 from laconic.cli import main
 from laconic.errors import CheckpointError, LaconicError
-from laconic.merge import merge
-from laconic.recipe import Recipe
+from laconic.merging.merge import merge
+from laconic.merging.recipe import Recipe
 from tests.conftest import CONFIG, MakeCheckpoint
 
 TENSORS = {

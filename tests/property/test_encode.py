@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laconic.checkpoint import open_checkpoint
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.data.encode import REASONS, Encoded, Encoder
-from laconic.pools import MASKED
-from laconic.tokenizer import load_tokenizer
+from laconic.data.pools import MASKED
 from tests.chats import END, QWEN3, QWEN25, R1, SPECIAL, chat_model
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.torch import save_file
 
-from laconic.engine.means import Means
 from laconic.errors import CheckpointError
-from laconic.kernels import TILE
-from laconic.merge import merge
-from laconic.method import METHODS as REGISTRY
-from laconic.ranking import kept
-from laconic.recipe import Recipe
-from laconic.thresholds import SAMPLE
+from laconic.merging.engine.options import Means
+from laconic.merging.engine.thresholds import SAMPLE
+from laconic.merging.merge import merge
+from laconic.merging.recipe import Recipe
+from laconic.methods.contract.group import METHODS as REGISTRY
+from laconic.methods.contract.kernels import TILE
+from laconic.methods.contract.ranking import kept
 from tests.conftest import CONFIG
 
 TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from laconic.method import METHODS, TensorGroup
-from laconic.ranking import kept
+from laconic.methods.contract.group import METHODS, TensorGroup
+from laconic.methods.contract.ranking import kept
 
 Array = NDArray[np.float64]
 SHAPES = st.sampled_from([(1,), (5,), (4, 6), (2, 3, 4)])

@@ -26,13 +26,13 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from laconic.calibration import KINDS, Calibration
-from laconic.checkpoint import open_checkpoint
-from laconic.engine.means import Means
-from laconic.merge import merge
-from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, TensorGroup
-from laconic.plan import plan
-from laconic.recipe import Recipe
+from laconic.calibration.record import KINDS, Calibration
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.merging.engine.options import Means
+from laconic.merging.merge import merge
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
+from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS, TensorGroup
 from tests.conftest import CONFIG
 
 Array = NDArray[np.float64]

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from laconic import derived
-from laconic.checkpoint import EMBED, HEAD, Checkpoint
-from laconic.derived import float32, rounded
-from laconic.vocabulary import of, unify
+from laconic.checkpoints import computed_tensors as derived
+from laconic.checkpoints.checkpoint import EMBED, HEAD, Checkpoint
+from laconic.checkpoints.computed_tensors import float32, rounded
+from laconic.checkpoints.vocabulary import of, unify
 
 #: Few strings, so that vocabularies overlap; an id without one is padding.
 WORDS = st.sampled_from([None, *"abcdefgh"])

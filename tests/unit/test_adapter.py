@@ -19,12 +19,12 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from laconic.adapter import open_model
-from laconic.checkpoint import EMBED, HEAD
+from laconic.checkpoints.adapter import open_model
+from laconic.checkpoints.checkpoint import EMBED, HEAD
 from laconic.errors import CheckpointError
-from laconic.merge import merge
-from laconic.plan import plan
-from laconic.recipe import Recipe
+from laconic.merging.merge import merge
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
 from tests.conftest import MakeCheckpoint, tensors
 
 if TYPE_CHECKING:

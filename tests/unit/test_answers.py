@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from laconic.run import Finish, Generation, Result, Sample
-from laconic.scoring import Grader, score
+from laconic.runs.run import Finish, Generation, Result, Sample
 from laconic.scoring.answers import conclusion, formula
+from laconic.scoring.score import Grader, score
 from laconic.scoring.spelling import as_latex
 from laconic.scoring.words import choice, chosen, word
 

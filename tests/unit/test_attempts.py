@@ -17,7 +17,7 @@ from laconic.stats.attempts import attempts, majority_at, pass_at
 from tests.results import result
 
 if TYPE_CHECKING:
-    from laconic.run import Result
+    from laconic.runs.run import Result
 
 
 def answers(problem: str, given_: str) -> list[Result]:

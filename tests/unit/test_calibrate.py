@@ -11,19 +11,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from laconic.calibrate import Means, calibrate, gradients, prepare
-from laconic.calibrate.estimate import Cost
-from laconic.calibrate.forward import make_batches, run_forward
-from laconic.calibrate.inputs import Inputs
-from laconic.calibrate.samples import Choice, batches
-from laconic.calibrate.work import Work
-from laconic.calibration import Calibration, Kind, read_calibration
-from laconic.checkpoint import open_checkpoint
+from laconic.calibration import gradients
+from laconic.calibration.calibrate import Means, calibrate, prepare
+from laconic.calibration.estimate import Cost
+from laconic.calibration.forward import make_batches, run_forward
+from laconic.calibration.inputs import Inputs
+from laconic.calibration.record import Calibration, Kind, read_calibration
+from laconic.calibration.samples import Choice, batches
+from laconic.calibration.work import Work
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.errors import BackendError, CalibrationError, TaskError
-from laconic.experiment import Experiment, Sampling
-from laconic.progress import silent
-from laconic.runwriter import RunWriter
-from laconic.tokenizer import load_tokenizer
+from laconic.runs.experiment import Experiment, Sampling
+from laconic.runs.writer import RunWriter
+from laconic.runtime import silent
 from tests.calibrated import (
     ROWS,
     naive_gradients,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from laconic.calibration import ENTRY, Calibration, calibrate_command, read_calibration
+from laconic.calibration.record import ENTRY, Calibration, calibrate_command, read_calibration
 from laconic.errors import CalibrationError
 
 if TYPE_CHECKING:

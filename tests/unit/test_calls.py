@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from laconic.calls import ROUND, calls, complete, digest, estimated
-from laconic.experiment import Sampling
-from laconic.prompts import PROMPTS, put
-from laconic.run import Generation, Sample
-from laconic.task import Task
+from laconic.runs.experiment import Sampling
+from laconic.runs.run import Generation, Sample
+from laconic.strategies.calls import ROUND, calls, complete, digest, estimated
+from laconic.tasks.contract.prompts import PROMPTS, put
+from laconic.tasks.contract.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

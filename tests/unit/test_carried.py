@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from laconic.adapter import open_model
-from laconic.carried import without_code
-from laconic.checkpoint import open_checkpoint
+from laconic.checkpoints.adapter import open_model
+from laconic.checkpoints.carried_files import without_code
+from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.errors import CheckpointError
-from laconic.merge import merge
-from laconic.recipe import Recipe
+from laconic.merging.merge import merge
+from laconic.merging.recipe import Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path

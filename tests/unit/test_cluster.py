@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from laconic.engine.cluster import check_address, connected
-from laconic.engine.means import Means
 from laconic.errors import RecipeError, WorkerError
+from laconic.merging.engine.cluster import check_address, connected
+from laconic.merging.engine.options import Means
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from laconic.configs import compare_configs, read_config, setting, turned
+from laconic.checkpoints.configs import compare_configs, read_config, setting, turned
 from laconic.errors import CheckpointError
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laconic.bounds import Bounds, Measurement
-from laconic.controller import Controller, State, load_controller, reweigh
 from laconic.errors import LaconicError, RecipeError, TrainError
+from laconic.training.bounds import Bounds, Measurement
+from laconic.training.controllers.contract import Controller, State, load_controller, reweigh
 
 ROLES: Any = {"short": "efficiency", "long": "accuracy"}
 

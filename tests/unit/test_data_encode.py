@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from laconic.checkpoint import open_checkpoint
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.data.encode import Encoded, Encoder, split_answer
+from laconic.data.pools import MASKED
 from laconic.errors import DataError
-from laconic.pools import MASKED
-from laconic.tokenizer import load_tokenizer
 from tests.chats import ASSISTANT, BOS, END, QWEN3, QWEN25, R1, R1_TRAINING, USER, chat_model
 
 if TYPE_CHECKING:

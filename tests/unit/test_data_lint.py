@@ -11,8 +11,8 @@ from laconic.data.answers import Answer, Pair, Selection
 from laconic.data.decontaminate import Benchmarks, decontaminate
 from laconic.data.lint import CHECKS, find_fault, lint
 from laconic.errors import DataError
-from laconic.run import Sample
-from laconic.task import Task
+from laconic.runs.run import Sample
+from laconic.tasks.contract.task import Task
 
 SOUND = Answer("1", "2+3?", "5", "<think>\na\n</think>\n\n\\boxed{5}", length=9)
 FAULTY: dict[str, dict[str, Any]] = {

@@ -12,10 +12,10 @@ import pytest
 from laconic.cli import main
 from laconic.data.answers import Answer, Pair, Selection, write_selection
 from laconic.data.pack import pack
+from laconic.data.pools import MASKED, read_pools
 from laconic.data.sample import sample
 from laconic.data.select import select
 from laconic.errors import DataError
-from laconic.pools import MASKED, read_pools
 from tests.chats import END, R1, chat_model
 from tests.e2e.test_cli import jsonl, laconic
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from laconic.run import Run
+    from laconic.runs.run import Run
     from tests.conftest import MakeCheckpoint
 
     Command = Callable[..., str]

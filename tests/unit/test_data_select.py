@@ -10,16 +10,16 @@ import pytest
 from laconic.data.answers import Answer, Pair, Selection, read_selection, write_selection
 from laconic.data.select import Filter, parse_levels, select
 from laconic.errors import DataError, TaskError
-from laconic.experiment import Experiment, Sampling, TaskRecord
-from laconic.run import Run, Sample
-from laconic.task import Task
+from laconic.runs.experiment import Experiment, Sampling, TaskRecord
+from laconic.runs.run import Run, Sample
+from laconic.tasks.contract.task import Task
 from tests.results import result
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from laconic.data.select import Rule
-    from laconic.run import Result
+    from laconic.runs.run import Result
 
 
 def a_run(*results: Result, name: str = "r", complete: bool = True) -> Run:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from laconic.dataset import Row, read_rows
 from laconic.errors import TaskError
-from laconic.scoring import Grader
 from laconic.scoring.check import check_golds
-from laconic.task import TASKS, load_task
+from laconic.scoring.score import Grader
+from laconic.tasks.contract.dataset import Row, read_rows
+from laconic.tasks.contract.task import TASKS, load_task
 from tests.hub import Hub, serve
 
 PROBLEMS = Path(__file__).parents[2].parent / "shared" / "data" / "problems"

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from laconic.backend import BACKENDS
+from laconic.backends.contract.backend import BACKENDS
 from laconic.errors import BackendError, LaconicError, RunError, TaskError
-from laconic.evaluate import evaluate, preview
-from laconic.experiment import Sampling
-from laconic.packed import pack
-from laconic.run import Generation, Sample, read_run
-from laconic.scoring import GRADER
+from laconic.evaluation.evaluate import evaluate, preview
+from laconic.files.append_log import pack
+from laconic.runs.experiment import Sampling
+from laconic.runs.run import Generation, Sample, read_run
+from laconic.scoring.score import GRADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from laconic.exam import Exam
-from laconic.scoring import Grader
+from laconic.scoring.score import Grader
+from laconic.tasks.contract.exam import Exam
 
 ASSERTS = Exam(
     check="assert twice(3) == 6\nassert twice(70) == 140\n", solution="def twice(n): ..."

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from laconic.checkpoint import TensorSpec
-from laconic.writer import CheckpointWriter
+from laconic.checkpoints.checkpoint import TensorSpec
+from laconic.checkpoints.writer import CheckpointWriter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +27,9 @@ KILLS = 40
 DRILL = """
 import json, os, random, signal, sys, time
 from pathlib import Path
-from laconic.engine.means import Means
+from laconic.merging.engine.options import Means
 from laconic.merge import merge
-from laconic.recipe import Recipe
+from laconic.merging.recipe import Recipe
 
 base, model, folder, kills = *sys.argv[1:4], int(sys.argv[4])
 recipe = Recipe([model], "ties", base=base, before=["dare"], params={"density": 0.5})

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from laconic.run import Sample
-from laconic.scoring import Grader
+from laconic.runs.run import Sample
 from laconic.scoring.check import check_golds
 from laconic.scoring.golds import is_number, readings
-from laconic.task import load_task
+from laconic.scoring.score import Grader
+from laconic.tasks.contract.task import load_task
 
 PROBLEMS = Path(__file__).parents[2].parent / "shared" / "data" / "problems"
 needs_data = pytest.mark.skipif(not PROBLEMS.is_dir(), reason="the shared problems are not here")

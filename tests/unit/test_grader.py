@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from laconic.run import Generation, Result, Sample
-from laconic.scoring import Grader, score, score_all
+from laconic.runs.run import Generation, Result, Sample
+from laconic.scoring.score import Grader, score, score_all
 from laconic.scoring.worker import Question, Worker
 
 SLOW = r"\sum_{k=1}^{100000} \frac{1}{k}"

@@ -9,9 +9,9 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from laconic.scoring import Grader
 from laconic.scoring import grades as kept
 from laconic.scoring.grades import Grades
+from laconic.scoring.score import Grader
 from laconic.scoring.worker import Question, Verdict
 
 if TYPE_CHECKING:

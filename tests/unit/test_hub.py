@@ -15,11 +15,11 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
-from laconic.checkpoint import open_checkpoint
+from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.errors import CheckpointError
-from laconic.merge import merge
-from laconic.plan import plan
-from laconic.recipe import Recipe
+from laconic.merging.merge import merge
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
 from tests.hub import Hub, serve
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.errors import RunError
-from laconic.importing import import_log
 from laconic.importing.budgets import find_budget
 from laconic.importing.chats import message_text, usage
+from laconic.importing.import_log import import_log
 from laconic.importing.record import Record
-from laconic.report import compare
+from laconic.reporting.report import compare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from laconic.run import Run
+    from laconic.runs.run import Run
 
 LAB = Path(__file__).parents[2] / "src" / "laconic" / "lab" / "models" / "system1"
 BROKEN = "Now the sum of the first row is 12 and of the second one it must then be"

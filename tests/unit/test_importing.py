@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.errors import LaconicError, RunError
-from laconic.importing import import_log
 from laconic.importing.counting import count_tokens, open_tokenizer
+from laconic.importing.import_log import import_log
 from laconic.importing.plain import read_plain
-from laconic.report import compare
+from laconic.reporting.report import compare
 
 if TYPE_CHECKING:
-    from laconic.run import Run
+    from laconic.runs.run import Run
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared logs are not here")

@@ -11,12 +11,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from laconic.checkpoint import open_checkpoint
+from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.errors import CheckpointError, LaconicError
-from laconic.inspect import Inspection, files, inspect, sums
-from laconic.inspect.record import record, to_json
-from laconic.inspect.shared import part_of
-from laconic.inspect.text import bands, labels, to_text
+from laconic.inspection import files, sums
+from laconic.inspection.inspect import Inspection, inspect
+from laconic.inspection.record import record, to_json
+from laconic.inspection.shared import part_of
+from laconic.inspection.text import bands, labels, to_text
 from tests.conftest import tensors
 
 if TYPE_CHECKING:

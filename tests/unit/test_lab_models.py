@@ -11,10 +11,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from laconic.arithmetic import chains
-from laconic.decoding import using_threads
+from laconic.backends.contract.decoding import using_threads
 from laconic.errors import LaconicError
 from laconic.lab import family, folder, members, tokenizer, write
+from laconic.tasks.contract.arithmetic import chains
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,18 @@ from collections import Counter
 
 import pytest
 
-from laconic.arithmetic import LEVELS, LONG_LEVELS, Chain, Split, chains, draw, planted, split_of
 from laconic.errors import TaskError
-from laconic.task import load_task
+from laconic.tasks.contract.arithmetic import (
+    LEVELS,
+    LONG_LEVELS,
+    Chain,
+    Split,
+    chains,
+    draw,
+    planted,
+    split_of,
+)
+from laconic.tasks.contract.task import load_task
 
 
 def solve(question: str) -> str:
@@ -85,7 +94,7 @@ def test_the_smallest_level_holds_more_than_a_thousand_test_questions() -> None:
 
 
 def test_asking_for_more_than_there_is_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("laconic.arithmetic.PATIENCE", 0)
+    monkeypatch.setattr("laconic.tasks.contract.arithmetic.PATIENCE", 0)
     with pytest.raises(TaskError, match="no more level-1 problems after 0"):
         problems(5, "test")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from laconic.lab.reading import Work, mended, right_values, work
-from laconic.run import Result
+from laconic.runs.run import Result
 
 QUESTION = "Work mod 100.\na=71\nb=a-9\nc=b*6\nd=c+5\nd=?"
 RIGHT = Result(

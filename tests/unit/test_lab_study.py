@@ -6,18 +6,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from studies import Findings, write_page
+from studies.bench import Bench, choose, slug
+from studies.menu import Family, menu, scales
+from studies.merging import named, small, starts, thinkers, towards
 
-from laconic.lab.study import Findings, write_page
-from laconic.lab.study.bench import Bench, choose, slug
-from laconic.lab.study.menu import Family, menu, scales
-from laconic.lab.study.merging import named, small, starts, thinkers, towards
-from laconic.plan import plan
-from laconic.recipe import Recipe
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from laconic.run import Run
+    from laconic.runs.run import Run
 
 FAMILY = Family.at()
 

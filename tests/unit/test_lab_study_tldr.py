@@ -7,19 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from studies.__main__ import app
+from studies.menu import Family
+from studies.tldr import ARMS, Arm, Scale, TldrFindings, study_tldr
+from studies.tldr.arms import DAMPED, MATCHED, Places, merges, recipe
+from studies.tldr.page import DUELS, goal, write_tldr_page
+from studies.tldr.work import COST, Training
 from typer.testing import CliRunner
 
-from laconic.cli import app
 from laconic.errors import LaconicError
-from laconic.experiment import Experiment, Sampling, TaskRecord
-from laconic.lab.study.menu import Family
-from laconic.lab.study.tldr import ARMS, Arm, Scale, TldrFindings, study_tldr
-from laconic.lab.study.tldr.arms import DAMPED, MATCHED, Places, merges, recipe
-from laconic.lab.study.tldr.page import DUELS, goal, write_tldr_page
-from laconic.lab.study.tldr.work import COST, Training
-from laconic.plan import plan
-from laconic.run import Run
-from laconic.train import TrainRecipe
+from laconic.merging.plan import plan
+from laconic.runs.experiment import Experiment, Sampling, TaskRecord
+from laconic.runs.run import Run
+from laconic.training.train import TrainRecipe
 from tests.results import result
 
 SHARED = ("dev", "steps", "every", "batch", "schedule", "select", "seed", "bounds", "rate")
@@ -177,7 +177,7 @@ def test_wrong_options_end_in_a_sentence(
     options: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["lab", "study", *options])
+    done = CliRunner().invoke(app, list(options))
     said = done.output + str(done.exception or "")
     assert done.exit_code != 0
     assert told in said

@@ -8,8 +8,8 @@ from operator import add, mul, sub
 
 import pytest
 
-from laconic.arithmetic import LEVELS, Chain, Line, chains, operate, slip
 from laconic.lab.styles import STYLES, Piece, check, columns, difficulty, respond
+from laconic.tasks.contract.arithmetic import LEVELS, Chain, Line, chains, operate, slip
 
 FACT = re.compile(r"(\d+)([+*-])(\d+)=(\d+)")
 WORK = {"+": add, "-": sub, "*": mul}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from transformers import AutoTokenizer
 
-from laconic.arithmetic import chains
 from laconic.lab.styles import STYLES, respond
 from laconic.lab.tokenizer import (
     BYTES,
@@ -21,6 +20,7 @@ from laconic.lab.tokenizer import (
     prompt,
     save,
 )
+from laconic.tasks.contract.arithmetic import chains
 
 if TYPE_CHECKING:
     from pathlib import Path

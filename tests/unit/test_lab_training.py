@@ -12,9 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from laconic.arithmetic import LEVELS, split_of
-from laconic.checkpoint import EMBED
-from laconic.decoding import using_threads
+from laconic.backends.contract.decoding import using_threads
+from laconic.checkpoints.checkpoint import EMBED
 from laconic.errors import LaconicError
 from laconic.lab import corpus, family, members, train, write
 from laconic.lab.corpus import Part, batches, texts
@@ -22,6 +21,7 @@ from laconic.lab.fit import Schedule, collate, fit, misread, network
 from laconic.lab.phases import MEMBERS, PHASES, Phase
 from laconic.lab.sizes import MINI, SIZES, size_of
 from laconic.lab.tokenizer import TRAINED, decode
+from laconic.tasks.contract.arithmetic import LEVELS, split_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

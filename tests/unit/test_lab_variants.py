@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from laconic.checkpoint import HEAD, Checkpoint
+from laconic.checkpoints.checkpoint import HEAD, Checkpoint
 from laconic.lab import VARIANTS, folder, tokenizer, write_variants
 
 if TYPE_CHECKING:

@@ -12,13 +12,20 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from laconic.checkpoint import Checkpoint
+from laconic.checkpoints.checkpoint import Checkpoint
+from laconic.checkpoints.header import TensorSpec
+from laconic.checkpoints.layout import (
+    Depth,
+    find_depth,
+    find_layout,
+    tie_flags,
+    with_rows,
+    with_tie,
+)
 from laconic.errors import CheckpointError, RecipeError
-from laconic.header import TensorSpec
-from laconic.layout import Depth, find_depth, find_layout, tie_flags, with_rows, with_tie
-from laconic.merge import merge
-from laconic.plan import plan
-from laconic.recipe import Recipe
+from laconic.merging.merge import merge
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
 from tests.conftest import MakeCheckpoint, tensors
 
 if TYPE_CHECKING:

@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from laconic.calls import estimated
 from laconic.data.answers import Answer
 from laconic.data.decontaminate import _runs
 from laconic.data.encode import split_answer
 from laconic.data.lint import find_fault
 from laconic.importing.record import answer as gold_of
-from laconic.reflection import count_substrings, count_words
-from laconic.run import Generation, Sample
-from laconic.scoring import Grader, score
+from laconic.runs.run import Generation, Sample
 from laconic.scoring.answers import boxed_answer, conclusion
 from laconic.scoring.golds import is_number, is_prose
+from laconic.scoring.reflection import count_substrings, count_words
+from laconic.scoring.score import Grader, score
 from laconic.scoring.words import read_choice, read_word
 from laconic.stats.attempts import _meaning
 from laconic.stats.texts import after_first, keyword_counts, loops
+from laconic.strategies.calls import estimated
 from laconic.tasks.self_correction import _cut
 
 LENGTH = 10_000

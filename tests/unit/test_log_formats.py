@@ -14,13 +14,13 @@ import pytest
 
 from laconic.errors import RunError
 from laconic.importing import files as bounds
-from laconic.importing import import_log
 from laconic.importing.formats import read_log
+from laconic.importing.import_log import import_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from laconic.run import Run
+    from laconic.runs.run import Run
 
 LOGS = Path(__file__).parents[1] / "data" / "logs"
 (SAMPLES,) = (LOGS / "lm_eval").glob("samples_*.jsonl")
@@ -304,7 +304,7 @@ def test_a_budget_that_completions_pass_is_not_believed(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_before_it_fills_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("laconic.textfile.MOST_LINE", 10_000)
+    monkeypatch.setattr("laconic.files.text.MOST_LINE", 10_000)
     monkeypatch.setattr(bounds, "MOST_TEXT", 20_000)
     monkeypatch.setattr("laconic.importing.archive.MOST_MEMBER", 20_000)
     (tmp_path / "log").write_bytes(gzip.compress(b'{"id": 1, "response": "' + b"a" * 10**6))

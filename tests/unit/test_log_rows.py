@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.errors import RunError
-from laconic.importing import import_log
 from laconic.importing.formats import formats, read_log
+from laconic.importing.import_log import import_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ from functools import cache
 
 import pytest
 
-from laconic.run import Generation, Sample
-from laconic.scoring import Grader, score_all
+from laconic.runs.run import Generation, Sample
+from laconic.scoring.score import Grader, score_all
 from laconic.stats import (
     Responses,
     columns,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.errors import RecipeError
-from laconic.merge_presets import Preset, find_preset, presets
-from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
-from laconic.recipe import Recipe
+from laconic.merging.presets.load import Preset, find_preset, presets
+from laconic.merging.recipe import Recipe
+from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
 
 if TYPE_CHECKING:
     from laconic.registry import Registry

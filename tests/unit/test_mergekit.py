@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from laconic.errors import RecipeError
-from laconic.mergekit import is_mergekit, translate
-from laconic.recipe import Recipe
+from laconic.merging.mergekit.translate import is_mergekit, translate
+from laconic.merging.recipe import Recipe
 
 
 def read(text: str) -> dict[str, Any]:

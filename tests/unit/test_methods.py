@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from laconic.errors import RecipeError
-from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, Setting, TensorGroup
+from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS, Setting, TensorGroup
 
 D1 = [0.5, -0.2, 0.1, -0.05, 0, 0.3, -0.4, 0.02, 0.15, -0.25]
 D2 = [-0.6, -0.1, 0.2, 0, 0.05, 0.3, 0.4, -0.01, -0.15, 0.05]

@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from laconic.engine.means import Means
 from laconic.errors import CheckpointError
-from laconic.merge import merge
-from laconic.recipe import Recipe
+from laconic.merging.engine.options import Means
+from laconic.merging.merge import merge
+from laconic.merging.recipe import Recipe
 from tests.conftest import CONFIG, MakeCheckpoint
 from tests.unit.test_faults import digests
 
@@ -27,9 +27,9 @@ from tests.unit.test_faults import digests
 EVERY_FILE = """
 import os, signal, sys
 from pathlib import Path
-from laconic.engine.means import Means
+from laconic.merging.engine.options import Means
 from laconic.merge import merge
-from laconic.recipe import Recipe
+from laconic.merging.recipe import Recipe
 
 base, model, folder = sys.argv[1:]
 recipe = Recipe([model], "ties", base=base, before=["dare"], params={"density": 0.5})
@@ -247,9 +247,9 @@ def test_work_on_other_inputs_of_the_same_headers_is_not_taken_over(
 CUT = """
 import os, sys
 from pathlib import Path
-from laconic.engine.means import Means
+from laconic.merging.engine.options import Means
 from laconic.merge import merge
-from laconic.recipe import Recipe
+from laconic.merging.recipe import Recipe
 
 base, model, out = sys.argv[1:]
 recipe = Recipe([model], "task_arithmetic", base=base)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from laconic.errors import RunError
-from laconic.packed import pack, read_lines, salvage
-from laconic.run import PACKED, RESULTS, read_run
-from laconic.runwriter import RunWriter, rewrite
+from laconic.files.append_log import pack, read_lines, salvage
+from laconic.runs.run import PACKED, RESULTS, read_run
+from laconic.runs.writer import RunWriter, rewrite
 from tests.unit.test_run import EXPERIMENT, result
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def test_results_packed_by_hand_are_read(tmp_path: Path) -> None:
 def test_results_that_unpack_to_too_much_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("laconic.packed.MOST_BYTES", 2**20)
+    monkeypatch.setattr("laconic.files.append_log.MOST_BYTES", 2**20)
     path = tmp_path / "results.jsonl.gz"
     path.write_bytes(gzip.compress(b"\n" * 2**21))
     with pytest.raises(RunError, match="unpacks to more than"):

@@ -14,12 +14,12 @@ from transformers import (
     Gemma3ForConditionalGeneration,
 )
 
+from laconic.checkpoints.layout import kinds_of
 from laconic.errors import CheckpointError, RecipeError
-from laconic.inspect import inspect
-from laconic.layout import kinds_of
-from laconic.merge import merge
-from laconic.plan import plan
-from laconic.recipe import Recipe, set_value
+from laconic.inspection.inspect import inspect
+from laconic.merging.merge import merge
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe, set_value
 from tests.conftest import MakeCheckpoint, tensors
 
 if TYPE_CHECKING:

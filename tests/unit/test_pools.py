@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from laconic.data.pools import COLUMNS, file_digest, read_pools
 from laconic.errors import DataError
-from laconic.pools import COLUMNS, file_digest, read_pools
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.cli import main
-from laconic.files import make_folder, publish, sync, write_file, writing
+from laconic.files.atomic import make_folder, publish, sync, write_file, writing
 from tests.disk import Disk
 from tests.training import recipe_values, write_pools
 from tests.unit.test_train import BRIEF
@@ -239,7 +239,7 @@ def test_a_full_disk_ends_every_verb_in_one_sentence_and_costs_nothing(
 
 @pytest.mark.slow
 def test_a_trainings_output_is_on_the_disk_when_it_ends(disk: Disk, tmp_path: Path) -> None:
-    from laconic.train import TrainRecipe, train
+    from laconic.training.train import TrainRecipe, train
 
     values = recipe_values(write_pools(tmp_path / "pools"), **BRIEF)
     train(TrainRecipe.from_dict(values), tmp_path / "run")

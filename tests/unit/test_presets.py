@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from laconic.errors import TaskError
-from laconic.evaluate import evaluate
-from laconic.experiment import Sampling
-from laconic.presets import find_preset, preset_names, read_preset
-from laconic.prompts import EXAMPLES, PROMPTS, find_prompt, put
-from laconic.report import compare, to_html, to_json, to_markdown, to_text
-from laconic.run import Run, Sample, read_run
+from laconic.evaluation.evaluate import evaluate
+from laconic.evaluation.protocols.load import find_preset, preset_names, read_preset
+from laconic.reporting.report import compare, to_html, to_json, to_markdown, to_text
+from laconic.runs.experiment import Sampling
+from laconic.runs.run import Run, Sample, read_run
 from laconic.scoring.answers import boxed_answer
-from laconic.task import TASKS, load_task
+from laconic.tasks.contract.prompts import EXAMPLES, PROMPTS, find_prompt, put
+from laconic.tasks.contract.task import TASKS, load_task
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 #: Table 1's averages and changes of length, as the paper prints them where they recompute.

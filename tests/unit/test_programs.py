@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from laconic.errors import TaskError
-from laconic.exam import Exam
-from laconic.run import Generation, Result, Sample
-from laconic.scoring import Grader, score
+from laconic.runs.run import Generation, Result, Sample
 from laconic.scoring.check import check_golds
 from laconic.scoring.programs import find_program, same_output
-from laconic.task import load_task
+from laconic.scoring.score import Grader, score
+from laconic.tasks.contract.exam import Exam
+from laconic.tasks.contract.task import load_task
 
 PROBLEMS = Path(__file__).parents[2].parent / "shared" / "data" / "problems"
 TWICE = "def twice(n):\n    return 2 * n\n"
@@ -214,7 +214,7 @@ def test_tests_that_cannot_be_read_are_named(tmp_path: Path, tests: str, message
 
 
 def test_the_sets_own_programs_pass(grader: Grader, tmp_path: Path) -> None:
-    from laconic.task import TASKS
+    from laconic.tasks.contract.task import TASKS
 
     for name in ("humaneval", "mbpp", "livecodebench"):
         example = dict(TASKS.get(name).traits["dataset"].example)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from laconic.adapter import open_model
-from laconic.calibrate import prepare
+from laconic.calibration.calibrate import prepare
+from laconic.checkpoints.adapter import open_model
 from laconic.errors import CheckpointError
-from laconic.inspect import inspect
-from laconic.merge import merge
-from laconic.plan import plan
-from laconic.recipe import Recipe
-from laconic.search import search
+from laconic.inspection.inspect import inspect
+from laconic.merging.merge import merge
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
+from laconic.searching.explore import search
 from tests.conftest import MakeCheckpoint, tensors
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from laconic.calibration import Calibration, Kind, merge_of
-from laconic.checkpoint import open_checkpoint
-from laconic.engine.means import Means
+from laconic.calibration.record import Calibration, Kind, merge_of
+from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.errors import CalibrationError, LaconicError, RecipeError
-from laconic.merge import merge
-from laconic.plan import plan
-from laconic.recipe import Recipe
+from laconic.merging.engine.options import Means
+from laconic.merging.merge import merge
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
 
 if TYPE_CHECKING:
     from tests.conftest import MakeCheckpoint

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.errors import RecipeError
-from laconic.recipe import Model, Override, Recipe, Step, set_value
+from laconic.merging.recipe import Model, Override, Recipe, Step, set_value
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laconic.reflection import (
+from laconic.scoring.reflection import (
     KEYWORDS,
     LISTS,
     count_reflections,

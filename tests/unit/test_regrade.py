@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from laconic.errors import RunError
-from laconic.experiment import Experiment, Sampling, TaskRecord
-from laconic.regrade import keep, regrade
-from laconic.run import Finish, Generation, Result, Run, Sample, read_run
-from laconic.runwriter import RunWriter, rewrite
-from laconic.scoring import GRADER, Grader, score
+from laconic.evaluation.regrade import keep, regrade
+from laconic.runs.experiment import Experiment, Sampling, TaskRecord
+from laconic.runs.run import Finish, Generation, Result, Run, Sample, read_run
+from laconic.runs.writer import RunWriter, rewrite
+from laconic.scoring.score import GRADER, Grader, score
 
 if TYPE_CHECKING:
     from pathlib import Path

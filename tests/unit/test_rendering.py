@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 import laconic
-from laconic import rendering
-from laconic.chat import render_turn
-from laconic.checkpoint import open_checkpoint
+from laconic.checkpoints import template_process as rendering
+from laconic.checkpoints.chat_template import render_turn
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.template_process import RenderError, apply_template
+from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.cli import main
 from laconic.errors import BackendError
-from laconic.rendering import RenderError, apply_template
-from laconic.tokenizer import load_tokenizer
 
 LAB = Path(laconic.__file__).parent / "lab" / "models"
 TALK = ({"role": "user", "content": "1+1? \N{GRINNING FACE}"},)

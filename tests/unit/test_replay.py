@@ -9,8 +9,8 @@ import pytest
 
 from laconic.backends.replay import replay
 from laconic.errors import BackendError
-from laconic.experiment import Sampling
-from laconic.run import Generation, Sample
+from laconic.runs.experiment import Sampling
+from laconic.runs.run import Generation, Sample
 
 if TYPE_CHECKING:
     from pathlib import Path

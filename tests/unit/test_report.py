@@ -21,8 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laconic.errors import RunError
-from laconic.experiment import Experiment, Sampling, TaskRecord
-from laconic.report import (
+from laconic.reporting.charts import task_charts
+from laconic.reporting.curves import spread, to_curves
+from laconic.reporting.details import detail_tables
+from laconic.reporting.families import role_of
+from laconic.reporting.labels import place
+from laconic.reporting.latex import to_latex
+from laconic.reporting.picture import draw
+from laconic.reporting.report import (
     Comparison,
     compare,
     join,
@@ -36,16 +42,9 @@ from laconic.report import (
     to_text,
     write,
 )
-from laconic.report.charts import task_charts
-from laconic.report.curves import spread, to_curves
-from laconic.report.details import detail_tables
-from laconic.report.families import role_of
-from laconic.report.labels import place
-from laconic.report.latex import to_latex
-from laconic.report.picture import draw
-from laconic.report.runs import short_names
-from laconic.report.sheet import to_csv
-from laconic.report.tables import (
+from laconic.reporting.runs import short_names
+from laconic.reporting.sheet import to_csv
+from laconic.reporting.tables import (
     Cell,
     Column,
     Table,
@@ -55,11 +54,12 @@ from laconic.report.tables import (
     overall_table,
     pair_table,
 )
-from laconic.report.terminal import set_lines
-from laconic.report.text import main_tables
-from laconic.report.words import headlines, percent, shorter, signed, some, tokens
-from laconic.run import Result, Run
-from laconic.runwriter import RunWriter
+from laconic.reporting.terminal import set_lines
+from laconic.reporting.text import main_tables
+from laconic.reporting.wording import headlines, percent, shorter, signed, some, tokens
+from laconic.runs.experiment import Experiment, Sampling, TaskRecord
+from laconic.runs.run import Result, Run
+from laconic.runs.writer import RunWriter
 from laconic.stats import Estimate
 
 HOSTILE = "<script>alert('1')</script> | `x` $a$ \x1b[31m\n\"&--> ]]> \N{HIRAGANA LETTER A}"
@@ -855,7 +855,7 @@ def test_the_picture_is_wide_enough_to_read(small: Comparison, tmp_path: Path) -
 def test_pictures_change_no_setting_of_matplotlib(tmp_path: Path) -> None:
     save(simulate("m", n=5), tmp_path / "m")
     code = (
-        "import sys\nfrom laconic.report import report, to_png, to_svg\n"
+        "import sys\nfrom laconic.reporting import report, to_png, to_svg\n"
         "found = report([sys.argv[1]])\nassert 'matplotlib' not in sys.modules\n"
         "import matplotlib\nbefore = matplotlib.rcParams.copy()\nto_png(found), to_svg(found)\n"
         "assert matplotlib.rcParams.copy() == before\n"

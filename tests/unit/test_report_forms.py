@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.errors import RunError
-from laconic.experiment import TaskRecord
-from laconic.report import (
+from laconic.reporting.charts import front_chart, task_charts
+from laconic.reporting.history import find_courses
+from laconic.reporting.layouts import l2s_table
+from laconic.reporting.report import (
     Comparison,
     compare,
     load,
@@ -27,10 +29,8 @@ from laconic.report import (
     write,
     write_figures,
 )
-from laconic.report.charts import front_chart, task_charts
-from laconic.report.course import find_courses
-from laconic.report.layouts import l2s_table
-from laconic.report.tables import Cell, Column, Table
+from laconic.reporting.tables import Cell, Column, Table
+from laconic.runs.experiment import TaskRecord
 from laconic.stats import front_band, pareto
 from tests.results import result
 from tests.unit.test_report import changed, save, simulate, two_tasks
@@ -38,7 +38,7 @@ from tests.unit.test_report import changed, save, simulate, two_tasks
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from laconic.run import Run
+    from laconic.runs.run import Run
 
 DASH = "\N{EN DASH}"
 

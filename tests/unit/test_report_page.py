@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from laconic.experiment import Experiment, Sampling, TaskRecord
-from laconic.report import Comparison, compare, to_html
-from laconic.report.page.answers import pack_answers
-from laconic.run import Result, Run
+from laconic.reporting.page.answers import pack_answers
+from laconic.reporting.report import Comparison, compare, to_html
+from laconic.runs.experiment import Experiment, Sampling, TaskRecord
+from laconic.runs.run import Result, Run
 from tests.results import result
 
 if TYPE_CHECKING:

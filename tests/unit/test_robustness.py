@@ -21,11 +21,11 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from laconic.checkpoint import Checkpoint
+from laconic.checkpoints.checkpoint import Checkpoint
 from laconic.cli import main
 from laconic.errors import CheckpointError
-from laconic.merge import merge
-from laconic.recipe import Recipe
+from laconic.merging.merge import merge
+from laconic.merging.recipe import Recipe
 from tests.conftest import MakeCheckpoint, tensors
 
 if TYPE_CHECKING:

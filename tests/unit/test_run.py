@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.errors import RunError
-from laconic.experiment import Experiment, Sampling, TaskRecord, difference
-from laconic.jsonfile import write_json
-from laconic.run import Result, Sample, is_run, read_run
-from laconic.runwriter import RunWriter
+from laconic.files.json import write_json
+from laconic.runs.experiment import Experiment, Sampling, TaskRecord, difference
+from laconic.runs.run import Result, Sample, is_run, read_run
+from laconic.runs.writer import RunWriter
 
 if TYPE_CHECKING:
     from pathlib import Path

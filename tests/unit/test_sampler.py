@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from laconic.errors import TrainError
-from laconic.mixture import Plan, Pool, Schedule, Unit, split_pools
-from laconic.sampler import MixtureSampler, apportion, lookahead, replay
+from laconic.training.mixture import Plan, Pool, Schedule, Unit, split_pools
+from laconic.training.sampler import MixtureSampler, apportion, lookahead, replay
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from laconic.errors import SandboxError
-from laconic.sandbox import ENDED, Limits, Sandbox
+from laconic.scoring.sandbox.sandbox import ENDED, Limits, Sandbox
 
 LIMITS = Limits(seconds=1, clock=2, output=100_000)
 
@@ -167,7 +167,8 @@ def test_a_sandbox_that_died_says_so_and_leaves_no_folder() -> None:
 
 def test_a_sandbox_ends_with_its_parent(tmp_path: Path) -> None:
     code = (
-        "import os\nfrom laconic.sandbox import *\nbox = Sandbox(Limits(seconds=60, clock=60))\n"
+        "from laconic.scoring.sandbox.sandbox import *\n"
+        "box = Sandbox(Limits(seconds=60, clock=60))\n"
         "print(box._process.pid, flush=True)\nbox.run('import time; time.sleep(60)')"
     )
     parent = subprocess.Popen(
@@ -395,7 +396,7 @@ def test_without_bubblewrap_the_sandbox_is_our_own(monkeypatch: pytest.MonkeyPat
     with Sandbox(LIMITS) as own:
         assert "bubblewrap" not in own.isolation
     if sys.platform == "linux":
-        monkeypatch.setattr("laconic.sandbox.shutil.which", lambda _: "/bin/false")
+        monkeypatch.setattr("laconic.scoring.sandbox.sandbox.shutil.which", lambda _: "/bin/false")
         with Sandbox(LIMITS) as own:
             assert "bubblewrap" not in own.isolation
 

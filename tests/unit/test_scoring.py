@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laconic.run import Finish, Generation, Result, Sample
-from laconic.scoring import GRADER, Grader, score
+from laconic.runs.run import Finish, Generation, Result, Sample
 from laconic.scoring.answers import boxed_answer, tail
 from laconic.scoring.limits import too_large
 from laconic.scoring.plain import compare_plain
+from laconic.scoring.score import GRADER, Grader, score
 from laconic.scoring.spelling import normalise, rational
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

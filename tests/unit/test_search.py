@@ -17,21 +17,23 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import pytest
 
-from laconic.backend import BACKENDS
+from laconic.backends.contract.backend import BACKENDS
 from laconic.errors import LaconicError, RecipeError, RunError, TaskError
-from laconic.merge import merge
-from laconic.recipe import Recipe
+from laconic.merging.merge import merge
+from laconic.merging.recipe import Recipe
 from laconic.registry import Plugin
-from laconic.run import Generation, Sample, read_head, read_run
-from laconic.search import Study, crew, read_study, search
-from laconic.search.goal import read_constraint
-from laconic.search.line import Dot, next_on_line
-from laconic.search.sampler import Guide, open_study
-from laconic.search.space import Range, read_space, words
-from laconic.search.story import story
+from laconic.runs.run import Generation, Sample, read_head, read_run
+from laconic.searching import crew
+from laconic.searching.explore import search
+from laconic.searching.goal import read_constraint
+from laconic.searching.interval_search import Dot, next_on_line
+from laconic.searching.sampler import Guide, open_study
+from laconic.searching.space import Range, read_space, words
+from laconic.searching.study import Study, read_study
+from laconic.searching.summary import story
 
 if TYPE_CHECKING:
-    from laconic.experiment import Sampling
+    from laconic.runs.experiment import Sampling
     from tests.conftest import MakeCheckpoint
 
 PROBLEMS = 160
@@ -404,7 +406,7 @@ def test_trials_left_by_a_dead_worker_are_tried_again(
 #: Joins a search with an engine that never ends its first batch.
 JOIN = """
 import json, sys, time
-from laconic.backend import BACKENDS
+from laconic.backends.contract.backend import BACKENDS
 from laconic.registry import Plugin
 from laconic.search import search
 from tests.unit.test_search import Scripted

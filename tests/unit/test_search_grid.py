@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from laconic.experiment import Experiment, Sampling, TaskRecord
-from laconic.run import Result, Run
-from laconic.search.grid import shortest
+from laconic.runs.experiment import Experiment, Sampling, TaskRecord
+from laconic.runs.run import Result, Run
+from laconic.searching.grid import shortest
 
 
 def made(name: str, length: int, wrong: int, n: int = 400) -> Run:

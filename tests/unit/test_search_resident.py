@@ -11,14 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
-from laconic import lab, thresholds
-from laconic.checkpoint import TOKENIZER_FILES, copy_files
+from laconic import lab
+from laconic.checkpoints.checkpoint import TOKENIZER_FILES, copy_files
 from laconic.errors import CheckpointError
-from laconic.merge import merge
-from laconic.plan import plan
-from laconic.ranking import kept
-from laconic.recipe import Recipe
-from laconic.search.resident import InPlace, Seats, Weights
+from laconic.merging.engine import thresholds
+from laconic.merging.merge import merge
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
+from laconic.methods.contract.ranking import kept
+from laconic.searching.resident import InPlace, Seats, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -164,7 +165,7 @@ def test_thresholds_are_counted_once_for_each_density(
         counted.append(count)
         return find(counter, size, count, model)
 
-    monkeypatch.setattr("laconic.engine.find_thresholds", counting)
+    monkeypatch.setattr("laconic.merging.engine.streaming.find_thresholds", counting)
     first = recipe(pair, "ties", {"params": {"density": 0.3}})
     merge(first, tmp_path / "first")
     weights = Weights(flat(loaded(tmp_path / "first")), plan(first))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from laconic.errors import TaskError
-from laconic.evaluate import evaluate
-from laconic.experiment import Sampling
-from laconic.task import load_task
+from laconic.evaluation.evaluate import evaluate
+from laconic.runs.experiment import Sampling
+from laconic.tasks.contract.task import load_task
 from laconic.tasks.self_correction import wrong
 
 if TYPE_CHECKING:

@@ -7,9 +7,18 @@ from typing import Any
 
 import pytest
 
+from laconic.backends.client.protocol import RefusedError, Stream, TroubleError, read_reply, said
+from laconic.backends.client.servers import (
+    BURST,
+    HOLD,
+    SMALL,
+    START,
+    Limit,
+    Server,
+    Servers,
+    back_off,
+)
 from laconic.registry import parse_spec
-from laconic.served.protocol import RefusedError, Stream, TroubleError, read_reply, said
-from laconic.served.servers import BURST, HOLD, SMALL, START, Limit, Server, Servers, back_off
 
 
 def feed(limit: Limit, rounds: int, speed: float, now: float = 0.0) -> float:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from laconic.checkpoint import open_checkpoint
+from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.errors import TrainError
-from laconic.evaluate import evaluate
-from laconic.experiment import Sampling
-from laconic.run import read_run
-from laconic.train import TrainRecipe, train
-from laconic.train.ending import export
-from laconic.train.places import Places
-from laconic.train.prepare import prepare
+from laconic.evaluation.evaluate import evaluate
+from laconic.runs.experiment import Sampling
+from laconic.runs.run import read_run
+from laconic.training.export import export
+from laconic.training.prepare import prepare
+from laconic.training.run_folder import Places
+from laconic.training.train import TrainRecipe, train
 from tests.living import living
 from tests.training import MODEL, recipe_values, write_pools
 
@@ -86,7 +86,7 @@ def test_every_checkpoint_is_measured_by_a_server_and_its_death_costs_nothing(
 def test_weights_go_through_a_folder_of_the_servers_where_it_has_one(
     pools: Path, serving: tuple[Chat, Model], tmp_path: Path
 ) -> None:
-    from laconic.train.serving import ask_served
+    from laconic.training.serving import ask_served
 
     chat, model = serving
     asked = recipe(pools, chat, folder=str(tmp_path / "seen"))

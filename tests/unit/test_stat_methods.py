@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from laconic.errors import CalibrationError, RecipeError
-from laconic.measured import Measured
-from laconic.method import ADJUSTMENTS, METHODS, Setting, Stats, TensorGroup
 from laconic.methods.acm import coefficient, part_of
+from laconic.methods.contract.group import ADJUSTMENTS, METHODS, Setting, Stats, TensorGroup
+from laconic.methods.contract.step_statistics import Measured
 from laconic.methods.fisher_layer import by_layer, scores
 from tests.unit.test_methods import group, merged, near
 
 if TYPE_CHECKING:
-    from laconic.layout import Role
+    from laconic.checkpoints.layout import Role
 
 NAME = "model.layers.0.mlp.up_proj.weight"
 OTHER = "model.layers.1.mlp.up_proj.weight"

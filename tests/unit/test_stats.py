@@ -21,7 +21,7 @@ from tests.results import result
 if TYPE_CHECKING:
     import random
 
-    from laconic.run import Result
+    from laconic.runs.run import Result
 
 
 def close(estimate: Estimate, value: float, low: float, high: float, tolerance: float) -> bool:

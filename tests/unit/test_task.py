@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from laconic.errors import TaskError
-from laconic.task import MAX_TOKENS, load_task, read_problems
+from laconic.tasks.contract.task import MAX_TOKENS, load_task, read_problems
 
 PROBLEMS = Path(__file__).parents[2].parent / "shared" / "data" / "problems"
 

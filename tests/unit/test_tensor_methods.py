@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from laconic.errors import RecipeError
-from laconic.lowrank import soften, truncate
-from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS, Setting, TensorGroup
+from laconic.merging.describe import needs
+from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS, Setting, TensorGroup
+from laconic.methods.contract.low_rank import soften, truncate
+from laconic.methods.contract.ranking import Trim, limit_of, within
 from laconic.methods.della import probabilities
 from laconic.methods.wudi import pull
-from laconic.needs import needs
-from laconic.ranking import Trim, limit_of, within
 from tests.unit.test_methods import D1, D2, group, merged, near
 
 HEAD = "lm_head.weight"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laconic.reflection import KEYWORDS, count_substrings, count_words
+from laconic.scoring.reflection import KEYWORDS, count_substrings, count_words
 from laconic.stats import columns, read_texts
 from laconic.stats.texts import after_first, keyword_counts, loops, spellings
 from tests.results import result

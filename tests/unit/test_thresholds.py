@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from laconic.kernels import BINS
-from laconic.ranking import kept
-from laconic.thresholds import SAMPLE, Look, find_thresholds
+from laconic.merging.engine.thresholds import SAMPLE, Look, find_thresholds
+from laconic.methods.contract.kernels import BINS
+from laconic.methods.contract.ranking import kept
 
 if TYPE_CHECKING:
-    from laconic.thresholds import Counts
+    from laconic.merging.engine.thresholds import Counts
 
 VALUES = st.one_of(st.floats(0, width=32, allow_infinity=False), st.sampled_from([0.0, 1.0, 2.0]))
 

@@ -22,18 +22,18 @@ from tokenizers import (
 )
 from transformers import AutoTokenizer
 
-from laconic import tokenizer as module
-from laconic.checkpoint import open_checkpoint
+from laconic.checkpoints import tokenizer as module
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.tokenizer import PROBES, load_tokenizer
 from laconic.errors import BackendError
 from laconic.lab import folder as lab_folder
-from laconic.merge import merge
-from laconic.recipe import Recipe
-from laconic.tokenizer import PROBES, load_tokenizer
+from laconic.merging.merge import merge
+from laconic.merging.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from laconic.checkpoint import Checkpoint
+    from laconic.checkpoints.checkpoint import Checkpoint
 
 #: Llama 3's and DeepSeek's way of splitting: up to three digits stay together.
 BY_THREES = (
@@ -126,7 +126,7 @@ def test_a_file_that_transformers_rebuilds_is_taken_as_it_stands_and_said_once(
         assert loaded.decode(ids) == made.decode(ids, skip_special_tokens=False)
     assert again.encode("1234", add_special_tokens=False) == made.encode("1234").ids
     assert loaded.eos_token == "<|endoftext|>"
-    (record,) = [r for r in caplog.records if r.name == "laconic.tokenizer"]
+    (record,) = [r for r in caplog.records if r.name == "laconic.checkpoints.tokenizer"]
     assert record.levelno == logging.WARNING
     assert "Qwen2Tokenizer" in record.getMessage()
 
@@ -142,7 +142,7 @@ def test_a_file_that_transformers_loads_rightly_gets_no_word(
     loaded = [type(load_tokenizer(checkpoint)).__name__ for checkpoint in (qwen, llama)]
 
     assert loaded == ["Qwen2Tokenizer", "TokenizersBackend"]
-    assert not [r for r in caplog.records if r.name == "laconic.tokenizer"]
+    assert not [r for r in caplog.records if r.name == "laconic.checkpoints.tokenizer"]
 
 
 def test_flags_that_tokenizer_config_declares_anew_count_as_the_checkpoints_own(
@@ -186,11 +186,11 @@ def test_a_merge_says_that_its_tokenizer_would_be_loaded_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = _checkpoint(tmp_path / "m", _byte_level(BY_THREES), "Qwen2Tokenizer", "qwen2")
-    monkeypatch.setattr(sys.modules["laconic.merge"], "CHECKED_BYTES", 0)
+    monkeypatch.setattr(sys.modules["laconic.merging.merge"], "CHECKED_BYTES", 0)
 
     merge(Recipe(method="average", models=[str(model.folder)]), tmp_path / "merged")
 
-    (record,) = [r for r in caplog.records if r.name == "laconic.tokenizer"]
+    (record,) = [r for r in caplog.records if r.name == "laconic.checkpoints.tokenizer"]
     assert record.getMessage().startswith(f"{tmp_path / 'merged'}: its tokenizer is taken from")
 
 

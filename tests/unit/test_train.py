@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from laconic.checkpoint import open_checkpoint
+from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.errors import RecipeError, TrainError
-from laconic.run import read_run
-from laconic.train import TrainRecipe, train
-from laconic.train.places import Places
+from laconic.runs.run import read_run
+from laconic.training.run_folder import Places
+from laconic.training.train import TrainRecipe, train
 from tests.doomed import attempt, fail_by_turns, run
 from tests.training import recipe_values, write_pools
 
@@ -221,8 +221,8 @@ def test_adapters_are_trained_and_delivered_as_a_whole_model(pools: Path, tmp_pa
 def test_the_excess_loss_of_a_pool_is_that_of_its_tokens(pools: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    from laconic.pools import read_pools
-    from laconic.train.losses import _excess, _losses
+    from laconic.data.pools import read_pools
+    from laconic.training.excess_loss import _excess, _losses
 
     folder = open_checkpoint("lab:system2").folder
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from laconic.errors import LaconicError, RecipeError, TrainError
-from laconic.mixture import Plan, split_pools
-from laconic.sampler import MixtureSampler
-from laconic.train import TrainRecipe, train
-from laconic.train.cost import Rates, preview
-from laconic.train.prepare import prepare
+from laconic.training.cost import Rates, preview
+from laconic.training.mixture import Plan, split_pools
+from laconic.training.prepare import prepare
+from laconic.training.sampler import MixtureSampler
+from laconic.training.train import TrainRecipe, train
 from tests.training import recipe_values
 
 SECTION: dict[str, Any] = {
@@ -78,8 +78,8 @@ def test_problems_that_cannot_be_trained_on_are_refused(section: Any, sentence: 
 
 
 def test_vllm_without_a_gpu_is_refused() -> None:
-    from laconic.train.loop import settings
-    from laconic.train.places import Places
+    from laconic.training.loop import settings
+    from laconic.training.run_folder import Places
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -88,7 +88,7 @@ def test_vllm_without_a_gpu_is_refused() -> None:
 
 
 def test_problems_come_as_often_as_they_are_answered() -> None:
-    from laconic.train.reinforcement import Groups
+    from laconic.training.reinforcement import Groups
 
     plan = Plan(split_pools(["problems"], [0] * 6, [5] * 6), block=2, blocks=3)
     order = list(MixtureSampler(plan, [1.0]))
@@ -117,7 +117,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def test_the_limit_tightens_and_a_stopped_run_goes_on_to_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from laconic.train import loop
+    from laconic.training import trainer
 
     torch.set_num_threads(1)
     asked = TrainRecipe.from_dict(values())
@@ -129,7 +129,7 @@ def test_the_limit_tightens_and_a_stopped_run_goes_on_to_the_same_bytes(
     assert 0 < first["rewards/right/mean"] <= 1
     assert second["rewards/right/mean"] < first["rewards/right/mean"]
     assert trained.tokens == lines(whole / "mixture.jsonl")[-1]["tokens"] > 0
-    real = loop.Watch.on_step_end
+    real = trainer.Watch.on_step_end
 
     def stop(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.global_step == 3:
@@ -137,7 +137,7 @@ def test_the_limit_tightens_and_a_stopped_run_goes_on_to_the_same_bytes(
         real(self, args, state, control, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop.Watch, "on_step_end", stop)
+        patched.setattr(trainer.Watch, "on_step_end", stop)
         with pytest.raises(TrainError, match="the power went"):
             train(asked, broken)
     train(asked, broken, resume=True)

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from laconic.arithmetic import chains
-from laconic.checkpoint import open_checkpoint
+from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.data.answers import Answer, Pair, Selection
 from laconic.data.pack import pack
+from laconic.data.pools import read_pools
 from laconic.errors import LaconicError, RecipeError, TrainError
 from laconic.lab.styles import STYLES, respond
-from laconic.pools import read_pools
-from laconic.train import TrainRecipe, train
-from laconic.train.cost import Rates, _activations, _size, preview
-from laconic.train.prepare import Job, prepare
+from laconic.tasks.contract.arithmetic import chains
+from laconic.training.cost import Rates, _activations, _size, preview
+from laconic.training.prepare import Job, prepare
+from laconic.training.train import TrainRecipe, train
 from tests.training import MODEL, recipe_values, write_pools
 
 #: A run of four steps in which nothing is held out.
@@ -66,7 +66,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_pairs_are_packed_as_tokens_and_both_answers_are_proven(pools: Path) -> None:
-    from laconic.tokenizer import load_tokenizer
+    from laconic.checkpoints.tokenizer import load_tokenizer
 
     pool = read_pools(pools)["pairs"]
     assert pool.dropped == {"rejected_not_right": 1}
@@ -150,7 +150,7 @@ def test_a_dry_run_counts_both_answers(pools: Path) -> None:
 
 def log_probabilities(job: Job) -> dict[str, list[float]]:
     """Of each row, the log-probability of both answers, and the tokens they have."""
-    from laconic.train.prepare import load_model
+    from laconic.training.prepare import load_model
 
     model = load_model(job).eval()
     found: dict[str, list[float]] = {"chosen": [], "rejected": []}
@@ -211,12 +211,12 @@ def test_simpo_compares_means_over_tokens_and_learns_to_prefer_the_short(
 def test_dpo_that_was_stopped_goes_on_to_the_same_bytes(
     pools: Path, tmp_path: Path, lora: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from laconic.train import loop
+    from laconic.training import trainer
 
     asked = recipe(pools, "dpo", lora=lora, rate=1e-3)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(asked, whole)
-    real = loop.Watch.on_step_end
+    real = trainer.Watch.on_step_end
 
     def stop(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.global_step == 3:
@@ -224,7 +224,7 @@ def test_dpo_that_was_stopped_goes_on_to_the_same_bytes(
         real(self, args, state, control, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop.Watch, "on_step_end", stop)
+        patched.setattr(trainer.Watch, "on_step_end", stop)
         with pytest.raises(TrainError, match="the power went"):
             train(asked, broken)
     assert (broken / "pairs").exists()

@@ -10,24 +10,24 @@ from typing import Any
 import pytest
 import yaml
 
-from laconic.bounds import Measurement
-from laconic.controller import load_controller
 from laconic.errors import DataError, LaconicError, RecipeError, TrainError
-from laconic.mixture import Plan, split_pools
-from laconic.prompts import BOXED, PROMPTS, put
 from laconic.registry import parse_value
-from laconic.run import Sample
-from laconic.sampler import MixtureSampler
-from laconic.train.cost import Rates, preview, told
-from laconic.train.evaluators import ask_apart
-from laconic.train.places import Places
-from laconic.train.prepare import Job, prepare
-from laconic.train.presets import names, read_launch, read_preset
-from laconic.train.ranks import refuse_launch
-from laconic.train.recipe import EvaluatorSection, SelectSection, TrainRecipe, set_value
-from laconic.train.selection import Candidate, lacking, ranked, settled, should_stop
-from laconic.train.steering import Steering
-from laconic.train.wording import other_words
+from laconic.runs.run import Sample
+from laconic.tasks.contract.prompts import BOXED, PROMPTS, put
+from laconic.training.bounds import Measurement
+from laconic.training.controllers.contract import load_controller
+from laconic.training.cost import Rates, preview, told
+from laconic.training.distributed import refuse_launch
+from laconic.training.evaluators import ask_apart
+from laconic.training.mixture import Plan, split_pools
+from laconic.training.mixture_state import Steering
+from laconic.training.prepare import Job, prepare
+from laconic.training.presets.load import names, read_launch, read_preset
+from laconic.training.recipe import EvaluatorSection, SelectSection, TrainRecipe, set_value
+from laconic.training.run_folder import Places
+from laconic.training.sampler import MixtureSampler
+from laconic.training.selection import Candidate, lacking, ranked, settled, should_stop
+from laconic.training.wording import other_words
 from tests.training import recipe_values, rows, write_pools
 
 SYSTEM2 = Candidate(step=0, accuracy=0.9, length=300, truncated=0.01, thinking=1.0)

@@ -10,17 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from laconic.checkpoint import Checkpoint, open_checkpoint
-from laconic.derived import float32, rounded
-from laconic.train.recipe import TrainRecipe
-from laconic.train.rounding import (
-    as_delivered,
-    outlook,
-    rates,
-    stochastic,
-    survival,
-    told,
-)
+from laconic.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from laconic.checkpoints.computed_tensors import float32, rounded
+from laconic.training.recipe import TrainRecipe
+from laconic.training.rounding import as_delivered, outlook, rates, stochastic, survival, told
 from tests.training import recipe_values
 
 TENSOR = "model.layers.0.mlp.up_proj.weight"
@@ -88,7 +81,7 @@ def test_rounding_is_a_function_of_the_seed_and_the_element() -> None:
 def test_the_rates_of_a_plan_are_those_of_the_trainer(schedule: str) -> None:
     from transformers import get_scheduler
 
-    from laconic.train.loop import SCHEDULES
+    from laconic.training.loop import SCHEDULES
 
     recipe = TrainRecipe.from_dict(
         recipe_values(Path("pools"), schedule=schedule, warmup=3, rate=1e-3)

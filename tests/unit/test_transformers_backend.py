@@ -21,11 +21,11 @@ from transformers import (
 from transformers.cache_utils import DynamicCache
 from transformers.utils import logging
 
+from laconic.backends.contract.decoding import Draw, draws, roomy_cache
 from laconic.backends.transformers import CHUNK, _Engine, _Row, transformers
-from laconic.decoding import Draw, draws, roomy_cache
 from laconic.errors import BackendError, CheckpointError
-from laconic.experiment import Sampling
-from laconic.run import Generation, Key, Sample
+from laconic.runs.experiment import Sampling
+from laconic.runs.run import Generation, Key, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laconic.run import Finish, Outcome, Result
+from laconic.runs.run import Finish, Outcome, Result
 from laconic.scoring.unread import unread
 
 

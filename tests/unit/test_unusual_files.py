@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 import laconic
-from laconic.card import model_card
 from laconic.cli import main
 from laconic.errors import CheckpointError, RecipeError, TaskError
-from laconic.jsonfile import read_json
-from laconic.recipe import Recipe
-from laconic.textfile import half_character, read_text
-from laconic.yamlfile import load_yaml
+from laconic.files.json import read_json
+from laconic.files.text import half_character, read_text
+from laconic.files.yaml import load_yaml
+from laconic.merging.card import model_card
+from laconic.merging.recipe import Recipe
 
 LAB = Path(laconic.__file__).parent / "lab" / "models"
 PROBLEM = b'{"id": "1", "problem": "p", "answer": "4"}\n'

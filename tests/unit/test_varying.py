@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from laconic.errors import RecipeError
-from laconic.merge import merge
-from laconic.plan import plan
-from laconic.recipe import Model, Recipe
-from laconic.varying import PARTS, Rule, Varying, matches, varying
+from laconic.merging.merge import merge
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Model, Recipe
+from laconic.merging.varying import PARTS, Rule, Varying, matches, varying
 from tests.conftest import MakeCheckpoint, tensors
 
 if TYPE_CHECKING:

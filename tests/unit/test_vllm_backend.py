@@ -15,19 +15,19 @@ import torch
 
 from laconic.backends.transformers import transformers
 from laconic.backends.vllm import _Engine, sampling_options, vllm
-from laconic.checkpoint import open_checkpoint
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.data.pools import file_digest
 from laconic.errors import BackendError
-from laconic.experiment import Sampling
-from laconic.merge import execute
-from laconic.plan import plan
-from laconic.pools import file_digest
-from laconic.recipe import Recipe
-from laconic.search.resident import Seats
-from laconic.task import load_task
+from laconic.merging.merge import execute
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
+from laconic.runs.experiment import Sampling
+from laconic.searching.resident import Seats
+from laconic.tasks.contract.task import load_task
 
 if TYPE_CHECKING:
-    from laconic.plan import Plan
-    from laconic.run import Generation, Key
+    from laconic.merging.plan import Plan
+    from laconic.runs.run import Generation, Key
 
 MODEL = "lab:system1"
 SAMPLES = load_task("lab", limit=40).samples

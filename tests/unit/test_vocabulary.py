@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from laconic.checkpoint import EMBED, HEAD, Checkpoint
+from laconic.checkpoints.checkpoint import EMBED, HEAD, Checkpoint
 from laconic.errors import CheckpointError, LaconicError, RecipeError
-from laconic.merge import merge
-from laconic.plan import plan
-from laconic.recipe import Recipe
+from laconic.merging.merge import merge
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
 from tests.conftest import MakeCheckpoint, tensors
 
 if TYPE_CHECKING:

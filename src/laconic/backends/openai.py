@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Gt
 
-from laconic.backend import Backend, backend, refuse_overflow
-from laconic.chat import encode_prompt, render, template_digest
-from laconic.checkpoint import open_checkpoint
+from laconic.backends.client.dispatch import Dispatch, Pair, complete
+from laconic.backends.client.identity import check_tokens, identify
+from laconic.backends.client.protocol import RefusedError, Reply, TroubleError, settings
+from laconic.backends.client.request import Line
+from laconic.backends.client.servers import Limit, Server, Servers
+from laconic.backends.client.weights import reload_weights
+from laconic.backends.contract.backend import Backend, backend, refuse_overflow
+from laconic.checkpoints.chat_template import encode_prompt, render, template_digest
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.errors import BackendError
-from laconic.run import Generation, Sample
-from laconic.served.dispatch import Dispatch, Pair, complete
-from laconic.served.identity import check_tokens, identify
-from laconic.served.protocol import RefusedError, Reply, TroubleError, settings
-from laconic.served.request import Line
-from laconic.served.servers import Limit, Server, Servers
-from laconic.served.weights import reload_weights
-from laconic.tokenizer import load_tokenizer
-from laconic.version import versions
+from laconic.runs.run import Generation, Sample
+from laconic.runtime import versions
 
 if TYPE_CHECKING:
-    from laconic.checkpoint import Checkpoint
-    from laconic.experiment import Sampling
+    from laconic.checkpoints.checkpoint import Checkpoint
+    from laconic.runs.experiment import Sampling
 
 Endpoint = Literal["auto", "chat", "completions"]
 CLOSE: Final = "</think>"

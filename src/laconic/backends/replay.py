@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laconic.backend import Backend, backend
+from laconic.backends.contract.backend import Backend, backend
 from laconic.errors import BackendError
-from laconic.packed import is_packed, read_lines
-from laconic.run import RESULTS, Generation, Sample, results_file
-from laconic.textfile import decode, regular
+from laconic.files.append_log import is_packed, read_lines
+from laconic.files.text import decode, regular
+from laconic.runs.run import RESULTS, Generation, Sample, results_file
 
 if TYPE_CHECKING:
-    from laconic.experiment import Sampling
-    from laconic.run import Key
+    from laconic.runs.experiment import Sampling
+    from laconic.runs.run import Key
 
 BATCH = 64
 

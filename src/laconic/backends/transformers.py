@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from annotated_types import Ge
 
-from laconic.backend import Backend, backend, refuse_overflow
-from laconic.chat import encode_prompt, explained, render, template_digest
-from laconic.checkpoint import open_checkpoint
+from laconic.backends.contract.backend import Backend, backend, refuse_overflow
+from laconic.backends.contract.transcript import Transcript, end_tokens
+from laconic.checkpoints.chat_template import encode_prompt, explained, render, template_digest
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.errors import BackendError
-from laconic.run import Generation, Sample
-from laconic.tokenizer import load_tokenizer
-from laconic.transcript import Transcript, end_tokens
-from laconic.version import versions
+from laconic.runs.run import Generation, Sample
+from laconic.runtime import versions
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from laconic.checkpoint import Checkpoint
-    from laconic.decoding import Draw
-    from laconic.experiment import Sampling
+    from laconic.backends.contract.decoding import Draw
+    from laconic.checkpoints.checkpoint import Checkpoint
+    from laconic.runs.experiment import Sampling
 
 #: Tokens after which finished rows leave a batch.
 CHUNK: Final = 16
@@ -130,7 +130,7 @@ class _Engine:
     def generate(self, samples: Sequence[Sample], sampling: Sampling) -> Iterator[Finished]:
         import torch
 
-        from laconic.decoding import draws
+        from laconic.backends.contract.decoding import draws
 
         budget = sampling.max_tokens
         if budget is None:
@@ -206,7 +206,7 @@ class _Engine:
         """Complete one batch, handing rows over, and dropping them, as they finish."""
         import torch
 
-        from laconic.decoding import roomy_cache, using_threads
+        from laconic.backends.contract.decoding import roomy_cache, using_threads
 
         ids, mask = self._collate([self._prompt(row.sample)[1] for row in rows])
         cache = roomy_cache(self._model.config)
@@ -291,7 +291,7 @@ def _processors(rows: Sequence[_Row], sampling: Sampling, start: int, step: int)
     import numpy as np
     import torch
 
-    from laconic.decoding import Draw
+    from laconic.backends.contract.decoding import Draw
 
     drawn = [row.draws.random(step) for row in rows if row.draws is not None]
     if not drawn:

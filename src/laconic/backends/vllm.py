@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 from annotated_types import Ge, Gt, Le
 
-from laconic.backend import Backend, backend, refuse_overflow
-from laconic.chat import encode_prompt, explained, render, template_digest
-from laconic.checkpoint import open_checkpoint
+from laconic.backends.client.protocol import seed_of
+from laconic.backends.contract.backend import Backend, backend, refuse_overflow
+from laconic.backends.contract.transcript import Transcript, end_tokens
+from laconic.checkpoints.chat_template import encode_prompt, explained, render, template_digest
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.errors import BackendError
-from laconic.run import Finish, Generation, Sample
-from laconic.served.protocol import seed_of
-from laconic.textfile import read_text
-from laconic.tokenizer import load_tokenizer
-from laconic.transcript import Transcript, end_tokens
-from laconic.version import versions
+from laconic.files.text import read_text
+from laconic.runs.run import Finish, Generation, Sample
+from laconic.runtime import versions
 
 if TYPE_CHECKING:
-    from laconic.checkpoint import Checkpoint
-    from laconic.experiment import Sampling
+    from laconic.checkpoints.checkpoint import Checkpoint
+    from laconic.runs.experiment import Sampling
 
 #: Finished completions that are handed over together.
 BATCH: Final = 16

@@ -39,11 +39,16 @@ app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")
 
 
 def main() -> None:
-    """Run the command line: exit 0 done, 1 a bug, 2 the user can fix it, 130 interrupted."""
+    """Run laconic's command line."""
+    run(app)
+
+
+def run(application: typer.Typer) -> None:
+    """Run a command line: exit 0 done, 1 a bug, 2 the user can fix it, 130 interrupted."""
     set_up()
     try:
         check_arguments(sys.argv[1:])
-        app()
+        application()
     except LaconicError as error:
         err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)

@@ -94,9 +94,9 @@ def calibrate(
     layer's weights at a time. Sensitivity and fisher
     need the whole model. A calibration that is stopped goes on where it was.
     """
-    from laconic.calibrate import Means, prepare
-    from laconic.calibrate import calibrate as measure
-    from laconic.calibrate.samples import Choice
+    from laconic.calibration.calibrate import Means, prepare
+    from laconic.calibration.calibrate import calibrate as measure
+    from laconic.calibration.samples import Choice
 
     chosen = stats != "mutual_information" if answers is None else answers
     choice = Choice(limit, pick, chosen, raw, max_tokens, seed)
@@ -123,7 +123,7 @@ def calibrate(
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    from laconic.budget import human
+    from laconic.checkpoints.resources import human
 
     settings = ", ".join(f"{k} {v}" for k, v in facts["settings"].items() if v is not None)
     return [

@@ -92,7 +92,7 @@ def sample(
     """
     from laconic.data.sample import sample as draw
     from laconic.data.select import Filter, difficulties
-    from laconic.evaluate import PLAIN
+    from laconic.evaluation.evaluate import PLAIN
 
     with progress_bar("Sampling") as progress:
         run = draw(
@@ -176,9 +176,9 @@ def select(
     from laconic.data.answers import write_selection
     from laconic.data.select import MARKERS, Filter, parse_levels
     from laconic.data.select import select as choose
-    from laconic.evaluate import PLAIN
-    from laconic.run import read_run
-    from laconic.task import load_task
+    from laconic.evaluation.evaluate import PLAIN
+    from laconic.runs.run import read_run
+    from laconic.tasks.contract.task import load_task
 
     if task is None and (prompt or task_data):
         raise DataError("--prompt and --data word the problems of a task: say which (--task).")
@@ -264,8 +264,8 @@ def decontaminate(
     """
     from laconic.data.answers import read_selection, write_selection
     from laconic.data.decontaminate import decontaminate as clean
-    from laconic.jsonfile import write_json
-    from laconic.task import load_task
+    from laconic.files.json import write_json
+    from laconic.tasks.contract.task import load_task
 
     selection = read_selection(rows)
     tasks = [load_task(one, data=task_data) for one in against]

@@ -71,10 +71,10 @@ def evaluate(
     Results are kept as they come: after an interruption the same command
     goes on where it stopped.
     """
-    from laconic import evaluate as run_evaluation
-    from laconic.evaluate import PLAIN, preview
-    from laconic.experiment import Sampling
-    from laconic.report import compare
+    from laconic.evaluation.evaluate import PLAIN, preview
+    from laconic.evaluation.evaluate import evaluate as run_evaluation
+    from laconic.reporting.report import compare
+    from laconic.runs.experiment import Sampling
 
     fixed = {"temperature": temperature, "top-p": top_p, "repeats": repeats, "prompt": prompt}
     given = [name for name, value in fixed.items() if value is not None]
@@ -118,7 +118,7 @@ def evaluate(
 
 def prompts() -> list[dict[str, Any]]:
     """The prompts, as a list of them says it."""
-    from laconic.prompts import PROMPTS
+    from laconic.tasks.contract.prompts import PROMPTS
 
     return [
         {"name": name, "family": "prompt", "summary": prompt.help, "text": prompt.text}

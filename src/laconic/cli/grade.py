@@ -13,7 +13,7 @@ from laconic.cli.options import Cache, Json
 from laconic.cli.terminal import out, progress_bar, verdicts
 
 if TYPE_CHECKING:
-    from laconic.regrade import Regrading
+    from laconic.evaluation.regrade import Regrading
 
 EPILOG = (
     "Examples:\n\nlaconic grade runs\n\nlaconic grade runs/merged --audit --dry-run\n\n"
@@ -61,9 +61,9 @@ def grade(
     if check_golds:
         _check_golds(paths, data, allow_code=allow_code, as_json=as_json)
         return
-    from laconic.regrade import keep, regrade
-    from laconic.report.runs import find
-    from laconic.scoring import Grader
+    from laconic.evaluation.regrade import keep, regrade
+    from laconic.reporting.runs import find
+    from laconic.scoring.score import Grader
 
     runs = find(paths)
     told: list[dict[str, Any]] = []
@@ -122,9 +122,9 @@ def _record(graded: Regrading, *, audit: bool) -> dict[str, Any]:
 
 
 def _check_golds(paths: list[str], data: Path | None, *, allow_code: bool, as_json: bool) -> None:
-    from laconic.scoring import Grader
     from laconic.scoring.check import check_golds
-    from laconic.task import load_task
+    from laconic.scoring.score import Grader
+    from laconic.tasks.contract.task import load_task
 
     told: list[dict[str, Any]] = []
     with Grader(allow_code=allow_code) as grader:

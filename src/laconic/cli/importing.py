@@ -14,7 +14,7 @@ from laconic.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from laconic.run import Run
+    from laconic.runs.run import Run
 
 EPILOG = (
     "Examples:\n\nlaconic import samples_math500_DATE.jsonl --task math500 --tokenizer checkpoint "
@@ -72,8 +72,8 @@ def import_(
     the report says so. Nothing is generated and no model is needed. The tool
     that wrote the log is found by looking at it.
     """
-    from laconic.importing import import_log
-    from laconic.report import compare
+    from laconic.importing.import_log import import_log
+    from laconic.reporting.report import compare
 
     mapped = dict(map(_assignment, map_ or ()))
     with progress_bar("Grading") as progress:

@@ -42,10 +42,10 @@ def inspect(
     merged, and finding a misfit is no failure: the exit code is 2 only for
     checkpoints that cannot be opened or read.
     """
-    from laconic.inspect import inspect as look
-    from laconic.inspect.files import check, write
-    from laconic.inspect.record import to_json
-    from laconic.inspect.text import to_text
+    from laconic.inspection.files import check, write
+    from laconic.inspection.inspect import inspect as look
+    from laconic.inspection.record import to_json
+    from laconic.inspection.text import to_text
 
     file = None if json_ in (None, "-") else Path(str(json_))
     check(json=file, picture=picture)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from laconic.cli.options import Margin, Seed
 from laconic.cli.terminal import out, progress_bar
-from laconic.errors import LaconicError
-from laconic.files import sync_all
+from laconic.files.atomic import sync_all
 
 #: Trainings of each arm where nobody says how many.
 SEEDS = 3
@@ -97,85 +96,3 @@ def lab_demo(
             directory, dev=dev, test=test, workers=workers, margin=margin, progress=progress
         )
     out.print(found.to_text(), markup=False, soft_wrap=True)
-
-
-@lab.command(
-    name="study",
-    epilog="Examples:\n\nlaconic lab study merging study\n\n"
-    "laconic lab study merging study --family tiny=trained-tiny --family small=trained-small\n\n"
-    "laconic lab study tldr training --seeds 3",
-)
-def lab_study(
-    which: Annotated[
-        Literal["merging", "tldr"],
-        typer.Argument(help="merging: every method. tldr: training, every arm."),
-    ],
-    directory: Annotated[Path, typer.Argument(help="The folder to create, or to go on in.")],
-    dev: Annotated[int, typer.Option(min=5, help="Problems for choosing.")] = 200,
-    test: Annotated[int, typer.Option(min=10, help="Fresh problems for the figures.")] = 1000,
-    family: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SIZE=DIR", help="Merging: a family of laconic lab train; may be repeated."
-        ),
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Tldr: trainings of each arm, 3 by default.")
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 2,
-) -> None:
-    """Ask the papers' questions of the lab: one command, all tables and pictures.
-
-    Takes about an hour of two cores. What a stopped study finished is used again.
-    """
-    if which == "tldr":
-        if family:
-            raise LaconicError("--family belongs to the study merging; tldr trains what ships.")
-        page = _study_training(directory, dev, test, seeds or SEEDS, workers)
-    else:
-        if seeds is not None:
-            raise LaconicError("--seeds belongs to the study tldr; merging trains nothing.")
-        page = _study_merging(directory, dev, test, _named_folders(family or []), workers)
-    out.print(f"Wrote {page} and its pictures.", soft_wrap=True)
-
-
-def _study_merging(
-    directory: Path, dev: int, test: int, families: dict[str, Path], workers: int
-) -> Path:
-    from laconic.lab.study import study, write_page
-
-    with progress_bar("Study") as progress:
-        found = study(
-            directory, dev=dev, test=test, families=families, workers=workers, progress=progress
-        )
-    return write_page(found, directory)
-
-
-def _study_training(directory: Path, dev: int, test: int, seeds: int, workers: int) -> Path:
-    from laconic.lab.study.tldr import Scale, study_tldr
-    from laconic.lab.study.tldr.page import write_tldr_page
-
-    with progress_bar("Study") as progress:
-        found = study_tldr(
-            directory,
-            scale=Scale(dev=dev, test=test),
-            seeds=range(1, seeds + 1),
-            workers=workers,
-            progress=progress,
-        )
-    return write_tldr_page(found, directory)
-
-
-def _named_folders(words: list[str]) -> dict[str, Path]:
-    """``SIZE=DIR`` words as folders by size."""
-    found = {}
-    for word in words:
-        name, equals, folder = word.partition("=")
-        missing = [m for m in ("base", "system1", "system2") if not (Path(folder) / m).is_dir()]
-        if not (name and equals) or missing:
-            raise LaconicError(
-                f"--family {word}: expected SIZE=DIR, where DIR is a folder of laconic lab train"
-                + (f" (it has no {missing[0]})." if folder and missing else ".")
-            )
-        found[name] = Path(folder)
-    return found

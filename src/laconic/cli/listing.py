@@ -59,7 +59,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Explain one of them: what it does, its parameters, its source."""
-    from laconic.merge_presets import presets
+    from laconic.merging.presets.load import presets
 
     plugins = {p.name: p for group in _registries().values() for r in group for p in r.all()}
     if name in presets():
@@ -99,10 +99,10 @@ def register(app: typer.Typer) -> None:
 
 
 def _registries() -> dict[str, tuple[Registry[Any], ...]]:
-    from laconic.backend import BACKENDS
-    from laconic.controller import CONTROLLERS
-    from laconic.method import ADJUSTMENTS, METHODS, TRANSFORMS
-    from laconic.task import TASKS
+    from laconic.backends.contract.backend import BACKENDS
+    from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
+    from laconic.tasks.contract.task import TASKS
+    from laconic.training.controllers.contract import CONTROLLERS
 
     return {
         "methods": (METHODS, TRANSFORMS, ADJUSTMENTS),
@@ -129,6 +129,6 @@ def _described(plugin: Plugin[Any]) -> dict[str, Any]:
 
 def _needs(plugin: Plugin[Any]) -> list[str]:
     """What a step of a merge takes and costs; nothing of other plug-ins."""
-    from laconic.needs import needs
+    from laconic.merging.describe import needs
 
     return needs(plugin) if plugin.family in ("method", "transform", "adjustment") else []

@@ -15,7 +15,7 @@ from laconic.errors import RecipeError
 from laconic.registry import parse_spec, parse_value
 
 if TYPE_CHECKING:
-    from laconic.plan import Plan
+    from laconic.merging.plan import Plan
 
 EPILOG = (
     "Examples:\n\n"
@@ -92,10 +92,10 @@ def merge(
     Everything is checked before the first byte is written, and the output
     folder appears only when it is whole.
     """
-    from laconic.engine.means import Means
-    from laconic.merge import execute
-    from laconic.plan import plan
-    from laconic.recipe import Recipe, read_recipe, set_value
+    from laconic.merging.engine.options import Means
+    from laconic.merging.merge import execute
+    from laconic.merging.plan import plan
+    from laconic.merging.recipe import Recipe, read_recipe, set_value
 
     values = read_recipe(recipe) if recipe else {}
     flags: dict[str, Any] = {"base": base, "method": method, "system2": system2}
@@ -160,7 +160,7 @@ def _show_plan(planned: Plan, *, as_json: bool) -> None:
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     """A plan for people: a line a fact, bytes in units, a list's entries below one another."""
-    from laconic.budget import human
+    from laconic.checkpoints.resources import human
 
     for key, value in facts.items():
         name = key.removeprefix("bytes_").replace("_", " ")

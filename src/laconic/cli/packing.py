@@ -13,7 +13,7 @@ from laconic.cli.terminal import err, out, progress_bar, verdicts
 from laconic.errors import DataError
 
 if TYPE_CHECKING:
-    from laconic.pools import Pools
+    from laconic.data.pools import Pools
 
 BUILD = "Examples:\n\nlaconic data build recipe.yaml -o built"
 PACK = (

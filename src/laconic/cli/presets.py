@@ -14,13 +14,13 @@ from laconic.cli.terminal import out
 from laconic.errors import RecipeError
 
 if TYPE_CHECKING:
-    from laconic.merge_presets import Preset
+    from laconic.merging.presets.load import Preset
 
 
 def settings() -> list[dict[str, Any]]:
     """The evaluation and training presets, as a list of them says it."""
-    from laconic import presets as evaluation
-    from laconic.train import presets as training
+    from laconic.evaluation.protocols import load as evaluation
+    from laconic.training.presets import load as training
 
     asked = [evaluation.read_preset(name) for name in evaluation.preset_names()]
     trained = [training.read_preset(name) for name in training.names()]
@@ -44,14 +44,14 @@ def show_settings(found: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def merge_presets() -> list[dict[str, Any]]:
     """The merge presets with the paper's figures, as a list of them says it."""
-    from laconic.merge_presets import presets
+    from laconic.merging.presets.load import presets
 
     return [_plain(preset) for preset in presets().values()]
 
 
 def print_presets() -> None:
     """Print every merge preset: name, method and values, the paper's figures, what it lacks."""
-    from laconic.merge_presets import presets
+    from laconic.merging.presets.load import presets
 
     table = Table("name", "merge", "in the paper", "runs here", box=None, pad_edge=False)
     for preset in presets().values():
@@ -98,7 +98,7 @@ def preset_values(name: str, flags: dict[str, Any], *, recipe: object) -> dict[s
         RecipeError: For an unknown preset, one that cannot run, a recipe file beside it, or
             missing checkpoints.
     """
-    from laconic.merge_presets import find_preset
+    from laconic.merging.presets.load import find_preset
 
     preset = find_preset(name)
     if recipe is not None:

@@ -58,8 +58,8 @@ def report(
     The page (-o report.html) also has charts and every answer to read side by side.
     Searches and trainings that lie beside the runs are told too.
     """
-    from laconic.report import check_outputs, render, write, write_figures
-    from laconic.report import report as compare
+    from laconic.reporting.report import check_outputs, render, write, write_figures
+    from laconic.reporting.report import report as compare
 
     outputs = output or []
     check_outputs(outputs, layout)

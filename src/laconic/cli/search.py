@@ -97,10 +97,10 @@ def search(
     measured on held-out problems. The same command goes on after an
     interruption; with more trials or tokens it goes further.
     """
-    from laconic.evaluate import PLAIN
-    from laconic.experiment import Sampling
-    from laconic.search import search as run_search
-    from laconic.search.story import story
+    from laconic.evaluation.evaluate import PLAIN
+    from laconic.runs.experiment import Sampling
+    from laconic.searching.explore import search as run_search
+    from laconic.searching.summary import story
 
     with progress_bar("Searching") as progress:
         study = run_search(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleOptions, ConsoleRenderable, RenderResult
 
-    from laconic.progress import Progress
+    from laconic.runtime import Progress
 
 #: Characters that move the cursor, colour, retitle or reorder what a terminal shows.
 COMMANDS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")

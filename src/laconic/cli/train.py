@@ -12,11 +12,11 @@ import typer
 from laconic.cli.options import Json, Output
 from laconic.cli.terminal import err, progress_bar, say
 from laconic.errors import RecipeError
-from laconic.files import write_file
+from laconic.files.atomic import write_file
 from laconic.registry import parse_value
 
 if TYPE_CHECKING:
-    from laconic.train.recipe import TrainRecipe
+    from laconic.training.recipe import TrainRecipe
 
 EPILOG = (
     "Examples:\n\n"
@@ -73,8 +73,8 @@ def train(
     """
     import yaml
 
-    from laconic.train.presets import read_launch
-    from laconic.train.recipe import TrainRecipe
+    from laconic.training.presets.load import read_launch
+    from laconic.training.recipe import TrainRecipe
 
     if write not in (None, "recipe"):
         _write(output, read_launch(write))
@@ -86,8 +86,8 @@ def train(
     if dry_run:
         _show_cost(checked, preset, gpus, (train_rate, generate_rate), as_json=as_json)
         return
-    from laconic.train import train as run_training
-    from laconic.train.ranks import find_ranks
+    from laconic.training.distributed import find_ranks
+    from laconic.training.train import train as run_training
 
     ranks = find_ranks()
     if ranks.first:
@@ -105,13 +105,17 @@ def register(app: typer.Typer) -> None:
 
 def _values(recipe: Path | None, preset: str | None, changes: Sequence[str]) -> dict[str, Any]:
     """The plain values of a recipe or a preset with what the command line changes."""
-    from laconic.recipe import read_yaml
-    from laconic.train.presets import read_preset
-    from laconic.train.recipe import set_value
+    from laconic.files.yaml import read_yaml_mapping
+    from laconic.training.presets.load import read_preset
+    from laconic.training.recipe import set_value
 
     if (recipe is None) == (preset is None):
         raise RecipeError("Give one of a recipe file and --preset.")
-    values = read_yaml(recipe) if recipe else deepcopy(dict(read_preset(str(preset)).recipe))
+    values = (
+        read_yaml_mapping(recipe, f"The recipe {recipe}", RecipeError)
+        if recipe
+        else deepcopy(dict(read_preset(str(preset)).recipe))
+    )
     for text in changes:
         key, equals, value = text.partition("=")
         if not equals:
@@ -129,8 +133,8 @@ def _show_cost(
     as_json: bool,
 ) -> None:
     """Print what a training would cost, and what is known of a preset."""
-    from laconic.train.cost import Rates, preview, told
-    from laconic.train.presets import read_preset
+    from laconic.training.cost import Rates, preview, told
+    from laconic.training.presets.load import read_preset
 
     known = read_preset(preset) if preset else None
     facts = preview(recipe, processes=gpus, rates=Rates(*rates), preset=known)

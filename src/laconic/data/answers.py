@@ -9,20 +9,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from laconic.dataset import read_rows
 from laconic.errors import DataError
-from laconic.files import make_folder, write_file
-from laconic.jsonfile import read_json, write_json
-from laconic.run import is_run
-from laconic.textfile import MOST_BYTES, read_bytes
+from laconic.files.atomic import make_folder, write_file
+from laconic.files.json import read_json, write_json
+from laconic.files.text import MOST_BYTES, read_bytes
+from laconic.runs.run import is_run
+from laconic.tasks.contract.dataset import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from laconic.dataset import Row as FileRow
-    from laconic.pools import Kind
-    from laconic.run import Kind as GoldKind
+    from laconic.data.pools import Kind
+    from laconic.runs.run import Kind as GoldKind
+    from laconic.tasks.contract.dataset import Row as FileRow
 
 #: Whether a thought was closed, opened and never closed, or not there; ``unknown`` in other files.
 Thought = Literal["closed", "open", "none", "unknown"]

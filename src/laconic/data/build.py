@@ -15,20 +15,20 @@ from laconic.data.encode import Encoder, ThinkPolicy
 from laconic.data.pack import check_names, pack
 from laconic.data.sample import ANSWERS, TEMPERATURE, TOP_P, sample
 from laconic.data.select import Filter, Rule, parse_levels, select
-from laconic.errors import DataError, did_you_mean
-from laconic.evaluate import PLAIN
-from laconic.progress import silent
-from laconic.recipe import read_yaml
-from laconic.run import read_run
+from laconic.errors import DataError, RecipeError, did_you_mean
+from laconic.evaluation.evaluate import PLAIN
+from laconic.files.yaml import read_yaml_mapping
+from laconic.runs.run import read_run
+from laconic.runtime import silent
 from laconic.stats.difficulty import EASY, HARD, Ease
-from laconic.task import load_task
+from laconic.tasks.contract.task import load_task
 
 if TYPE_CHECKING:
     from laconic.data.answers import Selection
-    from laconic.pools import Pools
-    from laconic.progress import Progress
-    from laconic.run import Run
-    from laconic.task import Task
+    from laconic.data.pools import Pools
+    from laconic.runs.run import Run
+    from laconic.runtime import Progress
+    from laconic.tasks.contract.task import Task
 
 PACKED: Final = "packed"
 #: How pydantic calls a key that a recipe does not have.
@@ -133,7 +133,9 @@ def read_data_recipe(path: str | Path) -> DataRecipe:
         DataError: For a key or a value that cannot be, named with its place.
     """
     try:
-        return TypeAdapter(DataRecipe).validate_python(read_yaml(path))
+        return TypeAdapter(DataRecipe).validate_python(
+            read_yaml_mapping(path, f"The recipe {path}", RecipeError)
+        )
     except ValidationError as error:
         strange = [one for one in error.errors() if one["type"] == UNKNOWN]
         raise DataError(f"{path}: {_told((strange or error.errors())[0])}") from None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from laconic.data.answers import Row, Selection
-    from laconic.task import Task
+    from laconic.tasks.contract.task import Task
 
 NGRAM: Final = 13
 #: A problem of fewer parts than this must be all of a question, not only stand in it.

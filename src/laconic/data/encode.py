@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 
-from laconic.chat import encode_prompt, render, template_digest, tokenizer_digest
-from laconic.checkpoint import open_checkpoint
+from laconic.backends.contract.transcript import end_tokens
+from laconic.checkpoints.chat_template import (
+    encode_prompt,
+    render,
+    template_digest,
+    tokenizer_digest,
+)
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.template_process import RenderError, apply_template
+from laconic.checkpoints.tokenizer import load_tokenizer
+from laconic.data.pools import MASKED
 from laconic.errors import BackendError, DataError, did_you_mean
-from laconic.jsonfile import read_json
-from laconic.pools import MASKED
-from laconic.rendering import RenderError, apply_template
-from laconic.run import Sample
+from laconic.files.json import read_json
+from laconic.files.text import read_text
+from laconic.runs.run import Sample
 from laconic.scoring.answers import boxed_answer
-from laconic.textfile import read_text
-from laconic.tokenizer import load_tokenizer
-from laconic.transcript import end_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from laconic.checkpoint import Checkpoint
+    from laconic.checkpoints.checkpoint import Checkpoint
 
 ThinkPolicy = Literal["think_short", "empty_think", "keep", "raw"]
 OPEN: Final = "<think>"

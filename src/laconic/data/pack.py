@@ -12,23 +12,22 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from laconic.data.answers import Answer, Pair, describe
 from laconic.data.encode import REASONS, Encoded, Encoder
 from laconic.data.lint import CHECKS, lint
+from laconic.data.pools import COLUMNS, MANIFEST, VERSION, file_digest, read_pools
 from laconic.data.statistics import pool_statistics, statistics_page
 from laconic.errors import DataError, did_you_mean
-from laconic.files import make_folder, publish
-from laconic.jsonfile import write_json
-from laconic.pools import COLUMNS, MANIFEST, VERSION, file_digest, read_pools
-from laconic.progress import silent
-from laconic.run import Generation, Sample
-from laconic.scoring import Grader, score_all
-from laconic.version import versions
+from laconic.files.atomic import make_folder, publish
+from laconic.files.json import write_json
+from laconic.runs.run import Generation, Sample
+from laconic.runtime import silent, versions
+from laconic.scoring.score import Grader, score_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from laconic.data.answers import Row, Selection
     from laconic.data.encode import ThinkPolicy
-    from laconic.pools import Pools
-    from laconic.progress import Progress
+    from laconic.data.pools import Pools
+    from laconic.runtime import Progress
 
 STATISTICS: Final = "statistics.md"
 #: What the second answer of a pair must be.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from laconic.evaluate import PLAIN, evaluate
-from laconic.experiment import Sampling
-from laconic.progress import silent
+from laconic.evaluation.evaluate import PLAIN, evaluate
+from laconic.runs.experiment import Sampling
+from laconic.runtime import silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from laconic.progress import Progress
-    from laconic.run import Run
+    from laconic.runs.run import Run
+    from laconic.runtime import Progress
 
 ANSWERS: Final = 8
 TEMPERATURE: Final = 0.7

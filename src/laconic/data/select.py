@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from laconic.data.answers import Answer, Pair, Selection
+from laconic.data.pools import file_digest
 from laconic.errors import DataError, did_you_mean
-from laconic.pools import file_digest
-from laconic.run import results_file
+from laconic.runs.run import results_file
 from laconic.stats.difficulty import EASY, HARD, Ease
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from laconic.data.answers import Row, Thought
-    from laconic.run import Result, Run
-    from laconic.task import Task
+    from laconic.runs.run import Result, Run
+    from laconic.tasks.contract.task import Task
 
 Rule = Literal["shortest", "longest", "balanced", "all", "pairs"]
 Problem = tuple[str, str]

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from laconic.errors import RunError
+from laconic.files.text import regular
 from laconic.importing.files import MOST_BYTES, explained, optional, too_much
-from laconic.textfile import regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ import binascii
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
-from laconic.textfile import read_bytes
+from laconic.files.text import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from laconic import textfile
 from laconic.errors import RunError
-from laconic.textfile import GZIP as GZIP
-from laconic.textfile import MOST_BYTES as MOST_BYTES
-from laconic.textfile import MOST_LINE as MOST_LINE
-from laconic.textfile import MOST_TEXT, decode, open_binary, opened, parse_json
+from laconic.files import text as textfile
+from laconic.files.text import GZIP as GZIP
+from laconic.files.text import MOST_BYTES as MOST_BYTES
+from laconic.files.text import MOST_LINE as MOST_LINE
+from laconic.files.text import MOST_TEXT, decode, open_binary, opened, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

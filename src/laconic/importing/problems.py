@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laconic.errors import RunError, TaskError, did_you_mean
-from laconic.run import Sample
-from laconic.task import Task, load_task
+from laconic.runs.run import Sample
+from laconic.tasks.contract.task import Task, load_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,14 +8,14 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from laconic.arithmetic import LEVELS, MODULUS, NAMES, SUMS, Line, chains
 from laconic.lab.styles import CHECK, STYLES, Piece, check, claim, fast, respond
 from laconic.lab.tokenizer import END, encode, prompt
+from laconic.tasks.contract.arithmetic import LEVELS, MODULUS, NAMES, SUMS, Line, chains
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from laconic.arithmetic import Levels
+    from laconic.tasks.contract.arithmetic import Levels
 
 #: Tokens of one drill text.
 DRILL_LENGTH: Final = 240

@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.progress import Progress, silent
-from laconic.recipe import Recipe
-from laconic.report import compare, join, write
-from laconic.search.grid import Found, choose
+from laconic.merging.recipe import Recipe
+from laconic.reporting.report import compare, join, write
+from laconic.runtime import Progress, silent
+from laconic.searching.grid import Found, choose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laconic.report import Comparison
+    from laconic.reporting.report import Comparison
 
 #: System 2 on the base: name, method, parameters.
 GRID: Final[tuple[tuple[str, str, Mapping[str, Any]], ...]] = (

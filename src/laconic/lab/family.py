@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoint import EMBED
+from laconic.checkpoints.checkpoint import EMBED
 from laconic.errors import LaconicError, did_you_mean
 from laconic.lab import corpus, tokenizer
 from laconic.lab.fit import fit, misread, network
@@ -119,7 +119,7 @@ def train(
     Raises:
         LaconicError: The target holds something, or there is no such size or device.
     """
-    from laconic.decoding import using_threads
+    from laconic.backends.contract.decoding import using_threads
 
     shape, plan = size_of(size), Plan(size, seed, threads, check_device(device))
     with building(target) as beside, using_threads(threads):
@@ -299,7 +299,10 @@ def origin(plan: Plan) -> dict[str, Any]:
 def code_digest() -> str:
     """A fingerprint of the source files that decide about the weights."""
     here = Path(__file__).parent
-    files = [*(here / f"{name}.py" for name in MODULES), here.parent / "arithmetic.py"]
+    files = [
+        *(here / f"{name}.py" for name in MODULES),
+        here.parent / "tasks/contract/arithmetic.py",
+    ]
     return sha256(b"".join(path.read_bytes() for path in files))
 
 

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from laconic.arithmetic import operate, two_digits
+from laconic.tasks.contract.arithmetic import operate, two_digits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from laconic.arithmetic import Operator
-    from laconic.run import Result
+    from laconic.runs.run import Result
+    from laconic.tasks.contract.arithmetic import Operator
 
 
 #: A line of working: its variable, what it takes from the question, what it works out, its value.

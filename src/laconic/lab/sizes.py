@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from laconic.arithmetic import LEVELS, LONG_LEVELS
 from laconic.errors import LaconicError, did_you_mean
+from laconic.tasks.contract.arithmetic import LEVELS, LONG_LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laconic.arithmetic import Levels
+    from laconic.tasks.contract.arithmetic import Levels
 
 
 @dataclass(frozen=True)

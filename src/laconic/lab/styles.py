@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from laconic.arithmetic import slip, two_digits
+from laconic.tasks.contract.arithmetic import slip, two_digits
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator, Mapping
 
-    from laconic.arithmetic import Chain, Line
+    from laconic.tasks.contract.arithmetic import Chain, Line
 
 THINK: Final = "<think>"
 END_THINK: Final = "</think>"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from laconic.errors import CalibrationError
-from laconic.method import Setting, TensorGroup, adjustment
+from laconic.methods.contract.group import Setting, TensorGroup, adjustment
 
 if TYPE_CHECKING:
     from torch import Tensor

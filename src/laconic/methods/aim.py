@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Le
 
 from laconic.errors import CalibrationError
-from laconic.method import Setting, TensorGroup, adjustment
+from laconic.methods.contract.group import Setting, TensorGroup, adjustment
 
 if TYPE_CHECKING:
     from torch import Tensor

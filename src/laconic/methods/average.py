@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from laconic.errors import RecipeError
-from laconic.method import TensorGroup, method
+from laconic.methods.contract.group import TensorGroup, method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

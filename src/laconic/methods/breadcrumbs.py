@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from laconic.method import TensorGroup, transform
-from laconic.ranking import Trim, kept, whole
+from laconic.methods.contract.group import TensorGroup, transform
+from laconic.methods.contract.ranking import Trim, kept, whole
 
 
 def trims_of(n: int, density: float, outliers: float) -> tuple[Trim, Trim]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Gt, Le
 
-from laconic.method import TensorGroup, transform
+from laconic.methods.contract.group import TensorGroup, transform
 
 
 @transform(idle={"density": 1.0})

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from laconic.errors import RecipeError
-from laconic.method import Setting, Sums, TensorGroup, transform
-from laconic.sums import Array, magnitudes
+from laconic.methods.contract.group import Setting, Sums, TensorGroup, transform
+from laconic.methods.contract.sums import Array, magnitudes
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Gt
 
 from laconic.errors import CalibrationError, RecipeError
-from laconic.method import Setting, TensorGroup, method
+from laconic.methods.contract.group import Setting, TensorGroup, method
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from laconic.measured import Measured
+    from laconic.methods.contract.step_statistics import Measured
 
 
 def check(_: Mapping[str, Any], setting: Setting) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from laconic.errors import CalibrationError
-from laconic.measured import Measured, misses_layer
-from laconic.method import Setting, TensorGroup, adjustment
+from laconic.methods.contract.group import Setting, TensorGroup, adjustment
+from laconic.methods.contract.step_statistics import Measured, misses_layer
 
 if TYPE_CHECKING:
     from torch import Tensor

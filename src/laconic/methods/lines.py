@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laconic.method import TensorGroup, adjustment
+from laconic.methods.contract.group import TensorGroup, adjustment
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from laconic.layout import Role
+    from laconic.checkpoints.layout import Role
 
 
 @adjustment(idle={"first": 1.0, "last": 1.0})

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
 
-from laconic.lowrank import soften
-from laconic.method import Setting, TensorGroup, method
+from laconic.methods.contract.group import Setting, TensorGroup, method
+from laconic.methods.contract.low_rank import soften
 
 if TYPE_CHECKING:
     from torch import Tensor

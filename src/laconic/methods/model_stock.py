@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laconic.method import Sums, TensorGroup, method, vector_products
-from laconic.sums import square
+from laconic.methods.contract.group import Sums, TensorGroup, method, vector_products
+from laconic.methods.contract.sums import square
 
 if TYPE_CHECKING:
     from torch import Tensor

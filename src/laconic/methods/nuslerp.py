@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from laconic.method import Reach, Sums, TensorGroup, method, vector_products
+from laconic.methods.contract.group import Reach, Sums, TensorGroup, method, vector_products
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Gt, Le
 
-from laconic.method import Setting, Sums, TensorGroup, method
-from laconic.ranking import Limit, Trim, limit_of, within
-from laconic.sums import Array, squares
+from laconic.methods.contract.group import Setting, Sums, TensorGroup, method
+from laconic.methods.contract.ranking import Limit, Trim, limit_of, within
+from laconic.methods.contract.sums import Array, squares
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Gt
 
 from laconic.errors import CalibrationError
-from laconic.measured import layer_shares, misses_layer
-from laconic.method import Setting, TensorGroup, method
+from laconic.methods.contract.group import Setting, TensorGroup, method
+from laconic.methods.contract.step_statistics import layer_shares, misses_layer
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from laconic.method import Sums, TensorGroup, method
-from laconic.sums import Array, products
+from laconic.methods.contract.group import Sums, TensorGroup, method
+from laconic.methods.contract.sums import Array, products
 
 if TYPE_CHECKING:
     from torch import Tensor

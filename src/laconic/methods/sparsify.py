@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Le
 
 from laconic.errors import RecipeError
-from laconic.method import Setting, Sums, TensorGroup, transform
-from laconic.ranking import Trim, kept
-from laconic.sums import Array, magnitudes
+from laconic.methods.contract.group import Setting, Sums, TensorGroup, transform
+from laconic.methods.contract.ranking import Trim, kept
+from laconic.methods.contract.sums import Array, magnitudes
 
 if TYPE_CHECKING:
     from torch import Tensor

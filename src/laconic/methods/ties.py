@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Gt, Le
 
-from laconic.method import TensorGroup, method
-from laconic.ranking import Scope, Ties  # noqa: TC001  # the registry reads the types
+from laconic.methods.contract.group import TensorGroup, method
+from laconic.methods.contract.ranking import Scope, Ties  # noqa: TC001  # the registry reads the types
 
 if TYPE_CHECKING:
     from torch import Tensor

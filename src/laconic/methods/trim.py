@@ -6,8 +6,8 @@ from typing import Annotated
 
 from annotated_types import Gt, Le
 
-from laconic.method import TensorGroup, transform
-from laconic.ranking import Scope, Ties  # noqa: TC001  # the registry reads the types
+from laconic.methods.contract.group import TensorGroup, transform
+from laconic.methods.contract.ranking import Scope, Ties  # noqa: TC001  # the registry reads the types
 
 
 @transform(trims=True, idle={"density": 1.0})

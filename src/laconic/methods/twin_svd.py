@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Le
 
-from laconic.lowrank import truncate
-from laconic.method import TensorGroup, method
+from laconic.methods.contract.group import TensorGroup, method
+from laconic.methods.contract.low_rank import truncate
 
 if TYPE_CHECKING:
     from torch import Tensor

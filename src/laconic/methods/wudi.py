@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt
 
-from laconic.method import Setting, TensorGroup, method
+from laconic.methods.contract.group import Setting, TensorGroup, method
 
 if TYPE_CHECKING:
     from torch import Tensor

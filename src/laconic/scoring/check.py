@@ -6,17 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from laconic.exam import Exam
-from laconic.progress import silent
+from laconic.runtime import silent
 from laconic.scoring.algebra import AS_WORDS
 from laconic.scoring.golds import is_number, is_prose, readings
 from laconic.scoring.worker import Verdict
+from laconic.tasks.contract.exam import Exam
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from laconic.progress import Progress
-    from laconic.run import Sample
+    from laconic.runs.run import Sample
+    from laconic.runtime import Progress
     from laconic.scoring.grader import Grader
 
 Means = Literal["number", "algebra", "program", "words", "none"]

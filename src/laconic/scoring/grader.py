@@ -10,7 +10,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Self
 
 from laconic.errors import SandboxError, TaskError
-from laconic.sandbox import Sandbox
 from laconic.scoring import words
 from laconic.scoring.answers import conclusion, formula, open_box, tail
 from laconic.scoring.golds import is_sentence, readings
@@ -18,13 +17,14 @@ from laconic.scoring.grades import Grades
 from laconic.scoring.limits import too_large
 from laconic.scoring.plain import compare_plain, elided_parts, same_words
 from laconic.scoring.programs import judge
+from laconic.scoring.sandbox.sandbox import Sandbox
 from laconic.scoring.spelling import as_latex
 from laconic.scoring.worker import Question, Verdict, Worker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from laconic.exam import Exam
+    from laconic.tasks.contract.exam import Exam
 
 logger = logging.getLogger(__name__)
 #: Part of a run's experiment: runs with other graders are not one experiment.
@@ -156,7 +156,7 @@ class Grader:
         return verdict
 
     def isolation(self) -> tuple[str, ...]:
-        """What the sandbox has in force here, as `laconic.sandbox` names it.
+        """What the sandbox has in force here, as `laconic.scoring.sandbox` names it.
 
         Raises:
             SandboxError: Where programs cannot be run here.

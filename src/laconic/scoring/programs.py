@@ -8,12 +8,12 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
 
 from laconic.errors import SandboxError, TaskError
-from laconic.exam import Exam
-from laconic.sandbox import ENDED
+from laconic.scoring.sandbox.sandbox import ENDED
 from laconic.scoring.worker import Verdict
+from laconic.tasks.contract.exam import Exam
 
 if TYPE_CHECKING:
-    from laconic.sandbox import Ending, Sandbox
+    from laconic.scoring.sandbox.sandbox import Ending, Sandbox
 
 _BLOCK = re.compile(
     r"^```[ \t]*(?:python3?|py)?[ \t]*\n(?P<code>.*?)(?P<end>^```|\Z)", re.DOTALL | re.MULTILINE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from laconic.run import Result
+    from laconic.runs.run import Result
 
 #: A share of the finished answers that is worth a warning.
 MANY: Final = 0.1

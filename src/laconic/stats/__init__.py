@@ -1,4 +1,10 @@
-"""What results say: estimates with 95 % intervals, paired comparisons and the Pareto front."""
+"""What results say: estimates with 95 % intervals, paired comparisons and the Pareto front.
+
+- `responses`: results as arrays, problem by problem. `summary`: one run. `pairs`: two runs.
+- `bounded`, `intervals`, `notworse`: intervals that hold, and tests of "not worse".
+- `front`: the Pareto front. `budgets`: what a smaller token limit would give.
+- `difficulty`, `attempts`, `texts`: results by problem, by attempt, by wording.
+"""
 
 from __future__ import annotations
 

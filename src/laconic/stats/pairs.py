@@ -18,7 +18,7 @@ from laconic.stats.responses import Responses, columns, shared
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from laconic.run import Result
+    from laconic.runs.run import Result
 
 
 @dataclass(frozen=True)

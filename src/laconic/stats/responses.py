@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from laconic.run import Result
+    from laconic.runs.run import Result
 
 
 @dataclass(frozen=True)

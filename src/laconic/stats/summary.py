@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from laconic.run import Outcome
+from laconic.runs.run import Outcome
 from laconic.stats.attempts import summaries
 from laconic.stats.bounded import Estimate, mean_within, ratio_within
 from laconic.stats.difficulty import Level, level, levels
@@ -17,7 +17,7 @@ from laconic.stats.intervals import error
 from laconic.stats.responses import Responses, columns
 
 if TYPE_CHECKING:
-    from laconic.run import Result
+    from laconic.runs.run import Result
 
 
 @dataclass(frozen=True)

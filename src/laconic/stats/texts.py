@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from laconic.reflection import KEYWORDS, LISTS
+from laconic.scoring.reflection import KEYWORDS, LISTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

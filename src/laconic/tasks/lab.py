@@ -9,9 +9,17 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from laconic.arithmetic import LEVELS, LONG_LEVELS, Chain, Levels, Split, chains, planted
-from laconic.run import Sample
-from laconic.task import task
+from laconic.runs.run import Sample
+from laconic.tasks.contract.arithmetic import (
+    LEVELS,
+    LONG_LEVELS,
+    Chain,
+    Levels,
+    Split,
+    chains,
+    planted,
+)
+from laconic.tasks.contract.task import task
 
 Level = Annotated[int, Ge(0), Le(5)]
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from laconic.dataset import Dataset, Row
 from laconic.errors import TaskError
-from laconic.run import Sample
-from laconic.task import task
+from laconic.runs.run import Sample
+from laconic.tasks.contract.dataset import Dataset, Row
+from laconic.tasks.contract.task import task
 
 EXAMPLE = {
     "problem": "Compute $\\frac{1}{2} + \\frac{1}{3}$.",

@@ -11,11 +11,11 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from laconic.dataset import Dataset, Row
 from laconic.errors import TaskError
-from laconic.exam import Exam
-from laconic.run import Sample
-from laconic.task import task
+from laconic.runs.run import Sample
+from laconic.tasks.contract.dataset import Dataset, Row
+from laconic.tasks.contract.exam import Exam
+from laconic.tasks.contract.task import task
 
 MAX_TOKENS = 16384
 ASK = "Answer with the whole program, imports included, in one ```python block."

@@ -9,10 +9,10 @@ from typing import Annotated, Final
 
 from annotated_types import Interval
 
-from laconic.dataset import Dataset, Row
 from laconic.errors import TaskError
-from laconic.run import Sample
-from laconic.task import task
+from laconic.runs.run import Sample
+from laconic.tasks.contract.dataset import Dataset, Row
+from laconic.tasks.contract.task import task
 
 #: A number behind an equals sign, then nothing but punctuation and markup up to the line's end.
 RESULT: Final = re.compile(r"=\s*\$?-?(\d+(?:\.\d+)?)[ \t.,;:!)\]}$*\\]*\n")

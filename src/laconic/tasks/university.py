@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from laconic.dataset import Dataset, Row
-from laconic.run import Sample
-from laconic.task import task
+from laconic.runs.run import Sample
+from laconic.tasks.contract.dataset import Dataset, Row
+from laconic.tasks.contract.task import task
 
 
 @task(

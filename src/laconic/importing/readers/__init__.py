@@ -1,1 +1,1 @@
-"""The tools whose logs are read: a module each, whose ``FORMAT`` is found by being here."""
+"""The log formats, one file each."""

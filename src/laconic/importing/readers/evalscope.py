@@ -10,20 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
+from laconic.files.yaml import read_yaml_file
 from laconic.importing.chats import Completion, completion, last_asked
-from laconic.importing.record import (
-    Format,
-    Log,
-    Record,
-    answer,
-    count,
-    dig,
-    needed,
-    sampling,
-    text,
-)
+from laconic.importing.record import Format, Log, Record, answer, count, dig, needed, sampling, text
 from laconic.importing.rows import rows
-from laconic.yamlfile import read_yaml_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

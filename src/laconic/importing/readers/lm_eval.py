@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
+from laconic.files.json import read_json
 from laconic.importing.record import Format, Log, Record, answer, count, dig, sampling, text
 from laconic.importing.rows import rows
-from laconic.jsonfile import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

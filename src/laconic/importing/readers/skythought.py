@@ -11,19 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
+from laconic.files.json import read_json
 from laconic.importing.files import whole
-from laconic.importing.record import (
-    Format,
-    Log,
-    Record,
-    answer,
-    count,
-    dig,
-    needed,
-    sampling,
-    text,
-)
-from laconic.jsonfile import read_json
+from laconic.importing.record import Format, Log, Record, answer, count, dig, needed, sampling, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,0 +1,247 @@
+"""Dispatch: many requests at once, each made until it is answered or has failed for good."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final, Protocol
+
+from laconic.backends.client.protocol import RefusedError, TroubleError
+from laconic.backends.client.servers import Server, Servers, back_off
+from laconic.errors import BackendError
+
+if TYPE_CHECKING:
+    from laconic.runs.run import Generation, Sample
+
+#: Samples that may fail for good before the rest is given up.
+GIVE_UP: Final = 20
+#: The longest wait that a server's Retry-After may ask for, in seconds.
+PATIENCE: Final = 600.0
+Pair = tuple["Sample", "Generation"]
+log = logging.getLogger(__name__)
+
+
+class Ask(Protocol):
+    """Puts one sample to one server."""
+
+    def __call__(self, server: Server, sample: Sample) -> Awaitable[Generation]:
+        """The completion.
+
+        Raises:
+            TroubleError: Where it may succeed later.
+            RefusedError: Where it will not.
+        """
+
+
+@dataclass
+class Job:
+    """A sample on its way.
+
+    Attributes:
+        sample: What is asked.
+        tries: Requests made so far.
+        began: The clock's time of the first; below zero before it.
+        avoided: The server at which the last one failed.
+    """
+
+    sample: Sample
+    tries: int = 0
+    began: float = -1.0
+    avoided: Server | None = None
+
+
+@dataclass
+class Dispatch:
+    """Puts samples to servers, and hands completions over as they come.
+
+    Attributes:
+        servers: Where requests go.
+        retries: Requests for one sample beyond the first.
+        deliver: Takes each completion, once.
+    """
+
+    servers: Servers
+    retries: int
+    deliver: Callable[[Pair], None]
+    _waiting: deque[Job] = field(default_factory=deque)
+    _later: list[tuple[float, int, Job]] = field(default_factory=list)
+    _number: Iterator[int] = field(default_factory=itertools.count)
+    _flying: set[asyncio.Task[None]] = field(default_factory=set)
+    _failed: list[str] = field(default_factory=list)
+    _stopped: bool = False
+    _last_answer: float = -1.0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _bug: BaseException | None = None
+
+    async def run(self, ask: Ask, samples: Sequence[Sample]) -> None:
+        """Complete every sample.
+
+        Raises:
+            BackendError: Where some failed for good: after all others were completed, unless
+                nothing is answered any more or every request would fail in the same way.
+        """
+        clock = asyncio.get_running_loop().time
+        self._waiting.extend(Job(sample) for sample in samples)
+        try:
+            while not self._stopped and (self._waiting or self._later or self._flying):
+                self._start(ask, clock)
+                await self._pause(clock())
+        finally:
+            flying = list(self._flying)
+            for task in flying:
+                task.cancel()
+            await asyncio.gather(*flying, return_exceptions=True)
+        if self._failed:
+            first, more = self._failed[0], len(self._failed) - 1
+            count = f" {more} more failed." if more else ""
+            raise BackendError(
+                f"{first}{count} What was finished is kept: the same command goes on from there."
+            )
+
+    def _start(self, ask: Ask, clock: Callable[[], float]) -> None:
+        """Send what is due and has room."""
+        now = clock()
+        while self._later and self._later[0][0] <= now:
+            self._waiting.appendleft(heapq.heappop(self._later)[2])
+        while self._waiting:
+            server = self.servers.pick(now, self._waiting[0].avoided)
+            if server is None:
+                return
+            server.flying += 1
+            task = asyncio.create_task(self._try(ask, self._waiting.popleft(), server, clock))
+            task.add_done_callback(self._landed)
+            self._flying.add(task)
+
+    async def _pause(self, now: float) -> None:
+        """Wait until something was answered, is due, or wakes."""
+        times = [self._later[0][0]] if self._later else []
+        if self._waiting and (awake := self.servers.next_awake(now)) is not None:
+            times.append(awake)
+        delay = max(0.0, min(times) - now) if times else None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._changed.wait()
+        self._changed.clear()
+        if self._bug is not None:
+            raise self._bug
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._flying.discard(task)
+        self._changed.set()
+        if not task.cancelled():
+            self._bug = self._bug or task.exception()
+
+    async def _try(self, ask: Ask, job: Job, server: Server, clock: Callable[[], float]) -> None:
+        """Make one request, and settle what becomes of its sample."""
+        job.tries += 1
+        job.began = clock() if job.began < 0 else job.began
+        era = server.limit.era
+        try:
+            generation = await ask(server, job.sample)
+            server.answered(generation.length, clock())
+            self._last_answer = clock()
+            self.deliver((job.sample, generation))
+        except TroubleError as trouble:
+            self._again(job, server, era, trouble, clock())
+        except RefusedError as refusal:
+            self._fail(job, f"{server.url}: {refusal}", always=refusal.always)
+        finally:
+            server.flying -= 1
+
+    def _again(self, job: Job, server: Server, era: int, trouble: TroubleError, now: float) -> None:
+        """Put a sample back for a later try, or give it up."""
+        log.debug("%s: %s, try %s of %s", server.url, trouble, job.tries, job.sample.key)
+        wait = trouble.wait
+        if wait is not None and wait > PATIENCE:
+            self._fail(job, f"{server.url} asks to come back in {wait:,.0f} seconds ({trouble}).")
+            return
+        if trouble.sign != "answer":
+            server.troubled(era, now, wait, loaded=trouble.sign == "load")
+        if job.tries > self.retries:
+            self._fail(job, f"{server.url}: {job.tries} requests failed, the last with {trouble}.")
+            self._stopped |= self._last_answer <= job.began
+            return
+        job.avoided = server
+        due = now + (back_off(job.tries) if wait is None else wait)
+        heapq.heappush(self._later, (due, next(self._number), job))
+
+    def _fail(self, job: Job, why: str, *, always: bool = False) -> None:
+        """Give a sample up; stop where the others have no better prospects."""
+        sample = job.sample
+        place = f"{sample.task}, problem '{sample.id}', repeat {sample.repeat}"
+        self._failed.append(why if always else f"{place}: {why}")
+        self._stopped |= always or len(self._failed) >= GIVE_UP
+
+
+def complete(
+    servers: Servers, retries: int, work: Callable[[Dispatch], Awaitable[None]]
+) -> Iterator[list[Pair]]:
+    """Run a dispatch in a thread of its own, and hand over what has come whenever asked.
+
+    Requests go on while the caller scores and keeps what it was given. Closing the iterator
+    cancels what is in flight.
+
+    Args:
+        servers: Where requests go.
+        retries: Requests for one sample beyond the first.
+        work: Runs the dispatch it is given to its end.
+
+    Raises:
+        BackendError: What the dispatch raised, after all that was completed is handed over.
+    """
+    came: SimpleQueue[Pair | BaseException | None] = SimpleQueue()
+    started = threading.Event()
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
+
+    async def main() -> None:
+        dispatch = Dispatch(servers, retries, came.put)
+        task = asyncio.ensure_future(work(dispatch))
+        running.append((asyncio.get_running_loop(), task))
+        started.set()
+        await task
+
+    def run() -> None:
+        end: BaseException | None = None
+        try:
+            asyncio.run(main())
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
+            end = error
+        started.set()
+        came.put(end)
+
+    thread = threading.Thread(target=run, name="laconic-requests", daemon=True)
+    thread.start()
+    try:
+        yield from _handed_over(came)
+    finally:
+        started.wait()
+        for loop, task in running:
+            with suppress(RuntimeError):  # the loop has ended by itself
+                loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+
+
+def _handed_over(came: SimpleQueue[Pair | BaseException | None]) -> Iterator[list[Pair]]:
+    """All that has come, as soon as something has, until the end comes."""
+    while True:
+        items = [came.get()]
+        with suppress(Empty):
+            while True:
+                items.append(came.get_nowait())
+        pairs = [item for item in items if isinstance(item, tuple)]
+        if pairs:
+            yield pairs
+        if len(pairs) < len(items):
+            if isinstance(items[-1], BaseException):
+                raise items[-1]
+            return

@@ -1,0 +1,161 @@
+"""What a server says of itself: its models, which program it is, its version and its window."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from laconic.backends.client.protocol import TroubleError, said
+from laconic.backends.client.servers import back_off
+from laconic.checkpoints.tokenizer import PROBES
+from laconic.errors import BackendError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from laconic.backends.client.request import Answer, Line
+
+#: Requests made of a server that does not answer, before it counts as not there.
+TRIES: Final = 4
+#: Where each program states its version and window, by the `owned_by` of its models.
+PLACES: Final = {
+    "vllm": ("vllm", "/version"),
+    "sglang": ("sglang", "/get_server_info"),
+    "llamacpp": ("llama.cpp", "/props"),
+    "": ("tgi", "/info"),
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What one server says of itself.
+
+    Attributes:
+        url: Its base URL.
+        model: The served model's name.
+        server: The program, such as ``vllm``; empty where it does not say.
+        version: Its version; empty where it does not say.
+        window: The most tokens, prompt and completion together; None where it does not say.
+        root: Where the program took the model from; empty where it does not say.
+    """
+
+    url: str
+    model: str
+    server: str
+    version: str
+    window: int | None
+    root: str
+
+
+def identify(line: Line, url: str, model: str) -> Identity:
+    """Ask a server who it is, and make sure that it serves the model.
+
+    Args:
+        line: Makes the requests.
+        url: The base URL.
+        model: The model's name, as requests will give it.
+
+    Raises:
+        BackendError: Where it cannot be reached, refuses the key, or serves other models.
+    """
+    listed = _models(line, url)
+    if listed is not None and model not in listed:
+        raise BackendError(f"{url} does not serve '{model}'. {did_you_mean(model, listed)}")
+    entry = (listed or {}).get(model, {})
+    owner = str(entry.get("owned_by") or "").lower()
+    server, path = PLACES.get(owner, PLACES[""])
+    told = _details(line, url.removesuffix("/v1") + path)
+    version = str(told.get("version") or told.get("build_info") or "")
+    inner = told.get("default_generation_settings")
+    windows = [entry.get("max_model_len"), told.get("max_total_tokens"), told.get("context_length")]
+    windows.append(inner.get("n_ctx") if isinstance(inner, dict) else None)
+    return Identity(
+        url=url,
+        model=model,
+        server=server if version else owner,
+        version=version,
+        window=min((w for w in windows if isinstance(w, int) and w > 0), default=None),
+        root=str(entry.get("root") or told.get("model_id") or told.get("model_path") or ""),
+    )
+
+
+def check_tokens(line: Line, who: Identity, encode: Callable[[str], list[int]]) -> None:
+    """Make sure that a server splits texts into the tokens that the model was trained on.
+
+    A server loads its own tokenizer, which some versions of transformers build otherwise than
+    tokenizer.json says (see `laconic.checkpoints.tokenizer`). A server without an
+    endpoint for it is believed.
+
+    Args:
+        line: Makes the requests.
+        who: The server; vLLM, SGLang and llama.cpp can be asked.
+        encode: The tokens by tokenizer.json.
+
+    Raises:
+        BackendError: Where a text gets other tokens.
+    """
+    text = "\n".join(PROBES)
+    asked = {
+        "model": who.model,
+        "prompt": text,
+        "add_special_tokens": False,
+        "content": text,  # llama.cpp's name for it, and for the next
+        "add_special": False,
+    }
+    try:
+        value = line.fetch("POST", who.url.removesuffix("/v1") + "/tokenize", asked).value
+    except TroubleError:
+        return
+    tokens = value.get("tokens") if isinstance(value, dict) else None
+    if isinstance(tokens, list) and tokens and tokens != encode(text):
+        raise BackendError(
+            f"{who.url} splits texts into other tokens than the tokenizer that you gave: it serves "
+            "another model, or loads the tokenizer otherwise than tokenizer.json says, as some "
+            "versions of transformers do. Give the served model's folder (tokenizer=FOLDER), or "
+            "start the server with another version of transformers."
+        )
+
+
+def _models(line: Line, url: str) -> dict[str, dict[str, Any]] | None:
+    """The models that a server lists, by name; None where it has no such list."""
+    reason = ""
+    for tries in range(1, TRIES + 1):
+        try:
+            answer = line.fetch("GET", f"{url}/models")
+        except TroubleError as error:
+            reason = str(error)
+        else:
+            if answer.status in {401, 403}:
+                raise BackendError(
+                    f"{url} refuses the request: it wants an API key, or another one. Put it into "
+                    "an environment variable and name that, as in key=OPENAI_API_KEY."
+                )
+            if answer.status in {404, 405, 501}:
+                return None
+            if (listed := _listed(answer)) is not None:
+                return listed
+            reason = f"/models answered with status {answer.status} {said(answer.body)}"
+        if tries < TRIES:
+            time.sleep(back_off(tries))
+    raise BackendError(
+        f"{url} cannot be used: {reason.strip()}. Start the server, or correct the address; "
+        "it usually ends in /v1."
+    )
+
+
+def _listed(answer: Answer) -> dict[str, dict[str, Any]] | None:
+    """The models of a good answer; None for any other."""
+    try:
+        return {str(entry["id"]): dict(entry) for entry in answer.value["data"]}
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _details(line: Line, address: str) -> dict[str, Any]:
+    """What a program states at an address of its own; empty where it does not."""
+    try:
+        value = line.fetch("GET", address).value
+    except TroubleError:
+        return {}
+    return value if isinstance(value, dict) else {}

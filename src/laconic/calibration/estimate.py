@@ -1,0 +1,153 @@
+"""What a calibration costs, told before it starts: memory, disk, and time by a short trial."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from laconic.checkpoints.checkpoint import setting
+from laconic.checkpoints.resources import START_BYTES, human
+from laconic.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from laconic.calibration.model import Skeleton
+    from laconic.calibration.record import Kind
+
+#: torch and transformers, loaded, beside what a merge starts with.
+LIBRARIES: Final = START_BYTES + 250_000_000
+#: Channels of a token that a layer holds at once, in widths of the hidden state.
+STATES: Final = 8
+FLOAT_BYTES: Final = 4
+TRIAL: Final = 512
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a calibration takes, estimated.
+
+    Attributes:
+        memory: The most bytes in use at a time, on the device that computes.
+        disk: The most bytes written, the work folder included.
+        seconds: How long it takes here.
+    """
+
+    memory: int
+    disk: int
+    seconds: float
+
+
+def estimate(
+    skeletons: Sequence[Skeleton],
+    kind: Kind,
+    lengths: Sequence[int],
+    *,
+    batch_tokens: int,
+    whole: bool,
+) -> Cost:
+    """Estimate the cost of statistics.
+
+    Args:
+        skeletons: The models.
+        kind: Which statistics.
+        lengths: Tokens of each sample.
+        batch_tokens: Tokens of a batch.
+        whole: For ``fisher``: whether an entry per element is kept.
+    """
+    skeleton = skeletons[0]
+    sizes = {name: math.prod(shape) for name, shape in skeleton.shapes.items()}
+    tokens, each = sum(lengths), skeleton.dtype.itemsize
+    inner = int(setting(skeleton.checkpoint.config, "intermediate_size", 0) or 0)
+    depth = skeleton.checkpoint.layout.depth
+    layered = sum(size for name, size in sizes.items() if depth.of(name) is not None)
+    head = skeleton.rows * skeleton.width
+    if kind in ("sensitivity", "fisher"):
+        longest = max(lengths)
+        kept = FLOAT_BYTES * sum(sizes.values()) if whole else 0
+        states = skeleton.layers * longest * (2 * STATES * skeleton.width + 3 * inner) * each
+        logits = 3 * FLOAT_BYTES * longest * skeleton.rows
+        largest = max(sizes.values()) * (each + 2 * FLOAT_BYTES)
+        memory = each * sum(sizes.values()) + kept + states + logits + largest
+        return Cost(LIBRARIES + memory, 3 * kept, _seconds(6 * tokens * (layered + head), skeleton))
+    grams = _grams(skeleton) if kind == "gram" else []
+    stages = range(skeleton.layers + 2)
+    flops = 2 * tokens * layered + 2 * tokens * sum(grams)
+    memory = max(skeleton.part_bytes(stage) for stage in stages)
+    if kind == "mutual_information":
+        memory = max(memory, head * each)
+        flops += 2 * tokens * head
+    batch = max(batch_tokens, max(lengths))
+    memory = memory * len(skeletons) + batch * each * (STATES * skeleton.width + 3 * inner)
+    memory += 2 * FLOAT_BYTES * max(sum(grams) // max(1, skeleton.layers), max(grams, default=0))
+    disk = 2 * len(skeletons) * tokens * skeleton.width * each + 2 * FLOAT_BYTES * sum(grams)
+    return Cost(LIBRARIES + memory, disk, _seconds(len(skeletons) * flops, skeleton))
+
+
+def check_cost(cost: Cost, output: Path, device: torch.device) -> None:
+    """Refuse what this machine cannot hold.
+
+    Raises:
+        CalibrationError: With the numbers, and what to do.
+    """
+    free = _free_memory(device)
+    if free is not None and cost.memory > free:
+        raise CalibrationError(
+            f"This takes about {human(cost.memory)} of memory, and {device.type} has "
+            f"{human(free)} free. Give --dtype bfloat16, a lower --max-tokens or --batch-tokens, "
+            "--reduce tensor for fisher, or another --device."
+        )
+    place = output.absolute().parent
+    while not place.is_dir():
+        place = place.parent
+    room = shutil.disk_usage(place).free
+    if cost.disk > room:
+        raise CalibrationError(
+            f"This takes about {human(cost.disk)} of disk, and {place} has {human(room)} free. "
+            "Free some, choose another output, or measure fewer samples."
+        )
+
+
+def _grams(skeleton: Skeleton) -> list[int]:
+    """The elements of each Gram matrix."""
+    made = []
+    for name, shape in skeleton.shapes.items():
+        if len(shape) == 3 and skeleton.checkpoint.layout.depth.of(name) is not None:
+            made += [shape[2] ** 2] * shape[0] * (2 if name.endswith("gate_up_proj") else 1)
+        elif len(shape) == 2 and not name.startswith(skeleton.prefixes[skeleton.embedding]):
+            made.append(shape[1] ** 2)
+    return made
+
+
+def _free_memory(device: torch.device) -> int | None:
+    """Bytes that a device has free; None where the system does not tell."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        told = Path("/proc/meminfo").read_text(encoding="ascii")
+        line = next(line for line in told.splitlines() if line.startswith("MemAvailable"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _seconds(flops: float, skeleton: Skeleton) -> float:
+    """How long so many operations take, by the speed of one multiplication here, halved."""
+    import torch
+
+    square = torch.ones(TRIAL, TRIAL, dtype=skeleton.dtype, device=skeleton.device)
+    took = []
+    for _ in range(4):
+        start = time.perf_counter()
+        float((square @ square)[0, 0])
+        took.append(time.perf_counter() - start)
+    return 2 * flops * min(took) / (2 * TRIAL**3)

@@ -1,0 +1,172 @@
+"""Statistics of gradients: one sample at a time, each gradient used and dropped as it comes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from laconic.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from laconic.calibration.model import Piece, Skeleton
+    from laconic.calibration.samples import Item
+    from laconic.calibration.work import Work
+    from laconic.runtime import Progress
+
+Labels = Literal["sampled", "data"]
+#: The sums are kept after a sample when saving them costs no more than this share of the time.
+SAVING: Final = 0.05
+SUMS: Final = "sums-{}"
+
+
+class Gradients:
+    """Sums over samples of what each gradient tells, by the checkpoint's tensor names.
+
+    Args:
+        skeleton: The model; its weights are read here, to stay.
+        kind: ``sensitivity`` (sum of |parameter * gradient|, decoder layers only) or ``fisher``
+            (squared gradient, every parameter).
+        whole: Whether an entry per element is kept instead of one per tensor.
+    """
+
+    def __init__(
+        self, skeleton: Skeleton, kind: Literal["sensitivity", "fisher"], *, whole: bool
+    ) -> None:
+        self._skeleton, self._kind, self._whole = skeleton, kind, whole
+        self.sums: dict[str, Tensor] = {}
+        self.sample = ""
+        skeleton.load()
+        depth = skeleton.checkpoint.layout.depth
+        for name, parameter in skeleton.model.named_parameters():
+            if kind == "sensitivity" and depth.of(name) is None:
+                continue
+            pieces = skeleton.names[name]
+            for tensor, place in pieces:
+                self.sums[tensor] = self._zeros(parameter[place])
+            parameter.requires_grad_(requires_grad=True)
+            parameter.register_post_accumulate_grad_hook(self._hook(pieces))
+
+    def results(self, samples: int) -> dict[str, Tensor]:
+        """The statistics in float32."""
+        over = 1 if self._kind == "sensitivity" else samples
+        return {name: (total / over).float() for name, total in self.sums.items()}
+
+    def _zeros(self, part: Tensor) -> Tensor:
+        import torch
+
+        shape = part.shape if self._whole else ()
+        wide = torch.float32 if self._whole else torch.float64
+        return torch.zeros(shape, dtype=wide, device=part.device)
+
+    def _hook(self, pieces: Sequence[Piece]) -> Any:
+        """What is done with a parameter's gradient as soon as it is there."""
+        import torch
+
+        def use(parameter: Tensor) -> None:
+            gradient = parameter.grad
+            assert gradient is not None
+            parameter.grad = None
+            for tensor, place in pieces:
+                part = gradient[place].float()
+                if self._kind == "sensitivity":
+                    told = (part * parameter.detach()[place].float()).abs()
+                else:
+                    told = part.square()
+                if not self._whole:
+                    told = told.sum(dtype=torch.float64)
+                    told = told / (1 if self._kind == "sensitivity" else part.numel())
+                if not told.isfinite().all():
+                    raise CalibrationError(
+                        f"The gradient of '{tensor}' of {self._skeleton.checkpoint.name} is not "
+                        f"finite for {self.sample}. Leave the row out, or compute in --dtype "
+                        "float32."
+                    )
+                self.sums[tensor] += told
+
+        return use
+
+
+def run_gradients(
+    skeleton: Skeleton,
+    items: Sequence[Item],
+    work: Work,
+    progress: Progress,
+    *,
+    kind: Literal["sensitivity", "fisher"],
+    whole: bool,
+    labels: Labels,
+    seed: int,
+) -> dict[str, Tensor]:
+    """One backward pass for each sample; sums are kept in the work folder now and then.
+
+    Args:
+        skeleton: The model.
+        items: The samples, in order.
+        work: Where a calibration that is stopped can go on from.
+        progress: Told before each sample.
+        kind: As for `Gradients`.
+        whole: As for `Gradients`.
+        labels: What the model is asked to predict: the data's next tokens, or tokens sampled from
+            its own prediction at each place.
+        seed: What sampled labels are drawn by, together with the sample's number.
+
+    Returns:
+        The statistics.
+
+    Raises:
+        CalibrationError: For a gradient that is not finite, naming tensor and sample.
+    """
+    gradients = Gradients(skeleton, kind, whole=whole)
+    if work.done:
+        kept, _ = work.load(SUMS.format(work.done))
+        for name, total in kept.items():
+            gradients.sums[name].copy_(total)
+    spent, since = 0.0, time.monotonic()
+    for number in range(work.done, len(items)):
+        progress(number, len(items), items[number].where)
+        gradients.sample = items[number].where
+        _loss(skeleton, items[number], labels, (seed, number)).backward()  # type: ignore[no-untyped-call]
+        now = time.monotonic()
+        if spent <= SAVING * (now - since):
+            _keep(work, gradients.sums, number + 1)
+            spent, since = time.monotonic() - now, time.monotonic()
+    progress(len(items), len(items), "done")
+    return gradients.results(len(items))
+
+
+def _keep(work: Work, sums: dict[str, Tensor], done: int) -> None:
+    before = work.done
+    work.save(SUMS.format(done), sums)
+    work.finish(done)
+    work.drop(SUMS.format(before))
+
+
+def _loss(skeleton: Skeleton, item: Item, labels: Labels, key: tuple[int, int]) -> Tensor:
+    """The mean negative log-likelihood of the answer's tokens; of all where there is no answer.
+
+    Only the logits of those places are computed, in float32.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    ids = torch.tensor([item.ids], device=skeleton.device)
+    states = skeleton.decoder(input_ids=ids, use_cache=False).last_hidden_state[0]
+    first = max(1, item.start if item.start < len(item.ids) else 1)
+    logits = skeleton.head(states[first - 1 : -1]).float()
+    wanted = ids[0, first:] if labels == "data" else _sampled(logits.detach(), key)
+    return cross_entropy(logits, wanted)
+
+
+def _sampled(logits: Tensor, key: tuple[int, int]) -> Tensor:
+    """A token for each place, drawn from the model's own prediction, ``[place]``."""
+    import numpy as np
+    import torch
+
+    sums = logits.softmax(dim=-1).cumsum(dim=-1)
+    drawn = np.random.default_rng(key).random(len(sums), dtype=np.float32)
+    draws = torch.from_numpy(drawn).to(sums.device)[:, None] * sums[:, -1:]
+    return torch.searchsorted(sums, draws, right=True)[:, 0].clamp(max=sums.shape[1] - 1)

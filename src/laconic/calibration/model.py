@@ -1,0 +1,249 @@
+"""A causal language model whose weights come and go: part by part, or all at once."""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from laconic.checkpoints.chat_template import explained
+from laconic.checkpoints.checkpoint import FLOATS
+from laconic.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+
+    from laconic.checkpoints.checkpoint import Checkpoint
+
+#: How transformers holds the experts of a layer: in one tensor, where checkpoints have one each.
+EXPERTS: Final = re.compile(r"(.*\.experts)\.(gate_up_proj|down_proj)")
+#: A tensor of the checkpoint, and where its values go in a parameter of the model.
+Piece = tuple[str, Any]
+
+
+class Skeleton:
+    """A model built without weights, which are read from the checkpoint when a part is needed.
+
+    Stage 0 is the embedding, stages 1 to `layers` are the decoder's layers, and the stage after
+    them is the final norm.
+
+    Args:
+        checkpoint: Where the weights are.
+        device: Where it computes.
+        dtype: The type it computes in, as torch names it.
+
+    Attributes:
+        names: The checkpoint's name of every parameter, with its pieces.
+        layers: How many decoder layers it has.
+        tied: Whether the head is the embedding matrix.
+
+    Raises:
+        CalibrationError: For an architecture, or tensors, that cannot be taken apart so.
+        BackendError: For a config that transformers cannot read.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, device: str, dtype: str) -> None:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        self.checkpoint, self.device = checkpoint, torch.device(device)
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        made: Any = AutoModelForCausalLM
+        with explained(checkpoint, "model"):
+            config = AutoConfig.from_pretrained(
+                checkpoint.folder, local_files_only=True, trust_remote_code=False
+            )
+            with torch.device("meta"):
+                model = made.from_config(config, trust_remote_code=False)
+        model.eval()
+        self.model = model
+        self.head: nn.Module = model.get_output_embeddings()
+        self.embedding: nn.Module = model.get_input_embeddings()
+        self.tied = self.head.weight is self.embedding.weight
+        self.decoder = self._decoder()
+        self.layers = len(self.decoder.layers)
+        self._blocks: list[nn.Module] = list(self.decoder.layers)
+        self._norm: nn.Module = self.decoder.norm
+        self.prefixes = {module: name for name, module in model.named_modules()}
+        self.shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+        self.names = {name: self._pieces(name) for name in self.shapes}
+        self._revive_buffers()
+
+    def part(self, stage: int) -> nn.Module:
+        """The module of a stage."""
+        if stage == 0:
+            return self.embedding
+        return self._blocks[stage - 1] if stage <= self.layers else self._norm
+
+    def group(self, stage: int) -> str:
+        """What a stage is called in statistics."""
+        if stage == 0:
+            return "embed"
+        return f"layer.{stage - 1}" if stage <= self.layers else "norm"
+
+    def part_bytes(self, stage: int) -> int:
+        """The bytes of a stage's weights in the type it computes in."""
+        sizes = [math.prod(p.shape) for p in self.part(stage).parameters()]
+        return sum(sizes) * self.dtype.itemsize
+
+    @property
+    def width(self) -> int:
+        """The channels of the hidden states."""
+        return int(self.embedding.weight.shape[1])  # type: ignore[index]  # a matrix
+
+    @property
+    def rows(self) -> int:
+        """How many token ids it has."""
+        return int(self.embedding.weight.shape[0])  # type: ignore[index]  # a matrix
+
+    @contextmanager
+    def holding(self, module: nn.Module) -> Iterator[None]:
+        """A part's weights in memory for as long as something runs."""
+        self._fill(module)
+        try:
+            yield
+        finally:
+            module.to("meta")
+
+    def load(self) -> None:
+        """All weights in memory, to stay."""
+        self._fill(self.model)
+
+    def only(self, stage: int) -> None:
+        """Make the decoder compute one layer and hand hidden states through all others."""
+        from torch import nn
+
+        blocks = [_hand_through() for _ in self._blocks]
+        if 0 < stage <= self.layers:
+            blocks[stage - 1] = self._blocks[stage - 1]
+        self.decoder.layers = nn.ModuleList(blocks)
+        self.decoder.norm = _hand_through()
+
+    def step(self, stage: int, values: Tensor) -> Tensor:
+        """Compute one stage, whose weights are held.
+
+        Args:
+            stage: Which; `only` was called with it.
+            values: Token ids ``[row, token]`` for the embedding, else hidden states
+                ``[row, token, channel]``; rows are padded on the right, which changes nothing to
+                the left of it.
+        """
+        if stage == 0 or stage > self.layers:
+            result: Tensor = self.part(stage)(values)
+            return result
+        told: Tensor = self.decoder(inputs_embeds=values, use_cache=False).last_hidden_state
+        return told
+
+    def check_steps(self) -> None:
+        """Refuse an architecture that does more to hidden states than its layers say."""
+        import torch
+
+        self.only(0)
+        values = torch.linspace(-1, 1, 3 * self.width, device=self.device, dtype=self.dtype)
+        values = values.view(1, 3, self.width)
+        if not torch.equal(self.step(1, values), values):
+            raise CalibrationError(
+                f"{self.checkpoint.name}: {type(self.decoder).__name__} does more than to put its "
+                "layers one after the other, and cannot be measured layer by layer."
+            )
+
+    def _decoder(self) -> Any:
+        decoder = self.model.get_decoder()
+        if not (hasattr(decoder, "layers") and hasattr(decoder, "norm")):
+            raise CalibrationError(
+                f"{self.checkpoint.name}: {type(self.model).__name__} is no decoder of layers with "
+                "a final norm, which calibration needs."
+            )
+        return decoder
+
+    def _pieces(self, name: str) -> tuple[Piece, ...]:
+        """The checkpoint's tensors that make a parameter."""
+        specs = self.checkpoint.specs
+        shape = self.shapes[name]
+        pieces: tuple[Piece, ...] = ((name, ...),)
+        fused = EXPERTS.fullmatch(name)
+        if fused and name not in specs:
+            each = [f"{fused[1]}.{expert}" for expert in range(shape[0])]
+            half = shape[1] // 2
+            if fused[2] == "down_proj":
+                pieces = tuple((f"{e}.down_proj.weight", i) for i, e in enumerate(each))
+            else:
+                pieces = tuple(
+                    (f"{e}.{part}.weight", (i, rows))
+                    for i, e in enumerate(each)
+                    for part, rows in (("gate_proj", slice(half)), ("up_proj", slice(half, None)))
+                )
+        for tensor, _ in pieces:
+            if tensor not in specs:
+                raise CalibrationError(
+                    f"{self.checkpoint.name} has no tensor '{tensor}', which "
+                    f"{type(self.model).__name__} needs. Its weights and its config are of "
+                    "different models, or of an architecture that calibration does not know."
+                )
+            if specs[tensor].dtype not in FLOATS:
+                raise CalibrationError(
+                    f"'{tensor}' of {self.checkpoint.name} is {specs[tensor].dtype}. Calibrate the "
+                    f"model before it was quantized, in one of {', '.join(FLOATS.values())}."
+                )
+        return pieces
+
+    def _fill(self, module: nn.Module) -> None:
+        """Read the weights of a module; those of a tied head are the embedding's."""
+        from torch import nn
+
+        made: dict[nn.Parameter, nn.Parameter] = {}
+        for inner in module.modules():
+            for key, parameter in list(inner.named_parameters(recurse=False, prefix="")):
+                name = f"{self.prefixes[inner]}.{key}"
+                if inner is self.head and self.tied:
+                    name = f"{self.prefixes[self.embedding]}.weight"
+                if parameter not in made:
+                    made[parameter] = nn.Parameter(self._read(name), requires_grad=False)
+                setattr(inner, key, made[parameter])
+
+    def _read(self, name: str) -> Tensor:
+        """A parameter's values from its pieces."""
+        import torch
+
+        value = torch.empty(self.shapes[name], dtype=self.dtype, device=self.device)
+        for tensor, place in self.names[name]:
+            held = self.checkpoint.read(tensor)
+            if held.shape != value[place].shape:
+                raise CalibrationError(
+                    f"'{tensor}' of {self.checkpoint.name} has the shape {list(held.shape)}, and "
+                    f"its config asks for {list(value[place].shape)}. They are of different models."
+                )
+            value[place] = held.to(self.device)
+        return value
+
+    def _revive_buffers(self) -> None:
+        """Give buffers their values: the checkpoint's, or, as rotary tables, computed anew."""
+        for name, module in list(self.model.named_modules()):
+            for key, buffer in list(module.named_buffers(recurse=False)):
+                if buffer.is_meta and f"{name}.{key}" in self.checkpoint.specs:
+                    setattr(module, key, self.checkpoint.read(f"{name}.{key}").to(self.device))
+            if not any(b.is_meta for b in module.buffers(recurse=False)):
+                continue
+            parent, _, key = name.rpartition(".")
+            config = getattr(module, "config", None)
+            if config is None:
+                raise CalibrationError(
+                    f"{self.checkpoint.name}: {type(self.model).__name__} keeps buffers in "
+                    f"'{name}' that calibration cannot make."
+                )
+            made = type(module)(config).to(self.device)
+            setattr(self.model.get_submodule(parent), key, made)
+
+
+def _hand_through() -> nn.Module:
+    """A module that gives back its first argument."""
+    from torch import nn
+
+    class HandThrough(nn.Module):
+        def forward(self, values: Tensor, *_: Any, **__: Any) -> Tensor:
+            return values
+
+    return HandThrough()

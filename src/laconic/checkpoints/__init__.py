@@ -1,0 +1,17 @@
+"""A model on disk: what is in its folder, read lazily, checked, and written back whole.
+
+In: a folder, a Hub id, ``lab:NAME`` or ``BASE+ADAPTER``. Out: a `Checkpoint` whose tensors are
+memory-mapped when asked for, and folders that appear complete or not at all.
+
+Start with `checkpoint`. Then, in the order in which a folder is read:
+
+- `hub`, `links`, `untrusted`: where the folder comes from, and what in it is refused.
+- `header`, `packed_formats`: names, types and shapes of the tensors; whether weights are packed.
+- `configs`, `rotary`: config.json in one notation, compared with another one.
+- `architecture`, `layout`, `nesting`, `parts`: which tensor is embedding, head, layer, tower.
+- `compatibility`: whether checkpoints can be merged.
+- `token_strings`, `tokenizer`, `chat_template`, `template_process`, `vocabulary`: from text to ids.
+- `lora`, `adapter`: LoRA adapters as checkpoints.
+- `computed_tensors`, `resources`: tensors that are computed instead of read; bytes, disk, memory.
+- `model_files`, `carried_files`, `writer`: the files beside the weights, and writing a checkpoint.
+"""

@@ -1,0 +1,127 @@
+"""What a merge costs: bytes to fetch, read and write, disk and memory."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from laconic.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from laconic.checkpoints.checkpoint import Checkpoint, TensorSpec
+
+#: The elements of the blocks in which a merge reads, computes and writes.
+BLOCK: Final = 1 << 19
+#: Allowed for Python and its libraries before the first tensor, in bytes.
+START_BYTES: Final = 250_000_000
+FLOAT_BYTES: Final = 4
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The cost of a merge in bytes.
+
+    Attributes:
+        download: To be fetched from the Hub into its cache.
+        read: Tensor bytes read for the arithmetic.
+        written: Tensor bytes written.
+        memory: The most anonymous memory in use at a time, an estimate; the memory-mapped files'
+            pages are the system's, which takes them back when it needs them.
+        disk_free: Free where the output goes; None where no output was named.
+    """
+
+    download: int
+    read: int
+    written: int
+    memory: int
+    disk_free: int | None = None
+
+
+def reckon(
+    members: Sequence[Checkpoint],
+    fetched: Sequence[Checkpoint],
+    specs: Sequence[TensorSpec],
+    output: Path | None,
+    *,
+    whole: bool,
+    copies: int = 0,
+    stats: int = 0,
+) -> Budget:
+    """Add up what a merge costs, and refuse one that the disk cannot hold.
+
+    Args:
+        members: The checkpoints of the arithmetic.
+        fetched: Every checkpoint whose weights are needed.
+        specs: The tensors to write.
+        output: The folder to create, if it is known.
+        whole: Whether tensors are merged in one piece, one at a time; else in blocks, of which each
+            processor has one.
+        copies: How many tensors in float32 the steps hold beside base, vectors and result.
+        stats: How many bytes of calibration statistics they hold.
+
+    Raises:
+        CheckpointError: Where the output, or what is to be fetched for it, does not fit.
+    """
+    missing = {path: size for model in fetched for path, size in model.missing.items()}
+    elements = max((math.prod(spec.shape) for spec in specs), default=0)
+    if not whole:
+        elements = min(elements, BLOCK) * len(os.sched_getaffinity(0))
+    download, written = sum(missing.values()), sum(spec.nbytes for spec in specs)
+    budget = Budget(
+        download=download,
+        read=sum(spec.nbytes for model in members for spec in model.specs.values()),
+        written=written,
+        memory=START_BYTES + elements * FLOAT_BYTES * (2 * len(members) + 3 + copies) + stats,
+        disk_free=None if output is None else shutil.disk_usage(_standing(output)).free,
+    )
+    needed: dict[int, int] = {}
+    places: dict[int, Path] = {}
+    for path, size in missing.items():
+        _add(needed, places, path.parent, size)
+    if output is not None:
+        _add(needed, places, output, max(0, written - _started(output)))
+    for device, size in needed.items():
+        free = shutil.disk_usage(places[device]).free
+        if size > free:
+            what = "the weights to fetch" if places[device] != _standing(output) else str(output)
+            raise CheckpointError(
+                f"The disk of {places[device]} has {human(free)} free, and {what} needs "
+                f"{human(size)}. Free some, or choose another folder."
+            )
+    return budget
+
+
+def human(size: int) -> str:
+    """A number of bytes as people say it, such as ``3.1 GB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def _add(needed: dict[int, int], places: dict[int, Path], path: Path, size: int) -> None:
+    """Count bytes against the disk that a path is on."""
+    place = _standing(path)
+    device = place.stat().st_dev
+    needed[device] = needed.get(device, 0) + size
+    places[device] = place
+
+
+def _standing(path: Path | None) -> Path:
+    """The nearest folder of a path that exists."""
+    place = (path or Path()).absolute()
+    while not place.is_dir():
+        place = place.parent
+    return place
+
+
+def _started(output: Path) -> int:
+    """Bytes on disk of an earlier attempt that was stopped."""
+    work = output.parent / f".{output.name}.partial"
+    return sum(path.stat().st_blocks * 512 for path in work.glob("*")) if work.is_dir() else 0

@@ -1,4 +1,0 @@
-"""What every plug-in must keep, as tests: ``pytest --pyargs laconic.contract``.
-
-They run over all registered plug-ins, those of other packages included, with default parameters.
-"""

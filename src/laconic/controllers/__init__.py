@@ -1,1 +1,0 @@
-"""Mixture controllers: one idea, one file."""

@@ -1,0 +1,1 @@
+"""The papers' evaluation protocols, one YAML file each; `load` reads them."""

@@ -1,0 +1,105 @@
+"""Presets: the protocols of papers, as files of tasks, prompts, sampling and published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from laconic.errors import TaskError, did_you_mean
+from laconic.files.yaml import read_yaml_mapping
+from laconic.registry import parse_spec
+
+FOLDER: Final = Path(__file__).parent
+ROLE: Final = "system2"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How models of one role are asked.
+
+    Attributes:
+        prompt: A prompt's name.
+        max_tokens: The budget of one completion.
+    """
+
+    prompt: str
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A paper's protocol.
+
+    Attributes:
+        name: How users call it: its file's name.
+        summary: What it repeats, in one line.
+        source: The paper, and where in it.
+        tasks: Completions per problem, by task.
+        roles: How models are asked: ``system2`` (merges, too), ``system1``.
+        temperature: 0 is greedy.
+        top_p: The probability mass kept.
+        figures: Published accuracy in percent and mean tokens (None where not published), by model
+            or method and by task.
+        notes: What a reader must know before comparing.
+    """
+
+    name: str
+    summary: str
+    source: str
+    tasks: Mapping[str, int]
+    roles: Mapping[str, Rule]
+    temperature: float
+    top_p: float
+    figures: Mapping[str, Mapping[str, tuple[float, float | None]]]
+    notes: tuple[str, ...]
+
+    def choose(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Those of the tasks that are wanted; all where none are named.
+
+        Raises:
+            TaskError: For one that the protocol does not have.
+        """
+        for spec in wanted:
+            if parse_spec(spec)[0] not in self.tasks:
+                raise TaskError(
+                    f"--task {spec}: the preset {self.name} has no such task. "
+                    f"{did_you_mean(spec, self.tasks)}"
+                )
+        return tuple(wanted) or tuple(self.tasks)
+
+
+def find_preset(spec: str) -> tuple[Preset, str]:
+    """The preset and the role that ``NAME`` or ``NAME:role=system1`` says.
+
+    Raises:
+        TaskError: For an unknown name, key or role.
+    """
+    name, values = parse_spec(spec)
+    if name not in preset_names():
+        raise TaskError(f"No preset '{name}'. {did_you_mean(name, preset_names())}")
+    preset = read_preset(name)
+    role = values.pop("role", ROLE)
+    if values:
+        raise TaskError(f"--preset {spec}: there is no '{next(iter(values))}', only 'role'.")
+    if role not in preset.roles:
+        raise TaskError(
+            f"--preset {spec}: {name} has no role '{role}'. {did_you_mean(str(role), preset.roles)}"
+        )
+    return preset, role
+
+
+def preset_names() -> tuple[str, ...]:
+    """The names of all presets, in order."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+@cache
+def read_preset(name: str) -> Preset:
+    """The preset of a file in the package."""
+    from pydantic import TypeAdapter
+
+    values = read_yaml_mapping(FOLDER / f"{name}.yaml", f"The protocol {name}", TaskError)
+    return TypeAdapter(Preset).validate_python({"name": name, **values})

@@ -1,0 +1,196 @@
+"""What a user wants to know before merging: siblings or not, which base, how far, where, agreed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from laconic.checkpoints.adapter import open_weights
+from laconic.inspection.config_diff import Difference, differences
+from laconic.inspection.shared import ENOUGH, PARTS, Overlap, Shared, comparable, overlap, part_of
+from laconic.inspection.sums import Broken, Sums, measure, total
+from laconic.inspection.verdict import Choice, Sibling, choose_base, siblings, warnings
+from laconic.runtime import silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from laconic.checkpoints.checkpoint import Checkpoint
+    from laconic.checkpoints.layout import Depth
+    from laconic.runtime import Progress
+
+__all__ = ["Inspection", "inspect"]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All that was found of a base, its models, and other candidates for the base.
+
+    Attributes:
+        base: The base's name.
+        models: The models' names.
+        candidates: The names of other checkpoints that might be the base.
+        used: Which of them, counted from the base, the sums are over.
+        siblings: For each model, whether it can be merged with the base.
+        choice: What the distances say of the base.
+        warnings: What would make a merge wrong or useless.
+        notes: What a merge would note, and what was compared how.
+        differences: What is not the same beside the weights; values by base, models, candidates.
+        overlap: Which tensors were compared, and which not.
+        broken: Values that are no numbers.
+        sums: Over each tensor that was compared, by its name.
+        depth: The layers of the base's text model.
+    """
+
+    base: str
+    models: tuple[str, ...]
+    candidates: tuple[str, ...]
+    used: tuple[int, ...]
+    siblings: tuple[Sibling, ...]
+    choice: Choice
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    overlap: Overlap
+    broken: tuple[Broken, ...]
+    sums: Mapping[str, Sums]
+    depth: Depth
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that was given, the base first."""
+        return (self.base, *self.models, *self.candidates)
+
+    @property
+    def compared(self) -> dict[int, str]:
+        """The models that the sums are over: their names by their places there."""
+        return {i: self.names[n] for i, n in enumerate(self.used) if 1 <= n <= len(self.models)}
+
+    @cached_property
+    def layers(self) -> int:
+        """How many layers were compared."""
+        return 1 + max((i for i in map(self.depth.of, self.sums) if i is not None), default=-1)
+
+    @cached_property
+    def matrices(self) -> Sums:
+        """The sums over the matrices of the layers, which say what was made from what."""
+        return _matrices(self.sums, self.overlap, len(self.used), len(self.compared), self.depth)
+
+    @cached_property
+    def whole(self) -> Sums:
+        """The sums over everything."""
+        return self._total(self.sums)
+
+    @cached_property
+    def parts(self) -> dict[str, Sums]:
+        """The sums over each part of the model that there is, in the order of a forward pass."""
+        made = {part: [n for n in self.sums if part_of(n) == part] for part in PARTS}
+        return {part: self._total(names) for part, names in made.items() if names}
+
+    def layer(self, first: int, last: int | None = None, part: str | None = None) -> Sums:
+        """The sums over some layers.
+
+        Args:
+            first: The first of them.
+            last: The last of them; None means that there is one only.
+            part: Only this part of them; None means all.
+        """
+        end = first if last is None else last
+        return self._total(
+            name
+            for name in self.sums
+            if (layer := self.depth.of(name)) is not None
+            and first <= layer <= end
+            and part in (None, part_of(name))
+        )
+
+    def _total(self, names: Iterable[str]) -> Sums:
+        return total((self.sums[n] for n in names), len(self.used), len(self.compared))
+
+
+def inspect(
+    base: str | Path | Checkpoint,
+    models: Sequence[str | Path | Checkpoint],
+    *,
+    candidates: Sequence[str | Path | Checkpoint] = (),
+    progress: Progress = silent,
+) -> Inspection:
+    """Compare models with their base, value by value, in one pass over the weights.
+
+    Memory does not grow with the checkpoints: they are read in blocks.
+
+    Args:
+        base: What the task vectors start from: a folder, a Hub id, ``lab:NAME`` or BASE+ADAPTER.
+        models: What would be merged.
+        candidates: Other checkpoints that may be the models' base.
+        progress: Called after each tensor.
+
+    Raises:
+        CheckpointError: For a checkpoint that is missing, damaged, packed, or cannot be read.
+    """
+    members = [open_weights(member) for member in (base, *models, *candidates)]
+    fits, notes = siblings(members[: 1 + len(models)])
+    used, aside = _used(members)
+    chosen = [members[i] for i in used]
+    counted = sum(1 <= i <= len(models) for i in used)
+    common = overlap(chosen)
+    sums: dict[str, Sums] = {}
+    broken: tuple[Broken, ...] = ()
+    if len(used) > 1:
+        sums, broken = measure(chosen, common.tensors, models=counted, progress=progress)
+    depth = members[0].layout.depth
+    core = _matrices(sums, common, len(used), counted, depth)
+    said = warnings(
+        members,
+        len(models),
+        numbers=total(sums.values(), len(used), counted),
+        used=used,
+        broken=broken,
+    )
+    return Inspection(
+        base=members[0].name,
+        models=tuple(m.name for m in members[1 : 1 + len(models)]),
+        candidates=tuple(m.name for m in members[1 + len(models) :]),
+        used=tuple(used),
+        siblings=fits,
+        choice=choose_base(chosen, counted, core),
+        warnings=said,
+        notes=tuple(
+            dict.fromkeys((*notes, *(n for m in members for n in m.notes), *common.notes, *aside))
+        ),
+        differences=differences(members),
+        overlap=common,
+        broken=broken,
+        sums=sums,
+        depth=depth,
+    )
+
+
+def _used(members: Sequence[Checkpoint]) -> tuple[list[int], list[str]]:
+    """The members that have enough in common with the first to be compared; a note on others."""
+    used, aside = [0], []
+    for i, member in enumerate(members[1:], 1):
+        share = comparable(members[0], member)
+        if share >= ENOUGH:
+            used.append(i)
+        else:
+            aside.append(
+                f"{member.name} is left out of the numbers: {share:.0%} of the values of "
+                f"{members[0].name} have a counterpart in it.".replace("%", " %")
+            )
+    return used, aside
+
+
+def _matrices(
+    sums: Mapping[str, Sums], common: Overlap, members: int, models: int, depth: Depth
+) -> Sums:
+    """The sums over the attention and MLP matrices; over everything where there are none."""
+
+    def core(tensor: Shared) -> bool:
+        inside = depth.of(tensor.name) is not None and len(tensor.shape) > 1
+        return inside and part_of(tensor.name) in ("attention", "mlp")
+
+    chosen = [sums[t.name] for t in common.tensors if t.name in sums and core(t)]
+    return total(chosen or sums.values(), members, models)

@@ -1,0 +1,163 @@
+"""What several checkpoints have in common: tensors of one shape, rows of one token string."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from laconic.checkpoints.checkpoint import FLOATS, Checkpoint, natural
+from laconic.checkpoints.vocabulary import keys, match
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+#: The parts of a model that are reported, in the order of a forward pass.
+PARTS: Final = ("embedding", "attention", "mlp", "norm", "head", "other")
+#: The least share of the base's values that must have a counterpart for numbers to mean anything.
+ENOUGH: Final = 0.5
+#: What modules with a row for each token or place are called.
+EMBEDDINGS: Final = (
+    "embed_tokens", "wte", "wpe", "tok_embeddings", "embed_in", "word_embeddings", "embeddings",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A tensor that every checkpoint has.
+
+    Attributes:
+        name: Its name; a tied head has the head's.
+        shape: Of what is compared.
+        homes: The name under which each checkpoint stores it.
+        places: The row of each checkpoint's tensor that is compared, [checkpoint, row]; None
+            where all rows are, in order.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    homes: tuple[str, ...]
+    places: NDArray[np.int64] | None = None
+
+    @property
+    def elements(self) -> int:
+        """How many values are compared in each checkpoint."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What can be compared, and what cannot.
+
+    Attributes:
+        tensors: What can be, in the order of the model.
+        left_out: The name of each tensor that cannot, and why.
+        notes: What the user should know of the comparison.
+    """
+
+    tensors: tuple[Shared, ...]
+    left_out: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def part_of(name: str) -> str:
+    """The part of the model that a tensor belongs to: one of `PARTS`."""
+    words = name.lower().split(".")
+    if "lm_head" in words or "embed_out" in words or name == "output.weight":
+        return "head"
+    if any(word in EMBEDDINGS for word in words):
+        return "embedding"
+    if any("norm" in word or word.startswith("ln_") for word in words):
+        return "norm"
+    if any("attn" in word or "attention" in word for word in words):
+        return "attention"
+    if any(word in ("mlp", "feed_forward", "ffn", "block_sparse_moe") for word in words):
+        return "mlp"
+    return "other"
+
+
+def comparable(base: Checkpoint, other: Checkpoint) -> float:
+    """The share of the base's values, rows of tokens aside, that another has a counterpart for."""
+    total = common = 0
+    for name, spec in base.specs.items():
+        if name in base.layout.by_token or spec.dtype not in FLOATS:
+            continue
+        size = math.prod(spec.shape)
+        total += size
+        twin = other.specs.get(name)
+        common += size if twin is not None and twin.shape == spec.shape else 0
+    return common / total if total else 0.0
+
+
+def overlap(members: Sequence[Checkpoint]) -> Overlap:
+    """The tensors that all checkpoints have, with rows matched by token string where ids differ.
+
+    Args:
+        members: The checkpoints, the base first.
+    """
+    names = {name for member in members for name in member.specs}
+    tensors: list[Shared] = []
+    left_out: dict[str, str] = {}
+    rows = _Rows(members)
+    for name in sorted(names, key=natural):
+        homes = [member.home(name) for member in members]
+        lacking = [m.name for m, home in zip(members, homes, strict=True) if home not in m.specs]
+        if lacking:
+            left_out[name] = f"not in {', '.join(lacking)}"
+            continue
+        specs = [member.specs[home] for member, home in zip(members, homes, strict=True)]
+        if odd := sorted({spec.dtype for spec in specs if spec.dtype not in FLOATS}):
+            left_out[name] = f"stored as {', '.join(odd)}, which is not merged"
+            continue
+        by_token = (
+            name in members[0].layout.by_token and len({spec.shape[1:] for spec in specs}) == 1
+        )
+        places = rows.places([spec.shape[0] for spec in specs]) if by_token else None
+        if places is not None:
+            shape = (places.shape[1], *specs[0].shape[1:])
+            tensors.append(Shared(name, shape, tuple(homes), places))
+        elif len({spec.shape for spec in specs}) > 1:
+            sizes = {str(list(spec.shape)): m.name for m, spec in zip(members, specs, strict=True)}
+            left_out[name] = ", ".join(f"{size} in {owner}" for size, owner in sizes.items())
+        else:
+            tensors.append(Shared(name, specs[0].shape, tuple(homes)))
+    return Overlap(tuple(tensors), left_out, tuple(rows.notes))
+
+
+class _Rows:
+    """Rows of the same token in every checkpoint; equal vocabularies keep theirs in order."""
+
+    def __init__(self, members: Sequence[Checkpoint]) -> None:
+        self._members = members
+        self._known: dict[tuple[int, ...], NDArray[np.int64] | None] = {}
+        self.notes: list[str] = []
+
+    def places(self, counts: Sequence[int]) -> NDArray[np.int64] | None:
+        """[checkpoint, row]; None where the rows stand for the same, or nobody knows for what."""
+        key = tuple(counts)
+        if key not in self._known:
+            self._known[key] = self._matched(counts)
+        return self._known[key]
+
+    def _matched(self, counts: Sequence[int]) -> NDArray[np.int64] | None:
+        strings = [member.vocabulary() for member in self._members]
+        if not all(strings):
+            return None
+        if len(set(counts)) == 1 and all(own == strings[0] for own in strings):
+            return None
+        held = [keys(own, count) for own, count in zip(strings, counts, strict=True)]
+        if all(own == held[0] for own in held):
+            return None
+        found = np.stack([match(held[0], own) for own in held])
+        found = found[:, (found >= 0).all(axis=0)]
+        said = (
+            f"Rows of tokens are compared by token string: {found.shape[1]:,} of the "
+            f"{counts[0]:,} rows of {self._members[0].name} are in all."
+        )
+        if said not in self.notes:
+            self.notes.append(said)
+        return found

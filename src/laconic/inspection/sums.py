@@ -1,0 +1,274 @@
+"""Sums over the values of several checkpoints: one pass, in blocks, that says all about distances.
+
+Every norm, cosine and distance between checkpoints, and between task vectors from any of them,
+follows from the inner products of the first checkpoint and the others' differences from it. They
+are summed in float64, in which differences of stored values are exact.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from laconic.runtime import silent, using_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from laconic.checkpoints.checkpoint import Checkpoint
+    from laconic.inspection.shared import Shared
+    from laconic.runtime import Progress
+
+#: Values of a block: with float64 sums of three checkpoints it fits a core's cache.
+BLOCK: Final = 1 << 16
+#: Values that one worker takes at once.
+PIECE: Final = 1 << 22
+#: More workers than this find no more bytes to read.
+WORKERS: Final = 8
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over some tensors of several checkpoints, of which the first is the base.
+
+    Attributes:
+        elements: How many values each of them has.
+        gram: Inner products of the base and of the others' task vectors, [checkpoint, checkpoint].
+        changed: Values that two models both change, [model, model].
+        opposed: Those of them that they change in opposite directions.
+    """
+
+    elements: int
+    gram: NDArray[np.float64]
+    changed: NDArray[np.int64]
+    opposed: NDArray[np.int64]
+
+    @classmethod
+    def zero(cls, checkpoints: int, models: int) -> Sums:
+        """The sums over nothing.
+
+        Args:
+            checkpoints: How many there are, the base included.
+            models: For how many of them, from the second on, changes are counted.
+        """
+        counts = np.zeros((models, models), np.int64)
+        return cls(0, np.zeros((checkpoints, checkpoints)), counts, counts.copy())
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.elements + other.elements,
+            self.gram + other.gram,
+            self.changed + other.changed,
+            self.opposed + other.opposed,
+        )
+
+    def norm(self, i: int) -> float:
+        """The norm of a checkpoint's values."""
+        return math.sqrt(max(self._inner(i, i), 0.0))
+
+    def distance(self, i: int, j: int = 0) -> float:
+        """The norm of the difference of two checkpoints: of a task vector, if one is the base."""
+        return math.sqrt(max(self._between(i, i, j), 0.0))
+
+    def relative(self, i: int, base: int = 0) -> float | None:
+        """The distance of a checkpoint from another in norms of that one; None without one."""
+        return _ratio(self.distance(i, base), self.norm(base))
+
+    def alignment(self, i: int, j: int) -> float | None:
+        """The cosine between the values of two checkpoints."""
+        return _cosine(self._inner(i, j), self.norm(i) * self.norm(j))
+
+    def cosine(self, i: int, j: int, base: int = 0) -> float | None:
+        """The cosine between two task vectors; None where one is zero."""
+        size = self.distance(i, base) * self.distance(j, base)
+        return _cosine(self._between(i, j, base), size)
+
+    def projection(self, i: int, onto: int) -> float | None:
+        """How many times a task vector contains another: 1 where it goes on from that one's end."""
+        return _ratio(self._between(i, onto, 0), self._between(onto, onto, 0))
+
+    def unchanged(self, i: int) -> float | None:
+        """The share of values that a model has exactly as the base has them."""
+        return None if not self.elements else 1 - int(self.changed[i - 1, i - 1]) / self.elements
+
+    def conflicts(self, i: int, j: int) -> float | None:
+        """The share, of the values that two models both change, that they pull apart."""
+        both = int(self.changed[i - 1, j - 1])
+        return None if not both else int(self.opposed[i - 1, j - 1]) / both
+
+    def _inner(self, i: int, j: int) -> float:
+        """The inner product of two checkpoints' values."""
+        a, b = self._coefficients(i), self._coefficients(j)
+        return float(a @ self.gram @ b)
+
+    def _between(self, i: int, j: int, base: int) -> float:
+        """The inner product of two differences from a checkpoint."""
+        start = self._coefficients(base)
+        return float((self._coefficients(i) - start) @ self.gram @ (self._coefficients(j) - start))
+
+    def _coefficients(self, i: int) -> NDArray[np.float64]:
+        """A checkpoint as a sum of the base and task vectors."""
+        made = np.zeros(len(self.gram))
+        made[0] = made[i] = 1.0
+        return made
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Values that are no numbers.
+
+    Attributes:
+        checkpoint: Which of the checkpoints holds them.
+        tensor: Where, by the name that it is stored under.
+        nan: How many are NaN.
+        infinite: How many are infinite.
+    """
+
+    checkpoint: int
+    tensor: str
+    nan: int
+    infinite: int
+
+
+def total(sums: Iterable[Sums], checkpoints: int, models: int) -> Sums:
+    """The sums over all of some tensors."""
+    whole = Sums.zero(checkpoints, models)
+    for part in sums:
+        whole += part
+    return whole
+
+
+def measure(
+    members: Sequence[Checkpoint],
+    tensors: Sequence[Shared],
+    *,
+    models: int,
+    progress: Progress = silent,
+) -> tuple[dict[str, Sums], tuple[Broken, ...]]:
+    """Read every shared tensor once and sum over it.
+
+    Args:
+        members: The checkpoints, the base first.
+        tensors: What they share.
+        models: For how many of them, from the second on, changed values are counted.
+        progress: Called after each tensor.
+
+    Returns:
+        The sums of each tensor by name, and what is no number; a tensor that holds such has no
+        sums.
+
+    Raises:
+        CheckpointError: Where weights cannot be fetched or read.
+    """
+    sums: dict[str, Sums] = {}
+    broken: list[Broken] = []
+    workers = min(os.cpu_count() or 1, WORKERS)
+    with using_threads(1), ThreadPoolExecutor(workers) as pool:
+        for done, tensor in enumerate(tensors, 1):
+            values = [m.read(home) for m, home in zip(members, tensor.homes, strict=True)]
+            parts = pool.map(lambda p: _piece(values, tensor, p, models), _pieces(tensor))  # noqa: B023  # drained below, before the next tensor
+            found = total(parts, len(members), models)
+            if np.isfinite(found.gram).all():
+                sums[tensor.name] = found
+            else:
+                broken += _broken(values, tensor)
+            progress(done, len(tensors), tensor.name)
+    return sums, tuple(broken)
+
+
+def _row(tensor: Shared) -> int:
+    """The values that are kept together: a row of a matched tensor."""
+    return 1 if tensor.places is None else max(1, math.prod(tensor.shape[1:]))
+
+
+def _pieces(tensor: Shared) -> Iterator[slice]:
+    """Slices of a flat tensor for the workers, of whole rows where rows are matched."""
+    step = max(1, PIECE // _row(tensor)) * _row(tensor)
+    return (
+        slice(start, min(start + step, tensor.elements))
+        for start in range(0, tensor.elements, step)
+    )
+
+
+def _blocks(tensor: Shared, piece: slice) -> Iterator[slice]:
+    step = max(1, BLOCK // _row(tensor)) * _row(tensor)
+    return (
+        slice(start, min(start + step, piece.stop))
+        for start in range(piece.start, piece.stop, step)
+    )
+
+
+def _part(values: Tensor, tensor: Shared, checkpoint: int, block: slice) -> Tensor:
+    """A checkpoint's values of a block, flat."""
+    if tensor.places is None:
+        return values.reshape(-1)[block]
+    width = _row(tensor)
+    rows = tensor.places[checkpoint, block.start // width : block.stop // width]
+    return values.index_select(0, torch.from_numpy(rows)).reshape(-1)
+
+
+def _piece(values: Sequence[Tensor], tensor: Shared, piece: slice, models: int) -> Sums:
+    """The sums over a piece of a tensor."""
+    made = Sums.zero(len(values), models)
+    room = torch.empty(len(values), max(BLOCK, _row(tensor)), dtype=torch.float64)
+    gram = torch.zeros(len(values), len(values), dtype=torch.float64)
+    for block in _blocks(tensor, piece):
+        held = room[:, : block.stop - block.start]
+        for i, source in enumerate(values):
+            held[i].copy_(_part(source, tensor, i, block))
+            if i:
+                held[i] -= held[0]
+        gram += held @ held.T
+        _count(held.numpy()[1 : 1 + models], made)
+    return Sums(piece.stop - piece.start, gram.numpy(), made.changed, made.opposed)
+
+
+def _count(vectors: NDArray[np.float64], into: Sums) -> None:
+    """Count the values that task vectors change, and those that two of them pull apart.
+
+    Args:
+        vectors: [model, value].
+        into: What is counted so far; its counts are added to.
+    """
+    moves = vectors != 0
+    falls = vectors < 0 if len(vectors) > 1 else moves
+    for i in range(len(vectors)):
+        into.changed[i, i] += np.count_nonzero(moves[i])
+        for j in range(i):
+            both = moves[i] & moves[j]
+            into.changed[i, j] += np.count_nonzero(both)
+            both &= falls[i] ^ falls[j]
+            into.opposed[i, j] += np.count_nonzero(both)
+            into.changed[j, i], into.opposed[j, i] = into.changed[i, j], into.opposed[i, j]
+
+
+def _broken(values: Sequence[Tensor], tensor: Shared) -> Iterator[Broken]:
+    """Which checkpoints hold what is no number, and how much of it."""
+    for i, source in enumerate(values):
+        nan = infinite = 0
+        for block in _blocks(tensor, slice(0, tensor.elements)):
+            part = _part(source, tensor, i, block)
+            nan += int(part.isnan().sum())
+            infinite += int(part.isinf().sum())
+        if nan or infinite:
+            yield Broken(i, tensor.homes[i], nan, infinite)
+
+
+def _ratio(value: float, size: float) -> float | None:
+    return value / size if size else None
+
+
+def _cosine(value: float, size: float) -> float | None:
+    """A cosine, within its bounds whatever rounding has done."""
+    ratio = _ratio(value, size)
+    return None if ratio is None else min(1.0, max(-1.0, ratio))

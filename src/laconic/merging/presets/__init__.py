@@ -1,0 +1,1 @@
+"""Merge presets: the recipes of the papers, without checkpoints; `load` reads them."""

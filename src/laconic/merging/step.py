@@ -1,0 +1,202 @@
+"""A step of a merge: a plug-in with its checked parameters, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from laconic.checkpoints.layout import Depth, Layout
+from laconic.errors import RecipeError
+from laconic.merging.varying import Varying, bind, matches, names_look_like, value_at
+
+if TYPE_CHECKING:
+    from laconic.merging.recipe import Override, Recipe
+    from laconic.methods.contract.step_statistics import Measured
+    from laconic.registry import Plugin
+
+Parameters = Mapping[str, Any]
+#: What an element can depend on, the least first.
+REACHES: Final = ("element", "row", "tensor", "model")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A plug-in of the pipeline with its checked parameters.
+
+    Attributes:
+        plugin: The transform, method or adjustment.
+        params: Its parameters where no override says otherwise; some may vary by tensor.
+        overrides: Each override with all the parameters there; the first match wins.
+        layout: That of the checkpoints.
+        files: The calibration files that the recipe names for it.
+        stats: What it reads of them, by kind, one for each checkpoint asked of.
+        remedy: The command that makes the files anew.
+    """
+
+    plugin: Plugin[Callable[..., Any]]
+    params: Parameters
+    overrides: tuple[tuple[Override, Parameters], ...] = ()
+    layout: Layout = field(default_factory=lambda: Layout(None, None, Depth()))
+    files: tuple[str, ...] = ()
+    stats: Mapping[str, tuple[Measured, ...]] = field(default_factory=dict)
+    remedy: str = ""
+
+    def params_for(self, name: str) -> Parameters:
+        """The parameters for one tensor."""
+        params = next((params for o, params in self.overrides if self._takes(o, name)), self.params)
+        layer, layers = self.layout.depth.of(name), self.layout.depth.count
+        return {key: value_at(value, name, layer, layers) for key, value in params.items()}
+
+    @property
+    def reach(self) -> str:
+        """What one element depends on, the most that any tensor's parameters ask for."""
+        declared: str | Callable[[Parameters], str] = self.plugin.traits["reach"]
+        if not callable(declared):
+            return declared
+        held = [self.params, *(params for _, params in self.overrides)]
+        return max(
+            (
+                declared({**params, key: leaf})
+                for params in held
+                for key, value in params.items()
+                for leaf in (value.leaves if isinstance(value, Varying) else (value,))
+            ),
+            key=REACHES.index,
+        )
+
+    def spoilt(self, name: str) -> str:
+        """Which statistics of a tensor hold NaN or Inf, in a sentence; empty where none do."""
+        for kind, several in self.stats.items():
+            if any(name in m and not bool(m[name].isfinite().all()) for m in several):
+                return f"{self.plugin.name}: the {kind} statistics of '{name}' are not finite."
+        return ""
+
+    def override_for(self, name: str) -> Override | None:
+        """The override that one tensor takes, if any."""
+        return next((o for o, _ in self.overrides if self._takes(o, name)), None)
+
+    def _takes(self, override: Override, name: str) -> bool:
+        return fits(override, name, self.layout.depth)
+
+
+def make_stage(plugin: Plugin[Any], params: Parameters, where: str) -> Stage:
+    """A step with its parameters checked against the plug-in's signature."""
+    files, own = _parted(plugin, params, where)
+    return Stage(plugin, bind(plugin, own, where), files=files)
+
+
+def with_overrides(stage: Stage, recipe: Recipe, names: Sequence[str]) -> Stage:
+    """The method with the recipe's overrides, each of which must match something."""
+    bound = []
+    for number, override in enumerate(recipe.overrides):
+        where = f"overrides, entry {number}"
+
+        if not any(fits(override, name, stage.layout.depth) for name in names):
+            raise RecipeError(
+                f"{where}: no tensor matches '{override.match}'"
+                + (f" in layers {list(override.layers)}" if override.layers else "")
+                + f". {names_look_like(names)}"
+            )
+        if stage.files and "stats" in override.params:
+            raise RecipeError(f"{where}: stats are those of the whole merge; name them in params.")
+        _, own = _parted(stage.plugin, {**recipe.params, **override.params}, where)
+        params = bind(stage.plugin, own, where)
+        bound.append((override, params))
+    return replace(stage, overrides=tuple(bound))
+
+
+def need_whole(stages: Iterable[Stage]) -> bool:
+    """Whether some step must see whole tensors, and not blocks of their rows or elements."""
+    return any(stage.reach not in {"element", "row"} for stage in stages)
+
+
+def need_rows(stages: Iterable[Stage]) -> bool:
+    """Whether some step must see whole rows of matrices."""
+    return any(stage.reach == "row" for stage in stages)
+
+
+def held_copies(stages: Sequence[Stage], models: int) -> int:
+    """The most tensors in float32 that a step holds beside base, vectors and result.
+
+    Where all look at blocks, these are the blocks of statistics. A step that looks at blocks
+    declares nothing, since they are small. Beside one that needs whole tensors it is given them,
+    too: then four for each model, as measured for TIES.
+    """
+    if not need_whole(stages):
+        return max(sum(map(len, stage.stats.values())) for stage in stages)
+    return max(
+        s.plugin.traits["copies"] if need_whole([s]) else 4 * models
+        for s in stages
+        if s.plugin.family != "adjustment"
+    )
+
+
+def held_stats(stages: Sequence[Stage], names: Iterable[str]) -> int:
+    """The most bytes that a step holds of copies of a tensor's statistics."""
+    wanted = [
+        (stage.plugin.traits["held"], measured)
+        for stage in stages
+        if stage.plugin.traits["held"]
+        for several in stage.stats.values()
+        for measured in several
+    ]
+    return max(
+        (4 * copies * m[name].numel() for name in names for copies, m in wanted if name in m),
+        default=0,
+    )
+
+
+def check_varying(
+    recipe: Recipe, stages: Sequence[Stage], names: Sequence[str], head: str
+) -> list[str]:
+    """Compare all that varies by tensor with the tensors that there are.
+
+    Args:
+        recipe: The recipe.
+        stages: Its steps.
+        names: Every tensor of the result.
+        head: The output head, which siblings may have though the result has not.
+
+    Returns:
+        What the user should know though it is no error.
+
+    Raises:
+        RecipeError: For an entry that matches nothing, or a tensor that no entry fits.
+    """
+    found: list[tuple[str, Any]] = [(f"The weight of {m.model}", m.weight) for m in recipe.models]
+    for stage in stages:
+        for params in (stage.params, *(params for _, params in stage.overrides)):
+            found += [(f"{stage.plugin.name}: {key}", value) for key, value in params.items()]
+    return [
+        note
+        for where, value in found
+        if isinstance(value, Varying)
+        for note in value.check(where, names, absent=(head,))
+    ]
+
+
+def _parted(
+    plugin: Plugin[Any], params: Parameters, where: str
+) -> tuple[tuple[str, ...], Parameters]:
+    """The calibration files among a step's parameters, and the other parameters."""
+    if not plugin.traits["stats"] or "stats" not in params:
+        return (), params
+    value = params["stats"]
+    files = [value] if isinstance(value, str) else value
+    if not isinstance(files, list | tuple) or not all(isinstance(f, str) and f for f in files):
+        raise RecipeError(
+            f"{where}: {plugin.name}.stats must be a file of 'laconic calibrate' or a list of "
+            f"them, got {value!r}."
+        )
+    return tuple(files), {key: value for key, value in params.items() if key != "stats"}
+
+
+def fits(override: Override, name: str, depth: Depth) -> bool:
+    """Whether an override speaks of a tensor."""
+    layer = depth.of(name)
+    if override.layers is not None:
+        first, last = override.layers
+        if layer is None or not first <= layer <= last:
+            return False
+    return matches(override.match, name)

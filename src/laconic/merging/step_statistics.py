@@ -1,0 +1,315 @@
+"""Readings: the calibration files that a recipe names, each found its checkpoint before a merge."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from laconic.calibration.record import MERGE, Calibration, Kind, calibrate_command, read_calibration
+from laconic.checkpoints.header import Header, open_header, samples_of
+from laconic.errors import CalibrationError
+from laconic.methods.contract.step_statistics import Measured
+
+if TYPE_CHECKING:
+    from laconic.checkpoints.checkpoint import Checkpoint
+    from laconic.merging.step import Stage
+
+#: Fewer samples than this say little of a model.
+FEW: Final = 10
+#: The kinds whose files are small; the others are looked at tensor by tensor as they are merged.
+SMALL: Final = {"activations", "sensitivity", "mutual_information"}
+#: What a merge of two steps calls the result of the first.
+STEP: Final = "step1"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A calibration file that a step of a merge reads.
+
+    Attributes:
+        path: The file.
+        calibration: What it holds.
+        header: Of the file as it was opened.
+        digest: Tells it from other files; of its header and of pieces spread over it.
+    """
+
+    path: Path
+    calibration: Calibration
+    header: Header
+    digest: str
+
+    def facts(self) -> dict[str, Any]:
+        """What says which statistics these are, for a record of a merge."""
+        known = self.calibration.facts()
+        keys = ("kind", "model", "model_name", "data", "samples", "tokens")
+        return {"file": str(self.path), "digest": self.digest, **{k: known[k] for k in keys}}
+
+
+@dataclass(frozen=True)
+class Need:
+    """Statistics that a step must have.
+
+    Attributes:
+        kind: Which.
+        of: Whose, in words.
+        model: The fingerprint of the measured checkpoint; of what a first merge gives, its digest.
+        against: The fingerprint of the checkpoint it was compared with, if any.
+        checkpoint: The measured checkpoint; None for what a first merge gives.
+        command: Makes them.
+    """
+
+    kind: Kind
+    of: str
+    model: str
+    against: str | None
+    checkpoint: Checkpoint | None
+    command: str
+
+    def met_by(self, reading: Reading) -> bool:
+        """Whether a file holds these statistics."""
+        held = reading.calibration
+        model = held.model if self.checkpoint else held.settings.get(MERGE)
+        return (held.kind, model, held.against) == (self.kind, self.model, self.against)
+
+
+def read_stats(
+    stage: Stage,
+    key: str,
+    base: Checkpoint | None,
+    models: Sequence[Checkpoint],
+    first: Callable[[], tuple[str, str]],
+) -> tuple[Stage, tuple[Reading, ...], tuple[str, ...]]:
+    """Find each checkpoint's statistics among the files that a recipe names for a step.
+
+    Args:
+        stage: The step.
+        key: The recipe's key of its files, as ``--set`` takes it.
+        base: The base, if any.
+        models: The models.
+        first: Gives the digest of the merge without the step, and the command that makes it.
+
+    Returns:
+        The step with its statistics, the files, and what the user should know of them.
+
+    Raises:
+        CalibrationError: For files that are missing, damaged, too many, or of other checkpoints or
+            kinds than the step reads; it ends with the command that makes the right ones.
+    """
+    if not stage.plugin.traits["stats"]:
+        return stage, (), ()
+    name = stage.plugin.name
+    needs = _needs(stage, base, models, first)
+    commands = list(dict.fromkeys(need.command for need in needs))
+    if not stage.files:
+        raise CalibrationError(
+            f"{name} reads statistics, and the recipe names none: "
+            f"{' and '.join(dict.fromkeys(f'{_words(n.kind)} of {n.of}' for n in needs))}. Make "
+            f"them, then name {_files(len(commands))} as stats "
+            f"({_flag(key, len(commands))}): {' && '.join(commands)}"
+        )
+    readings = _read(stage, needs)
+    for reading in readings:
+        if not any(need.met_by(reading) for need in needs):
+            left = [n.command for n in needs if not any(map(n.met_by, readings))] or commands
+            raise CalibrationError(_misfit(name, reading, needs) + f" {' && '.join(left)}")
+        _check_finite(name, reading, commands)
+    chosen = [_only(name, need, readings) for need in needs]
+    stats: dict[str, list[Measured]] = {}
+    for need, reading in zip(needs, chosen, strict=True):
+        stats.setdefault(need.kind, []).append(_measured(need, reading))
+    held = {kind: tuple(measured) for kind, measured in stats.items()}
+    made = replace(stage, stats=held, remedy=f"Measure again: {' && '.join(commands)}")
+    return made, tuple(readings), tuple(_notes(name, chosen))
+
+
+def check_shapes(stage: Stage, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse statistics whose shape is not that of their tensors.
+
+    Args:
+        stage: A step with its statistics.
+        shapes: The shape of each merged tensor.
+
+    Raises:
+        CalibrationError: Naming the tensor, with the command that makes others.
+    """
+    for kind, several in stage.stats.items():
+        for measured in several:
+            for name, shape in shapes.items():
+                if name not in measured:
+                    continue
+                found, wanted = tuple(measured[name].shape), _shapes(kind, shape)
+                if wanted and found not in wanted:
+                    raise CalibrationError(
+                        f"{stage.plugin.name}: the {_words(kind)} of '{name}' have the shape "
+                        f"{list(found)}, and a tensor of shape {list(shape)} needs "
+                        f"{' or '.join(str(list(one)) for one in wanted)}. Another tokenizer in "
+                        f"the recipe changes rows of embedding and head. {stage.remedy}"
+                    )
+
+
+def _shapes(kind: str, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The shapes that a tensor's statistics may have; none where anything goes."""
+    match kind:
+        case "activations":
+            return [shape[-1:]]
+        case "gram":
+            return [shape[-1:] * 2]
+        case "fisher":
+            return [shape, ()]
+        case "sensitivity":
+            return [()]
+    return []
+
+
+def _needs(
+    stage: Stage,
+    base: Checkpoint | None,
+    models: Sequence[Checkpoint],
+    first: Callable[[], tuple[str, str]],
+) -> list[Need]:
+    """The statistics that a step must have, the base's first."""
+    needs = []
+    for kind, whose in stage.plugin.traits["stats"].items():
+        if base is None and whose != "models":
+            raise CalibrationError(
+                f"{stage.plugin.name} reads statistics of the base, and the recipe names no base. "
+                "Add 'base: ...' (--base on the command line)."
+            )
+        if base is not None and whose == "merged":
+            digest, command = first()
+            command = f"{command} && {calibrate_command(STEP, kind, base.name)}"
+            of = f"what the recipe gives without {stage.plugin.name}, against the base {base.name}"
+            needs.append(Need(kind, of, digest, base.fingerprint, None, command))
+            continue
+        wanted = [("the base", base)] if base is not None and whose != "models" else []
+        wanted += [("the model", model) for model in models if whose != "base"]
+        for role, checkpoint in wanted:
+            command = calibrate_command(checkpoint.name, kind)
+            of = f"{role} {checkpoint.name}"
+            needs.append(Need(kind, of, checkpoint.fingerprint, None, checkpoint, command))
+    return needs
+
+
+def _read(stage: Stage, needs: Sequence[Need]) -> list[Reading]:
+    """The files, read as far as their headers; for a missing one, the command that makes it."""
+    readings: list[Reading] = []
+    failed: list[tuple[str, CalibrationError]] = []
+    for file in dict.fromkeys(stage.files):
+        path = Path(file).expanduser()
+        try:
+            calibration = read_calibration(path)
+            digest = hashlib.sha256()
+            for piece in samples_of(path):
+                digest.update(piece)
+            header = open_header(path)
+        except CalibrationError as error:
+            failed.append((file, error))
+            continue
+        readings.append(Reading(path, calibration, header, digest.hexdigest()[:16]))
+    if failed:
+        file, why = failed[0]
+        commands = list(dict.fromkeys(n.command for n in needs if not any(map(n.met_by, readings))))
+        if len(commands) == 1 and not Path(file).expanduser().exists():
+            commands = [f"{commands[0].rpartition(' -o ')[0]} -o {shlex.quote(file)}"]
+        raise CalibrationError(f"{stage.plugin.name}: {why} {' && '.join(commands)}".rstrip())
+    return readings
+
+
+def _misfit(name: str, reading: Reading, needs: Sequence[Need]) -> str:
+    """Why a file is of no use to a step."""
+    held = reading.calibration
+    of_kind = [need for need in needs if need.kind == held.kind]
+    if not of_kind:
+        kinds = " and ".join(dict.fromkeys(_words(need.kind) for need in needs))
+        return (
+            f"{reading.path} holds the {_words(held.kind)} of {held.model_name}; {name} reads "
+            f"{kinds}."
+        )
+    wanted = " or ".join(need.of for need in of_kind)
+    measured = held.model_name + (f" against {held.against_name}" if held.against else "")
+    if any(
+        need.checkpoint and need.checkpoint.name == held.model_name and not need.against
+        for need in of_kind
+    ):
+        return (
+            f"{reading.path} was measured on {measured}, which has changed since: its weights or "
+            f"its config are others now."
+        )
+    return f"{reading.path} was measured on {measured}; {name} reads statistics of {wanted}."
+
+
+def _check_finite(name: str, reading: Reading, commands: Sequence[str]) -> None:
+    """Refuse values that are not finite, where there are few enough to look at all of them."""
+    if reading.calibration.kind in SMALL:
+        for tensor, values in reading.calibration.tensors.items():
+            if not bool(values.isfinite().all()):
+                raise CalibrationError(
+                    f"{name}: {reading.path} holds NaN or Inf for '{tensor}'. Measure again: "
+                    f"{' && '.join(commands)}"
+                )
+
+
+def _only(name: str, need: Need, readings: Sequence[Reading]) -> Reading:
+    """The one file that has what is needed."""
+    found = [reading for reading in readings if need.met_by(reading)]
+    if not found:
+        raise CalibrationError(
+            f"{name} also reads {_words(need.kind)} of {need.of}, which none of its stats holds. "
+            f"Make them and add their file: {need.command}"
+        )
+    if len(found) > 1:
+        files = " and ".join(str(reading.path) for reading in found)
+        raise CalibrationError(
+            f"{name}: {files} both hold {_words(need.kind)} of {need.of}. Leave one out."
+        )
+    return found[0]
+
+
+def _measured(need: Need, reading: Reading) -> Measured:
+    """A file's statistics as a step is given them."""
+    model, tensors = need.checkpoint, reading.calibration.tensors
+    if model is None:
+        return Measured(tensors)
+    sizes = {name: math.prod(spec.shape) for name, spec in model.specs.items()}
+    return Measured(tensors, sizes, tied=model.tied, layout=model.layout)
+
+
+def _notes(name: str, chosen: Sequence[Reading]) -> list[str]:
+    """What the user should know of a step's files though it is no error."""
+    read = {reading.path: reading for reading in chosen}
+    notes = [
+        f"{name}: {path} was measured on {held.calibration.samples} "
+        f"sample{'s' * (held.calibration.samples > 1)}; fewer than {FEW} say little."
+        for path, held in read.items()
+        if held.calibration.samples < FEW
+    ]
+    if len({held.calibration.data for held in read.values()}) > 1:
+        of = " and ".join(
+            f"{r.calibration.model_name} on {r.calibration.data_name}" for r in read.values()
+        )
+        notes.append(
+            f"{name}: its statistics are of different data ({of}). That is meant where each model "
+            "is measured on answers of its own; else measure both on the same."
+        )
+    return notes
+
+
+def _words(kind: str) -> str:
+    """A kind of statistics as people read it."""
+    return {"gram": "Gram matrices", "fisher": "Fisher information"}.get(
+        kind, kind.replace("_", " ")
+    )
+
+
+def _files(count: int) -> str:
+    return "the file" if count == 1 else "the files"
+
+
+def _flag(key: str, count: int) -> str:
+    """How the command line names files as a step's."""
+    return f"--set {key}=FILE" if count == 1 else f'--set \'{key}=["FILE", "FILE"]\''

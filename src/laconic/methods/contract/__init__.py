@@ -1,0 +1,9 @@
+"""What a method is given and what it may use.
+
+- `group`: `TensorGroup`, and the decorators `method`, `transform` and `adjustment`. Start here.
+- `step_statistics`: calibration statistics as a method reads them.
+- `ranking`: the largest entries of a tensor, exactly.
+- `sums`: sums of a tensor that do not depend on blocks or threads.
+- `low_rank`: truncated and soft-thresholded singular values.
+- `kernels`: the same arithmetic, compiled.
+"""

@@ -1,0 +1,369 @@
+"""The search itself: references first, then trials, then the winner on problems it never saw."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laconic.errors import RunError
+from laconic.evaluation.evaluate import GREEDY, PLAIN
+from laconic.files.atomic import lock, make_folder, write_file
+from laconic.files.json import write_json
+from laconic.merging.recipe import read_recipe
+from laconic.runs.run import read_run
+from laconic.runtime import Progress, silent, versions
+from laconic.scoring.score import Grader
+from laconic.searching.crew import mend, retry, wait_for_others
+from laconic.searching.goal import Constraint, measured, read_constraint
+from laconic.searching.measure import Measurer
+from laconic.searching.problem_set import set_exams
+from laconic.searching.sampler import Guide, begun, open_study
+from laconic.searching.space import read_space
+from laconic.searching.spec import Asked, find_references
+from laconic.searching.study import (
+    STUDY,
+    Study,
+    Trial,
+    front_names,
+    read_facts,
+    read_study,
+    read_trials,
+)
+from laconic.searching.trials import Work, work
+from laconic.searching.workers import pool
+
+if TYPE_CHECKING:
+    from laconic.runs.experiment import Sampling
+    from laconic.runs.run import Result
+
+
+def search(
+    recipe: str | Path | Mapping[str, Any],
+    output: str | Path,
+    tasks: Sequence[str],
+    *,
+    prove_on: Sequence[str] = (),
+    constraint: str | None = None,
+    trials: int | None = None,
+    budget: int | None = None,
+    system1: str | None = None,
+    sampling: Sampling = GREEDY,
+    backend: str = "transformers",
+    limit: int | None = None,
+    prompt: str = PLAIN,
+    data: str | Path | None = None,
+    allow_code: bool = False,
+    workers: int = 1,
+    storage: str | None = None,
+    join: bool = False,
+    progress: Progress = silent,
+) -> Study:
+    """Find the front of accuracy and length over a recipe's ranges, and prove the best of it.
+
+    System 2 and System 1 are measured first. Candidates then see the problems in growing subsets;
+    one that paired tests find hopeless is dropped on the way. The winner is measured once more, on
+    problems that no choice was made by. After an interruption the same call on the same folder goes
+    on; with more trials or tokens it goes further.
+
+    Args:
+        recipe: A recipe with ranges, ``{low: 0.3, high: 0.9}`` with an optional ``step`` where a
+            number would stand: a file or its plain values.
+        output: The study's folder (`laconic.searching.study` says what is in it).
+        tasks: What to search on.
+        prove_on: What to prove the winner on; by default half of each task's problems.
+        constraint: Such as ``accuracy>=system2-0.01`` (then the shortest wins) or
+            ``length<=system2*0.5`` (then the most accurate wins). None looks for the whole front;
+            the winner is then the shortest that is not worse than System 2 by 2 points.
+        trials: The most candidates; by default 12, and 12 more for each range after the first.
+        budget: The most tokens to generate, references and proof included; a worker stops at the
+            batch that reaches it.
+        system1: The fast model; by default the recipe's base.
+        sampling: How completions are drawn. Its seed also shuffles the problems.
+        backend: The engine, ``NAME`` or ``NAME:key=value,...``.
+        limit: Only the first so many problems of each task.
+        prompt: A prompt's name, or the user's turn with ``{problem}``.
+        data: The problems of named tasks, a file or folder.
+        allow_code: Whether programs that the model writes may be run, in a sandbox.
+        workers: Processes that try candidates side by side, each with a model of its own.
+        storage: Where Optuna keeps the trials: a database's URL or a journal file; by default a
+            journal in the folder.
+        join: Help a search that runs elsewhere and sees the same folder.
+        progress: Told after each measured model.
+
+    Raises:
+        RecipeError: For ranges that break a rule, before anything is measured.
+        RunError: For a folder in use or of another search, or a budget that is too small.
+        LaconicError: As for `merge` and `evaluate`.
+    """
+    values = recipe if isinstance(recipe, Mapping) else read_recipe(recipe)
+    space = read_space(values)
+    space.check()
+    exams = set_exams(
+        tasks,
+        prove_on,
+        sampling=sampling,
+        backend=backend,
+        limit=limit,
+        prompt=prompt,
+        data=data,
+        allow_code=allow_code,
+    )
+    wanted = read_constraint(constraint) if constraint else None
+    _check_counts(trials, budget, workers)
+    asked = Asked(space, exams[0], exams[1], wanted, find_references(space, system1, wanted))
+    leader = _Leader(
+        asked,
+        Path(output).expanduser(),
+        trials=trials or 12 * len(space.ranges),
+        budget=budget,
+        workers=workers,
+        storage=storage,
+        progress=progress,
+    )
+    if join:
+        leader.help()
+    else:
+        leader.lead()
+    return read_study(leader.folder)
+
+
+class _Leader:
+    """Carries a search through, from the references to the proof."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        folder: Path,
+        *,
+        trials: int,
+        budget: int | None,
+        workers: int,
+        storage: str | None,
+        progress: Progress,
+    ) -> None:
+        self.asked = asked
+        self.folder = folder
+        self.trials = trials
+        self.budget = budget
+        self.workers = workers
+        self.storage = storage or str(folder / "journal.log")
+        self.progress = progress
+        self.facts: dict[str, Any] = {
+            "schema": 1,
+            "kind": "search",
+            "complete": False,
+            "state": "references",
+            "digest": asked.digest,
+            **asked.facts(),
+            "trials": trials,
+            "budget": budget,
+            "references": {},
+            "tokens": {"references": 0, "search": 0, "proof": 0},
+            "front": [],
+            "winner": None,
+            "versions": versions("optuna", "torch", "transformers"),
+            "command": list(sys.argv),
+        }
+
+    def lead(self) -> None:
+        """Do all of it."""
+        self._refuse_other()
+        make_folder(self.folder)
+        allow_code = self.asked.exam.allow_code
+        with self._alone(), Grader(allow_code=allow_code) as grader:
+            measurer = Measurer(
+                self.asked, self.folder, grader, self.facts["tokens"], self.budget, self.progress
+            )
+            self._note("references")
+            runs = {name: measurer.reference(name) for name in self.asked.references}
+            self.facts["references"] = {
+                name: {
+                    "model": self.asked.references[name],
+                    "run": f"references/{name}",
+                    **measured(results).plain(),
+                }
+                for name, results in runs.items()
+            }
+            job = self._work(runs)
+            self._note("searching")
+            guide = Guide(self.asked.space, job.seed)
+            study = open_study(job.storage, job.digest, guide)
+            mend(study, self.folder, guide)
+            retry(study, self.folder, guide)
+            self._spread(job)
+            wait_for_others(study, self.folder)
+            while retry(study, self.folder, guide):
+                self._spread(job)
+                wait_for_others(study, self.folder)
+            self._prove(runs, measurer)
+
+    def help(self) -> None:
+        """Try candidates for a search that another process leads."""
+        study = read_study(self.folder)
+        if study.facts["digest"] != self.asked.digest:
+            raise RunError(f"{self.folder} is of another search. Give the same options as there.")
+        if study.facts["state"] != "searching":
+            raise RunError(
+                f"The search of {self.folder} is not trying candidates now (it is at: "
+                f"{study.facts['state']}). Join it when its references are measured."
+            )
+        names = study.facts["references"]
+        runs = {name: list(read_run(self.folder / "references" / name).results) for name in names}
+        self.facts["tokens"] = study.facts["tokens"]
+        self.budget = study.facts["budget"]
+        self._spread(replace(self._work(runs), trials=study.facts["trials"]))
+
+    def _refuse_other(self) -> None:
+        """Refuse a folder that holds something else."""
+        if (self.folder / STUDY).exists():
+            try:
+                same = read_facts(self.folder).get("digest") == self.asked.digest
+            except RunError as error:
+                if not begun(self.storage, self.asked.digest):
+                    raise RunError(
+                        f"{error} And {self.storage} has no trials of it. Give the options that "
+                        "it was begun with, choose another output folder, or delete this one."
+                    ) from None
+                same = True
+            if not same:
+                raise RunError(
+                    f"{self.folder} holds a search of another recipe, other problems or other "
+                    "settings. Choose another output folder, or delete this one."
+                )
+        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise RunError(f"{self.folder} exists and is no search's folder. Choose another.")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder against a second leader."""
+        with (self.folder / ".lock").open("a") as stream:
+            lock(
+                stream,
+                RunError(
+                    f"Another search is at work in {self.folder}. Help it with --join, wait for "
+                    "it, or choose another output folder."
+                ),
+            )
+            yield
+
+    def _note(self, state: str) -> None:
+        """Write study.json as things stand."""
+        self.facts["state"] = state
+        self.facts["complete"] = state == "done"
+        write_json(self.folder / STUDY, self.facts)
+
+    def _work(self, runs: Mapping[str, Sequence[Result]]) -> Work:
+        """What the workers are told; some tokens are put by for the proof."""
+        before = self.facts["tokens"]["references"]
+        most = None if self.budget is None else self.budget - self._reserve(runs)
+        if most is not None and most <= before:
+            raise RunError(
+                f"The budget of {self.budget:,} tokens leaves nothing to search with: the "
+                f"references took {before:,}, and the proof may take {self._reserve(runs):,}. Give "
+                "a larger --budget, or fewer problems."
+            )
+        return Work(
+            folder=self.folder,
+            recipe=self.asked.space.values,
+            exam=self.asked.exam,
+            constraint=self.asked.constraint,
+            storage=self.storage,
+            digest=self.asked.digest,
+            trials=self.trials,
+            budget=most,
+            before=before,
+            seed=self.asked.exam.sampling.seed,
+        )
+
+    def _reserve(self, runs: Mapping[str, Sequence[Result]]) -> int:
+        """About what the proof takes: the references again, and a winner as long as System 2."""
+        lengths = [measured(results).length.value for results in runs.values()]
+        lengths.append(measured(runs["system2"]).length.value)
+        answers = sum(
+            len(task.samples) * (task.repeats or self.asked.proof.sampling.repeats)
+            for task in self.asked.proof.tasks
+        )
+        return round(answers * sum(lengths))
+
+    def _spread(self, job: Work) -> None:
+        """Let the workers work."""
+        if self.workers == 1:
+            work(job, self.progress)
+            return
+        with pool(self.workers) as made:
+            pending = {made.submit(work, job) for _ in range(self.workers)}
+            while pending:
+                done, pending = wait(pending, timeout=1, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+                ended = read_trials(self.folder)
+                self.progress(len(ended), self.trials, ended[-1].name if ended else "")
+
+    def _prove(self, runs: Mapping[str, Sequence[Result]], measurer: Measurer) -> None:
+        """Choose the winner, measure it on fresh problems, and say what came of it."""
+        ended = read_trials(self.folder)
+        complete = [trial for trial in ended if trial.state == "complete"]
+        tokens = self.facts["tokens"]
+        tokens["search"] = max((trial.spent for trial in ended), default=0) - tokens["references"]
+        self.facts["front"] = front_names(complete)
+        chosen = choose(self.folder, complete, runs, self.asked.goal)
+        if chosen is None:
+            self._note("done")
+            return
+        trial, shown = chosen
+        recipe = self.asked.space.at(trial.parameters)
+        write_file(self.folder / "recipe.yaml", recipe.to_yaml().encode("utf-8"))
+        winner: dict[str, Any] = {
+            "name": trial.name,
+            "parameters": dict(trial.parameters),
+            "shown": shown,
+            "proof": None,
+        }
+        self.facts["winner"] = winner
+        self._note("proving")
+        winner["proof"] = measurer.prove(trial)
+        self._note("done")
+
+
+def choose(
+    folder: Path,
+    trials: Sequence[Trial],
+    references: Mapping[str, Sequence[Result]],
+    constraint: Constraint,
+) -> tuple[Trial, bool] | None:
+    """The best trial that keeps to a constraint, and whether that was shown or only measured.
+
+    Trials that are shown to keep to it (95 %) come before those that only do as measured. Of each,
+    the shortest is best, or the most accurate where the constraint is about length.
+
+    Args:
+        folder: The study's.
+        trials: Those that were asked every problem.
+        references: System 1 and System 2 on the same problems.
+        constraint: What to keep to.
+    """
+    best: dict[bool, tuple[float, Trial]] = {}
+    for trial in trials:
+        results = read_run(folder / trial.run).results
+        if constraint.excess(results, references) > 0:
+            continue
+        shown = constraint.verdict(results, references) == "yes"
+        about = trial.measured
+        worth = about.length.value if constraint.about == "accuracy" else -about.accuracy.value
+        if shown not in best or worth < best[shown][0]:
+            best[shown] = worth, trial
+    for shown in (True, False):
+        if shown in best:
+            return best[shown][1], shown
+    return None
+
+
+def _check_counts(trials: int | None, budget: int | None, workers: int) -> None:
+    for name, value in (("trials", trials), ("budget", budget), ("workers", workers)):
+        if value is not None and value < 1:
+            raise RunError(f"{name} must be at least 1, got {value}.")

@@ -1,0 +1,77 @@
+"""What is asked of a search: all that decides what it finds, and what its winner must keep to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from laconic.errors import RunError
+from laconic.merging.plan import plan
+from laconic.searching.goal import MARGIN, Constraint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from laconic.searching.problem_set import Exam
+    from laconic.searching.space import Space
+
+#: What the winner must keep to where the user sets no constraint.
+DEFAULT: Final = Constraint("accuracy", "system2", -MARGIN)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that decides what a search finds, but for how long it goes on.
+
+    Attributes:
+        space: Where to look.
+        exam: The problems to search on.
+        proof: Those to prove the winner on.
+        constraint: What candidates must keep to, if anything.
+        references: The models to compare with, by ``system2`` and, if there is one, ``system1``.
+    """
+
+    space: Space
+    exam: Exam
+    proof: Exam
+    constraint: Constraint | None
+    references: Mapping[str, str]
+
+    def facts(self) -> dict[str, Any]:
+        """The same as study.json says it."""
+        return {
+            "recipe": self.space.values,
+            "ranges": [one.plain() for one in self.space.ranges],
+            "constraint": str(self.constraint) if self.constraint else None,
+            "tasks": [asdict(record) for record in self.exam.records],
+            "prove_on": [asdict(record) for record in self.proof.records],
+            "sampling": asdict(self.exam.sampling),
+            "backend": self.exam.backend,
+        }
+
+    @property
+    def goal(self) -> Constraint:
+        """What the winner must keep to."""
+        return self.constraint or DEFAULT
+
+    @property
+    def digest(self) -> str:
+        """A short name for it."""
+        told = [self.facts(), dict(self.references)]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def find_references(
+    space: Space, system1: str | None, constraint: Constraint | None
+) -> dict[str, str]:
+    """The models to compare with, by role."""
+    planned = plan(space.middle_recipe())
+    fast = system1 or (planned.recipe.base if planned.recipe.base else None)
+    found = {"system2": planned.system2.name}
+    if fast is not None and fast != planned.system2.name:
+        found["system1"] = fast
+    if constraint and constraint.reference == "system1" and "system1" not in found:
+        raise RunError(f"--constraint {constraint}: which model is System 1? Name it: --system1.")
+    return found

@@ -1,1 +1,0 @@
-"""Models behind a server that speaks OpenAI's protocol: requests, replies, servers, dispatch."""

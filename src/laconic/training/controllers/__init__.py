@@ -1,0 +1,1 @@
+"""The mixture controllers, one file each; `contract` says what a controller is."""

@@ -1,0 +1,200 @@
+"""The end of a training: the best checkpoint as a folder of its own, judged by fresh problems."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from laconic.checkpoints.adapter import open_model
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.merging.merge import execute
+from laconic.merging.plan import plan
+from laconic.merging.recipe import Recipe
+from laconic.stats import Pair, Summary, pair, summarise
+from laconic.training.recipe import Given
+from laconic.training.references import heldout_run
+from laconic.training.rounding import Survival, as_delivered, survival
+from laconic.training.selection import Candidate, lacking
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from laconic.runs.run import Run
+    from laconic.runtime import Progress
+    from laconic.training.distributed import Ranks
+    from laconic.training.mixture_state import Steering
+    from laconic.training.prepare import Job
+    from laconic.training.run_folder import Places
+
+#: What the model that the run delivers is called in its tables.
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave.
+
+    Attributes:
+        folder: Its folder; the model is in ``best``.
+        best: The checkpoint that was chosen, as the steering problems saw it.
+        system2: System 2 on the same problems.
+        lacking: Why it is not good enough; empty where it is.
+        stopped: Why training ended before its last step; empty where it did not.
+        steps: The step that training ended at.
+        tokens: Tokens trained on.
+        delivered: How much of the update is left in the types that are delivered.
+        heldout: System 2, System 1 and the best on problems that steered nothing, by name.
+        against: The best against System 2 on those problems; None where there are none.
+    """
+
+    folder: Path
+    best: Candidate
+    system2: Candidate
+    lacking: str
+    stopped: str
+    steps: int
+    tokens: int
+    delivered: Survival
+    heldout: dict[str, Summary]
+    against: Pair | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As run.json holds it."""
+        return {
+            "best": asdict(self.best),
+            "system2": asdict(self.system2),
+            "lacking": self.lacking,
+            "stopped": self.stopped,
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "delivered": self.delivered.to_dict(),
+            "heldout": {name: _facts(summary) for name, summary in self.heldout.items()},
+            "against_system2": None if self.against is None else asdict(self.against),
+        }
+
+    def to_text(self) -> str:
+        """A summary for people."""
+        lines = [
+            f"Trained {self.steps} steps on {self.tokens:,} tokens"
+            + (f"; stopped: {self.stopped}." if self.stopped else "."),
+            f"Best: step {self.best.step}, {self.best.accuracy:.1%} right at "
+            f"{self.best.length:,.1f} tokens on the steering problems (System 2: "
+            f"{self.system2.accuracy:.1%} at {self.system2.length:,.1f}).",
+        ]
+        if self.lacking:
+            lines.append(
+                f"No checkpoint is good enough: this one {self.lacking}. It is the most accurate."
+            )
+        lines.append(self.delivered.to_text())
+        for name, found in self.heldout.items():
+            lines.append(
+                f"  {name:8} {_interval(found.accuracy, '.1%')} right, "
+                f"{_interval(found.length, ',.1f')} tokens, {found.truncated:.1%} cut off "
+                f"({found.problems} held-out problems)"
+            )
+        if self.against is not None:
+            pair_, margin = self.against, self.against.not_worse.margin
+            lines.append(
+                f"Against System 2 on held-out problems: "
+                f"{_interval(pair_.length_change, '+.1%')} tokens, accuracy "
+                f"{_interval(pair_.accuracy_diff, '+.1%')}; not worse by {margin:.1%}: "
+                f"{pair_.not_worse.verdict}."
+            )
+        return "\n".join([*lines, f"The model is in {self.folder / 'best'}."])
+
+
+def export(job: Job, places: Places, step: int, folder: Path) -> None:
+    """Write the model of a step as a checkpoint folder with System 2's types and files.
+
+    Adapters are added to the weights, and what is wider than System 2's types is rounded
+    stochastically. The folder appears when it is whole.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    source = _source(job, places, step)
+    planned = plan(Recipe([source], "weighted_sum", system2=job.recipe.model), folder)
+    (trained,) = planned.models
+    rounded = as_delivered(trained, planned.system2, job.recipe.seed)
+    # No notes: that types differ is training's own doing.
+    execute(replace(planned, models=(rounded,), notes=()), folder)
+
+
+def finish(
+    job: Job,
+    steering: Steering,
+    places: Places,
+    references: Path,
+    *,
+    steps: int,
+    ranks: Ranks,
+    progress: Progress,
+) -> Trained:
+    """Export the best checkpoint and measure it, and the references, on the held-out problems."""
+    best = steering.best
+    left = ranks.on_first(lambda: _deliver(job, places, best.step))
+    bounds = job.recipe.bounds
+    models: dict[str, tuple[str, Path]] = {}
+    if not (bounds and isinstance(bounds.system2, Given)):
+        two = (bounds and bounds.system2) or job.recipe.model
+        models["system2"] = str(two), references / "heldout" / "system2"
+    if bounds and isinstance(bounds.system1, str):
+        models["system1"] = bounds.system1, references / "heldout" / "system1"
+    models[BEST] = str(places.best), places.folder / "heldout" / BEST
+    ranks.on_first(lambda: shutil.rmtree(models[BEST][1], ignore_errors=True))
+    runs: dict[str, Run] = {}
+    for name, (model, folder) in models.items():
+        run = heldout_run(model, job.dev, job.recipe, folder, ranks=ranks, progress=progress)
+        if run is not None:
+            runs[name] = run
+    return Trained(
+        folder=places.folder,
+        best=best,
+        system2=steering.system2,
+        lacking=lacking(best, steering.system2, steering.rule),
+        stopped=steering.stopped,
+        steps=steps,
+        tokens=steering.records[-1]["tokens"],
+        delivered=left,
+        heldout={name: summarise(run.results) for name, run in runs.items()},
+        against=_against(runs, job.recipe.select.margin),
+    )
+
+
+def _source(job: Job, places: Places, step: int) -> str:
+    """The model of a step as it was trained, adapters and all."""
+    kept = str(places.model(step))
+    return kept if job.recipe.lora is None else f"{job.recipe.model}+{kept}"
+
+
+def _deliver(job: Job, places: Places, step: int) -> Survival:
+    """Export the model of a step for good, and see how much of its update is left."""
+    shutil.rmtree(places.exported, ignore_errors=True)
+    export(job, places, step, places.best)
+    trained, best = open_model(_source(job, places, step)), open_checkpoint(str(places.best))
+    return survival(job.checkpoint, trained, best)
+
+
+def _against(runs: dict[str, Run], margin: float) -> Pair | None:
+    if BEST not in runs or "system2" not in runs:
+        return None
+    return pair(
+        runs[BEST].results,
+        runs["system2"].results,
+        name=BEST,
+        against="system2",
+        margin=margin,
+    )
+
+
+def _facts(summary: Summary) -> dict[str, Any]:
+    return {
+        "problems": summary.problems,
+        "accuracy": asdict(summary.accuracy),
+        "length": asdict(summary.length),
+        "truncated": summary.truncated,
+        "thinking": summary.thinking,
+    }
+
+
+def _interval(estimate: Any, form: str) -> str:
+    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"

@@ -1,0 +1,136 @@
+"""Where the mixture of a run stands: its controller, its order of rows and all it has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from laconic.errors import TrainError
+from laconic.training.controllers.contract import State
+from laconic.training.mixture import Drawn
+from laconic.training.sampler import MixtureSampler, replay
+from laconic.training.selection import Candidate, lacking, ranked, settled, should_stop
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from laconic.training.bounds import Measurement
+    from laconic.training.controllers.contract import Controller
+    from laconic.training.mixture import Plan
+    from laconic.training.recipe import SelectSection
+
+VERSION = 1
+
+
+@dataclass
+class Steering:
+    """The mixture of a run, and the checkpoints it has been steered by.
+
+    Attributes:
+        controller: Moves the weights.
+        state: Where they are.
+        sampler: The order of the rows.
+        system2: What checkpoints are compared with.
+        rule: Which of them is best, and when to stop.
+        ahead: By how many steps the loader draws ahead.
+        evaluated: The last step that was evaluated.
+        records: What each evaluation said and did, as JSON holds it.
+        candidates: The checkpoints that were evaluated, in order.
+        stopped: Why training should end before its last step; empty where it should not.
+    """
+
+    controller: Controller
+    state: State
+    sampler: MixtureSampler
+    system2: Candidate
+    rule: SelectSection
+    ahead: int
+    evaluated: int = 0
+    records: list[dict[str, Any]] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
+    stopped: str = ""
+
+    def observe(self, measured: Measurement, seen: Candidate, *, tokens: int | None = None) -> None:
+        """Move the mixture by an evaluation, from the first step whose rows are not drawn yet.
+
+        Args:
+            measured: The evaluation.
+            seen: The checkpoint it saw.
+            tokens: Those trained on so far, where the rows do not say it.
+        """
+        step = measured.step
+        self.state, record = self.controller.update(self.state, measured)
+        block = max(step + self.ahead, self.sampler.frontier)
+        self.sampler.change(self.state.weights, block)
+        recent, total = self._drawn(self.evaluated, step), self._drawn(0, step)
+        self.candidates.append(seen)
+        self.records.append(
+            {
+                **record,
+                "from_step": block,
+                "unit": self.sampler.plan.unit,
+                "sample_shares": self._named(recent.sample_shares),
+                "token_shares": self._named(recent.token_shares),
+                "tokens": sum(total.tokens) if tokens is None else tokens,
+                "thinking": seen.thinking,
+                "lacking": lacking(seen, self.system2, self.rule),
+                "best": self.best.step,
+            }
+        )
+        self.evaluated = step
+        self.stopped = should_stop(self.candidates, self.system2, self.rule) or settled(
+            self.records, self.rule
+        )
+
+    @property
+    def best(self) -> Candidate:
+        """The best checkpoint so far."""
+        return self.ranking[0]
+
+    @property
+    def ranking(self) -> list[Candidate]:
+        """All checkpoints, best first."""
+        return ranked(self.candidates, self.system2, self.rule)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that a checkpoint must keep, as JSON holds it."""
+        return {
+            "version": VERSION,
+            "controller": self.state.to_dict(),
+            "sampler": self.sampler.state(),
+            "evaluated": self.evaluated,
+            "records": self.records,
+            "candidates": [one.to_dict() for one in self.candidates],
+            "stopped": self.stopped,
+        }
+
+    def restore(self, plan: Plan, held: Mapping[str, Any]) -> None:
+        """Stand where the run stood that `to_dict` was kept from.
+
+        Raises:
+            TrainError: Where that is damaged, or of a run with other pools, seed, unit or batch.
+        """
+        try:
+            if held["version"] != VERSION:
+                raise TrainError(
+                    f"The mixture's state is of version {held['version']}; this laconic reads "
+                    f"version {VERSION}. Go on with the laconic that began the run."
+                )
+            self.sampler = MixtureSampler.resume(plan, held["sampler"])
+            self.state = State.from_dict(held["controller"])
+            self.evaluated = int(held["evaluated"])
+            self.records = list(held["records"])
+            self.candidates = [Candidate.from_dict(one) for one in held["candidates"]]
+            self.stopped = str(held["stopped"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise TrainError(f"The mixture's state is damaged ({error!r}).") from None
+
+    def _drawn(self, first: int, last: int) -> Drawn:
+        """What steps from `first` up to, not including, `last` trained on."""
+        blocks = islice(replay(self.sampler.plan, self.sampler.schedule), first, last)
+        none = (0,) * len(self.sampler.plan.pools)
+        return sum((drawn for _, drawn in blocks), Drawn(none, none))
+
+    def _named(self, shares: tuple[float, ...]) -> dict[str, float]:
+        return dict(zip(self.state.pools, (round(share, 6) for share in shares), strict=True))

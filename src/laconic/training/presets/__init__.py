@@ -1,0 +1,1 @@
+"""The papers' training settings, one YAML file each; `load` reads them."""

@@ -1,0 +1,85 @@
+"""Training presets: a paper's settings as recipes, with its figures and what to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from laconic.errors import RecipeError, did_you_mean
+from laconic.files.yaml import read_yaml_mapping
+
+FOLDER: Final = Path(__file__).parent
+#: Configurations of accelerate, by the name users write.
+LAUNCH: Final = FOLDER.parent / "launch"
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a model's cost depends on: its parameters, layers and width."""
+
+    parameters: int
+    layers: int
+    hidden: int
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A paper's settings.
+
+    Attributes:
+        name: How users call it: its file's name.
+        summary: What it repeats, in one line.
+        source: The paper, and where in it.
+        size: The model's, for a dry run.
+        lengths: Trained tokens of a row by pool, for a dry run without the data.
+        answer: Tokens of an answer of System 2 to a dev problem.
+        figures: Accuracy in percent and mean tokens that the source gives, by model and task, or by
+            model where it names one task.
+        notes: What to know before comparing.
+        recipe: A recipe's plain values.
+    """
+
+    name: str
+    summary: str
+    source: str
+    size: Size
+    lengths: Mapping[str, float]
+    answer: float
+    figures: Mapping[str, Any]
+    notes: tuple[str, ...]
+    recipe: Mapping[str, Any]
+
+
+def names() -> tuple[str, ...]:
+    """The names of all training presets, in order."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+@cache
+def read_preset(name: str) -> Preset:
+    """The preset of a file in the package.
+
+    Raises:
+        RecipeError: For an unknown name, with the nearest.
+    """
+    from pydantic import TypeAdapter
+
+    if name not in names():
+        raise RecipeError(f"There is no training preset '{name}'. {did_you_mean(name, names())}")
+    values = read_yaml_mapping(FOLDER / f"{name}.yaml", f"The preset {name}", RecipeError)
+    return TypeAdapter(Preset).validate_python({"name": name, **values})
+
+
+def read_launch(name: str) -> str:
+    """A configuration of accelerate as text.
+
+    Raises:
+        RecipeError: For an unknown name, with the nearest.
+    """
+    known = sorted(path.stem for path in LAUNCH.glob("*.yaml"))
+    if name not in known:
+        raise RecipeError(f"There is no launch configuration '{name}'. {did_you_mean(name, known)}")
+    return (LAUNCH / f"{name}.yaml").read_text(encoding="utf-8")

@@ -1,0 +1,329 @@
+"""What a training run is: a recipe in strict YAML, every number with its unit and its range."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, Field, ValidationError
+
+from laconic.errors import RecipeError, did_you_mean
+from laconic.files.yaml import read_yaml_mapping
+from laconic.training.controllers.contract import Role  # noqa: TC001  # pydantic reads the fields' types
+from laconic.training.mixture import Unit  # noqa: TC001  # the same
+from laconic.training.objective import SFT, Objective, ObjectiveSection, refuse_stages, settle
+from laconic.training.section import Count, Number, Section, Share
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: What may change when a run goes on: where and how fast, not what.
+HOW = ("evaluator", "workers", "keep", "checkpointing")
+
+
+class PoolsSection(Section):
+    """The packed rows.
+
+    Attributes:
+        folder: What ``laconic data pack`` wrote.
+        weights: The first share of each pool; the pools named are the ones used. They sum to 1;
+            none is an even share of all pools of rows.
+        roles: What pools are there for, where the manifest does not say short or long.
+    """
+
+    folder: str
+    weights: Mapping[str, Share] = Field(default_factory=dict)
+    roles: Mapping[str, Role] = Field(default_factory=dict)
+
+
+class DevSection(Section):
+    """The problems that steer the mixture, and those that only judge what came of it.
+
+    Attributes:
+        task: A task, ``NAME`` or ``NAME:key=value,...``, or a file of problems.
+        limit: Only the first so many problems.
+        samples: Completions per problem.
+        heldout: The share of the problems that steering never sees.
+        prompt: A prompt's name, or the user's turn with ``{problem}``.
+        data: The problems of a named task: a file, or a folder of files.
+    """
+
+    task: str
+    limit: Count | None = None
+    samples: Count = 1
+    heldout: Annotated[Number, Ge(0), Lt(1)] = 0.5
+    prompt: str = "{problem}"
+    data: str | None = None
+
+
+class SamplingSection(Section):
+    """How completions are drawn, the same for bounds, dev and final.
+
+    Attributes:
+        max_tokens: The budget of one completion; None takes the task's own.
+        temperature: 0 is greedy.
+        top_p: The probability mass kept.
+        seed: Of the draws; each depends on it, the problem and the repeat.
+    """
+
+    max_tokens: Count | None = None
+    temperature: Annotated[Number, Ge(0)] = 0.0
+    top_p: Annotated[Number, Gt(0), Le(1)] = 1.0
+    seed: int = 0
+
+
+class Given(Section):
+    """A bound that was measured before.
+
+    Attributes:
+        accuracy: Share that is right, as a fraction.
+        length: Mean completion tokens.
+        n: How many responses it rests on.
+        accuracy_se: Its standard error; None is that of n independent answers.
+        length_se: The same of the length, in tokens.
+        truncated: Share that the budget cut.
+        thinking: Share in which a thought was closed.
+    """
+
+    accuracy: Share
+    length: Annotated[Number, Gt(0)]
+    n: Count
+    accuracy_se: Annotated[Number, Ge(0)] | None = None
+    length_se: Annotated[Number, Ge(0)] = 0.0
+    truncated: Share = 0.0
+    thinking: Share = 1.0
+
+
+class BoundsSection(Section):
+    """The two references.
+
+    Attributes:
+        system1: The short model, or its figures.
+        system2: The model that training starts from, or its figures; None is `model`.
+        folder: Where their runs are kept, to be shared by several trainings; None is the
+            training's own folder.
+    """
+
+    system1: str | Given
+    system2: str | Given | None = None
+    folder: str | None = None
+
+
+class BatchSection(Section):
+    """The rows of one optimizer step: per device, times processes, times accumulation."""
+
+    per_device: Count = 1
+    accumulation: Count = 1
+
+
+class LoraSection(Section):
+    """Train adapters instead of all weights.
+
+    Attributes:
+        rank: Their rank.
+        alpha: Their scale is alpha / rank.
+        dropout: In training.
+        targets: ``all-linear``, a list of names of modules, or a regular expression over whole
+            names.
+    """
+
+    rank: Count = 64
+    alpha: Count = 128
+    dropout: Annotated[Number, Ge(0), Lt(1)] = 0.0
+    targets: str | list[str] = "all-linear"
+
+
+class SelectSection(Section):
+    """Which checkpoint is the best, and when to stop: the shortest that is good enough.
+
+    Attributes:
+        margin: How much accuracy may be lost against System 2, a fraction of all answers.
+        truncated: How much the share of cut answers may grow.
+        thinking: How much of System 2's share of closed thoughts must be left; None asks nothing.
+        first: The first step whose checkpoint may be chosen.
+        patience: Stop after so many evaluations without a better checkpoint; None never stops.
+        plateau: Stop after so many evaluations in which nothing moved: a mixture that had moved
+            before and the length by less than 2 %, the accuracy within its standard error; None
+            never stops.
+    """
+
+    margin: Share = 0.02
+    truncated: Share = 0.02
+    thinking: Share | None = 0.98
+    first: Count = 1
+    patience: Count | None = 8
+    plateau: Count | None = 5
+
+
+class EvaluatorSection(Section):
+    """Where the dev problems are answered.
+
+    Attributes:
+        where: Everywhere the weights as they would be delivered are asked. ``inside`` loads them
+            into the training's own processes; ``apart`` is ``laconic eval`` in a process of its
+            own; ``served`` is a server that is told to read them, and then asked.
+        backend: The engine; inside it is ``transformers``, and also measures the bounds; served it
+            is ``openai:url=...``.
+        devices: What CUDA_VISIBLE_DEVICES is for the process apart, such as ``6,7``.
+        name: What the server calls the model; None is `model` as the recipe writes it.
+        folder: Where weights are put for the server to read, under the same path there; None has
+            it read the run's own folder.
+    """
+
+    where: Literal["inside", "apart", "served"] = "inside"
+    backend: str = "transformers"
+    devices: str | None = None
+    name: str | None = None
+    folder: str | None = None
+
+
+class TrainRecipe(Section):
+    """A training run in full.
+
+    Attributes:
+        model: System 2, which training starts from: a folder, a Hub id or a ``lab:`` name.
+        objective: What a step makes likelier: ``sft``, the rows of the pools, or a baseline.
+        pools: The rows; None where the objective draws problems and no rows.
+        dev: The problems that steer.
+        sampling: How completions are drawn.
+        bounds: The references; None for controllers without, against System 2's own measurement.
+        controller: ``NAME``, ``NAME:key=value,...`` or ``{NAME: {key: value}}``.
+        steps: Optimizer steps.
+        every: Steps between two evaluations; each also saves.
+        batch: The rows of a step.
+        rate: The learning rate.
+        schedule: How the rate moves after the warm-up.
+        warmup: Steps in which it rises.
+        decay: Weight decay.
+        max_length: The most tokens of a row; a longer one is an error.
+        unit: What weights are shares of: samples (rows) or trained tokens.
+        seed: The only source of randomness of the training.
+        lora: Adapters; None trains all weights.
+        select: Which checkpoint is best.
+        keep: How many of the best candidates are kept, beside the last checkpoint.
+        workers: Loader processes.
+        checkpointing: Compute activations twice instead of keeping them.
+        precision: What is computed in; auto is bfloat16 on a GPU and float32 on a CPU.
+        evaluator: Where the dev problems are answered.
+    """
+
+    model: str
+    objective: Objective = Field(default_factory=ObjectiveSection)
+    pools: PoolsSection | None = None
+    dev: DevSection
+    bounds: BoundsSection | None = None
+    sampling: SamplingSection = Field(default_factory=SamplingSection)
+    controller: str | Mapping[str, Mapping[str, Any]] = "tldr"
+    steps: Count
+    every: Count
+    batch: BatchSection = Field(default_factory=BatchSection)
+    rate: Annotated[Number, Gt(0)] = 1e-5
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: Annotated[int, Ge(0)] = 0
+    decay: Annotated[Number, Ge(0)] = 0.0
+    max_length: Count
+    unit: Unit = "samples"
+    seed: Annotated[int, Ge(0)] = 0
+    lora: LoraSection | None = None
+    select: SelectSection = Field(default_factory=SelectSection)
+    keep: Count = 3
+    workers: Annotated[int, Ge(0)] = 0
+    checkpointing: bool = False
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    evaluator: EvaluatorSection = Field(default_factory=EvaluatorSection)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The recipe that plain values describe.
+
+        Raises:
+            RecipeError: For a key that does not exist, is missing, or has another type or range.
+        """
+        try:
+            found = cls.model_validate(settle(values))
+        except ValidationError as error:
+            raise RecipeError(_told(cls, error.errors()[0])) from None
+        if found.every > found.steps:
+            raise RecipeError(
+                f"every is {found.every}, but there are only {found.steps} steps: the mixture "
+                "would never move. Make every smaller."
+            )
+        if found.objective.grpo:
+            refuse_stages(found.objective.grpo, found.steps)
+        return found
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Self:
+        """The recipe that a file holds.
+
+        Raises:
+            RecipeError: As for `from_dict`, and for a file that cannot be read.
+        """
+        return cls.from_dict(read_yaml_mapping(path, f"The recipe {path}", RecipeError))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its plain values, defaults filled in."""
+        return self.model_dump(mode="json")
+
+    @property
+    def digest(self) -> str:
+        """Of everything that decides what comes out; not of where and how fast."""
+        held = {key: value for key, value in self.to_dict().items() if key not in HOW}
+        if held["objective"] == SFT:  # runs that began before there were others go on
+            del held["objective"]
+        return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def set_value(values: dict[str, Any], key: str, value: object) -> None:
+    """Set one value of a recipe's plain form in place: ``rate``, or a path as ``select.margin``.
+
+    Raises:
+        RecipeError: For a path through something that is no mapping.
+    """
+    *path, last = key.split(".")
+    for name in path:
+        inner = values[name] = {} if values.get(name) is None else values[name]
+        if not isinstance(inner, dict):
+            raise RecipeError(f"--set {key}: '{name}' is {inner!r}, and has no keys.")
+        values = inner
+    values[last] = value
+
+
+def _told(model: type[BaseModel], first: Any) -> str:
+    """One sentence for the first thing that is wrong with a recipe."""
+    path = [str(part) for part in first["loc"] if not _is_branch(str(part))]
+    where, key = ".".join(path), path[-1] if path else "the recipe"
+    if first["type"] == "extra_forbidden":
+        known = _keys(model, path[:-1])
+        inside = ".".join(path[:-1])
+        owner = f"'{inside}'" if inside else "a training recipe"
+        return f"{owner} has no key '{key}'. {did_you_mean(key, known)}"
+    if first["type"] == "missing":
+        return f"The training recipe lacks '{where}'. docs/training.md has a whole one."
+    return f"{where} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
+
+
+def _is_branch(part: str) -> bool:
+    """Whether a part of an error's place names a branch of a union instead of a key."""
+    return part in {"str", "float", "Given", "int"} or "[" in part
+
+
+def _keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """The keys of the mapping at a path."""
+    for part in path:
+        found = [
+            kind
+            for kind in _sections()
+            if part in model.model_fields and kind.__name__ in str(model.model_fields[part])
+        ]
+        if not found:
+            return []
+        model = found[-1]
+    return list(model.model_fields)
+
+
+def _sections() -> Sequence[type[BaseModel]]:
+    return Section.__subclasses__()

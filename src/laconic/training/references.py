@@ -1,0 +1,169 @@
+"""The two models a training is judged by, measured on its own dev problems, or given."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from laconic.errors import RunError, TrainError
+from laconic.stats import summarise
+from laconic.training.bounds import Bounds, Measurement
+from laconic.training.dev import candidate
+from laconic.training.evaluators import ask
+from laconic.training.recipe import Given
+from laconic.training.selection import Candidate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from laconic.runs.run import Run
+    from laconic.runtime import Progress
+    from laconic.training.dev import Dev
+    from laconic.training.distributed import Ranks
+    from laconic.training.recipe import TrainRecipe
+
+#: Standard errors by which an untouched model may miss the figures given for it.
+DOUBT = 3.0
+
+
+@dataclass(frozen=True)
+class References:
+    """What a training is judged by.
+
+    Attributes:
+        bounds: What a controller measures against; None where the recipe has no bounds.
+        system2: What the choice of a checkpoint compares with.
+        measured: System 2 on the steering problems.
+        given: Whether System 2's figures were given and not measured here.
+    """
+
+    bounds: Bounds | None
+    system2: Candidate
+    measured: Measurement
+    given: bool
+
+    def to_dict(self, dev: Dev) -> dict[str, Any]:
+        """As bounds.json holds it."""
+        from dataclasses import asdict
+
+        return {
+            "conditions": dev.conditions,
+            "sampling": asdict(dev.sampling),
+            "problems": [sample.id for sample in dev.steer.samples],
+            "system1": None if self.bounds is None else asdict(self.bounds.system1),
+            "system2": asdict(self.measured),
+            "given": self.given,
+        }
+
+    def check_start(self, found: Measurement) -> None:
+        """Refuse figures given for System 2 that the model in training does not reproduce.
+
+        Raises:
+            TrainError: Where accuracy or length is more than three standard errors off.
+        """
+        for name, unit in (("accuracy", ""), ("length", " tokens")):
+            told, seen = getattr(self.measured, name), getattr(found, name)
+            doubt = math.hypot(*(getattr(m, f"{name}_se") for m in (self.measured, found)))
+            if abs(told - seen) > DOUBT * max(doubt, 1e-9):
+                raise TrainError(
+                    f"bounds.system2 says {name} {told:g}{unit}, but the model before its first "
+                    f"step has {seen:g}{unit} on the same problems, more than {DOUBT:g} standard "
+                    f"errors ({doubt:.3g}) away: another template, sampling or budget. Leave "
+                    "bounds.system2 out, so that it is measured."
+                )
+
+
+def find_references(
+    recipe: TrainRecipe, dev: Dev, folder: Path, *, ranks: Ranks, progress: Progress
+) -> References:
+    """Measure the references, or take what the recipe gives; what was measured before is used.
+
+    Raises:
+        TrainError: For bounds that are swapped or too close.
+    """
+    told = recipe.bounds
+    two, second, given = _reference(
+        "system2", (told and told.system2) or recipe.model, recipe, dev, folder, ranks, progress
+    )
+    if told is None:
+        return References(None, second, two, given)
+    one, _, _ = _reference("system1", told.system1, recipe, dev, folder, ranks, progress)
+    return References(Bounds(one, two), second, two, given)
+
+
+def heldout_run(
+    model: str, dev: Dev, recipe: TrainRecipe, output: Path, *, ranks: Ranks, progress: Progress
+) -> Run | None:
+    """A model's run over the problems that steering never saw; None where there are none."""
+    if dev.heldout is None:
+        return None
+    return _asked(model, dev, recipe, output, ranks, progress, heldout=True)
+
+
+def reference_folder(recipe: TrainRecipe, output: Path) -> Path:
+    """Where the runs of the references are kept."""
+    from pathlib import Path
+
+    shared = recipe.bounds.folder if recipe.bounds else None
+    return Path(shared).expanduser() if shared else output / "bounds"
+
+
+def _reference(
+    role: str,
+    source: str | Given,
+    recipe: TrainRecipe,
+    dev: Dev,
+    folder: Path,
+    ranks: Ranks,
+    progress: Progress,
+) -> tuple[Measurement, Candidate, bool]:
+    """One reference's measurement, and whether it was given."""
+    if isinstance(source, Given):
+        error = source.accuracy_se
+        if error is None:
+            error = math.sqrt(source.accuracy * (1 - source.accuracy) / source.n)
+        found = Measurement(
+            step=0,
+            n=source.n,
+            accuracy=source.accuracy,
+            accuracy_se=error,
+            length=source.length,
+            length_se=source.length_se,
+            truncated=source.truncated,
+            conditions=dev.conditions,
+        )
+        given = Candidate(0, source.accuracy, source.length, source.truncated, source.thinking)
+        return found, given, True
+    run = _asked(source, dev, recipe, folder / "steer" / role, ranks, progress)
+    return dev.measured(run, 0), candidate(summarise(run.results), 0), False
+
+
+def _asked(
+    model: str,
+    dev: Dev,
+    recipe: TrainRecipe,
+    output: Path,
+    ranks: Ranks,
+    progress: Progress,
+    *,
+    heldout: bool = False,
+) -> Run:
+    task = dev.heldout if heldout and dev.heldout else dev.steer
+    try:
+        return ask(
+            model,
+            task,
+            dev.sampling,
+            recipe=recipe,
+            output=output,
+            ranks=ranks,
+            progress=progress,
+        )
+    except RunError as error:
+        if "holds a run with" not in str(error):
+            raise
+        raise TrainError(
+            f"{error} Bounds measured under other conditions do not fit this recipe's dev problems "
+            "and sampling."
+        ) from None

@@ -1,0 +1,232 @@
+"""The folder of a run: what is where, what is whole, what is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from laconic.errors import RecipeError, TrainError
+from laconic.files.atomic import lock, make_folder, publish, write_file
+from laconic.files.json import read_json, write_json
+from laconic.files.yaml import read_yaml_mapping
+from laconic.training.recipe import TrainRecipe
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+SCHEMA: Final = 1
+KIND: Final = "train"
+#: What only going on needs: a candidate that is not the last checkpoint is kept without.
+FOR_RESUMING: Final = (
+    "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "training_args.bin",
+    "trainer_state.json", "global_step*", "latest", "zero_to_fp32.py", "pytorch_model_fsdp*",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folder of a run.
+
+    Attributes:
+        folder: The whole of it.
+    """
+
+    folder: Path
+    #: What a checkpoint keeps beside the model, the optimizer and the trainer's state.
+    STATE: ClassVar[str] = "mixture.json"
+
+    @property
+    def partial(self) -> Path:
+        """Where a checkpoint is while it is written."""
+        return self.folder / "checkpoints" / ".partial"
+
+    @property
+    def best(self) -> Path:
+        """The model that the run delivers."""
+        return self.folder / "best"
+
+    @property
+    def exported(self) -> Path:
+        """The checkpoint under evaluation, as it would be delivered."""
+        return self.folder / "exported"
+
+    @property
+    def pairs(self) -> Path:
+        """Where pairs are during preference training, with what the reference says of them."""
+        return self.folder / "pairs"
+
+    def checkpoint(self, step: int) -> Path:
+        """A checkpoint that training can go on from."""
+        return self.folder / "checkpoints" / f"step-{step:06}"
+
+    def candidate(self, step: int) -> Path:
+        """A checkpoint that is kept for its model only."""
+        return self.folder / "candidates" / f"step-{step:06}"
+
+    def evaluation(self, step: int) -> Path:
+        """The run folder of an evaluation."""
+        return self.folder / "evals" / f"step-{step:06}"
+
+    def model(self, step: int) -> Path:
+        """The model of a step, wherever it is kept."""
+        kept = self.candidate(step)
+        return kept if kept.exists() else self.checkpoint(step)
+
+    def steps(self) -> list[int]:
+        """The steps of the checkpoints that training can go on from."""
+        return _steps(self.folder / "checkpoints")
+
+    def last(self) -> int:
+        """The step of the last checkpoint; 0 where there is none."""
+        return max(self.steps(), default=0)
+
+    def rest(self) -> str:
+        """What is left after a failure, and what to do."""
+        step = self.last()
+        left = f"The checkpoint of step {step} is whole" if step else "Nothing was trained yet"
+        return f"{left}: mend it, then run the same command with --resume."
+
+    def state(self, step: int) -> dict[str, Any]:
+        """What a checkpoint keeps of the mixture.
+
+        Raises:
+            TrainError: Where it is missing or damaged.
+        """
+        return read_json(self.checkpoint(step) / self.STATE, TrainError)
+
+    def keep(self, state: Mapping[str, Any], step: int) -> None:
+        """Put the state after an evaluation in place of the one before it, and write the curves."""
+        write_json(self.checkpoint(step) / self.STATE, state)
+        self.curves(state, step)
+
+    def curves(self, state: Mapping[str, Any], step: int) -> None:
+        """Write mixture.jsonl and steps.jsonl as they are at a step."""
+        _write_lines(self.folder / "mixture.jsonl", state["records"])
+        trainer = self.checkpoint(step) / "trainer_state.json"
+        if trainer.exists():
+            logged = read_json(trainer, TrainError)["log_history"]
+            _write_lines(self.folder / "steps.jsonl", _own(logged))
+
+    def prune(self, wanted: Collection[int]) -> None:
+        """Keep the last checkpoint whole, the models of the wanted ones, and no other."""
+        last = self.last()
+        for step in self.steps():
+            if step == last:
+                continue
+            here, there = self.checkpoint(step), self.candidate(step)
+            if step in wanted:
+                make_folder(there.parent)
+                publish(here, there)
+            else:
+                shutil.rmtree(here, ignore_errors=True)
+        for step in _steps(self.folder / "candidates"):
+            if step not in wanted:
+                shutil.rmtree(self.candidate(step), ignore_errors=True)
+                continue
+            for pattern in FOR_RESUMING:
+                for path in self.candidate(step).glob(pattern):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def forget(self, step: int) -> None:
+        """Take away what a stopped run left of the time after a step."""
+        for unfinished in (self.partial, self.exported):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        for later in _steps(self.folder / "evals"):
+            if later > step:
+                shutil.rmtree(self.evaluation(later))
+
+    def write_head(self, facts: Mapping[str, Any], *, complete: bool) -> None:
+        """Say in run.json what this folder is."""
+        head = {"schema": SCHEMA, "kind": KIND, "complete": complete, **facts}
+        write_json(self.folder / "run.json", head)
+
+    def claim(self, digest: str, *, resume: bool) -> Any:
+        """Take the folder for this process.
+
+        Args:
+            digest: Of the recipe.
+            resume: Whether a run that is there may go on.
+
+        Returns:
+            An open file; the folder is held until it is closed.
+
+        Raises:
+            TrainError: Where the folder holds something else, another run, or is in use.
+            RecipeError: Where a run began with another recipe.
+        """
+        there = self.folder.exists() and any(self.folder.iterdir())
+        if there and not (self.folder / "run.json").exists():
+            raise TrainError(f"{self.folder} exists and is no training. Choose another folder.")
+        if there:
+            head = self._head(digest)
+            if head.get("kind") != KIND:
+                raise TrainError(f"{self.folder} holds no training. Choose another folder.")
+            if not resume:
+                raise TrainError(
+                    f"{self.folder} holds a training{_state(head)}. Go on with --resume, or choose "
+                    "another folder."
+                )
+            if head.get("digest") != digest:
+                raise RecipeError(
+                    f"{self.folder} was begun with another recipe ({head.get('digest')}, now "
+                    f"{digest}): {self.folder / 'recipe.yaml'} is the one it had."
+                )
+        make_folder(self.folder)
+        held = (self.folder / ".lock").open("w")
+        try:
+            lock(
+                held,
+                TrainError(
+                    f"{self.folder} is in use by another training. Wait for it, or choose another "
+                    "folder."
+                ),
+            )
+        except BaseException:
+            held.close()
+            raise
+        return held
+
+    def _head(self, digest: str) -> dict[str, Any]:
+        """What run.json says; where it is damaged, recipe.yaml tells whether the run is this one.
+
+        Args:
+            digest: Of the recipe that goes on.
+
+        Raises:
+            TrainError: Where both are damaged.
+        """
+        try:
+            return read_json(self.folder / "run.json", TrainError)
+        except TrainError as error:
+            try:
+                kept = TrainRecipe.from_dict(
+                    read_yaml_mapping(self.folder / "recipe.yaml", "The recipe", RecipeError)
+                ).digest
+            except RecipeError as other:
+                raise TrainError(
+                    f"{error} And {other} Choose another folder, or delete this one."
+                ) from None
+            return {"kind": KIND, "digest": kept}
+
+
+def _steps(folder: Path) -> list[int]:
+    found = (path.name.removeprefix("step-") for path in folder.glob("step-*"))
+    return sorted(int(step) for step in found if step.isdigit())
+
+
+def _own(logged: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What the trainer logged of its steps; its count of tokens starts anew when a run goes on."""
+    for one in logged:
+        if "loss" in one:
+            yield {key: value for key, value in one.items() if key != "num_tokens"}
+
+
+def _state(head: Mapping[str, Any]) -> str:
+    return " that is complete" if head.get("complete") else " that is unfinished"
+
+
+def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+    write_file(path, "".join(json.dumps(value) + "\n" for value in values).encode("utf-8"))

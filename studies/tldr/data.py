@@ -1,0 +1,81 @@
+"""The data of a seed: answers of the lab's models to its training problems, packed into pools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from laconic.data.build import PACKED, DataRecipe, PoolRecipe, build
+from laconic.data.sample import sample
+from laconic.merging.merge import merge
+from laconic.runtime import silent
+from laconic.training.distributed import Ranks
+from laconic.training.prepare import prepare
+from laconic.training.references import find_references, reference_folder
+from studies.menu import Family
+from studies.tldr.arms import BACKEND, writer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from laconic.training.train import TrainRecipe
+    from studies.tldr.arms import Places, Pools, Scale
+
+#: The levels whose answers are to be short; the hardest one's are to stay long.
+EASY: Final = "1-4"
+HARD: Final = 5
+#: How many times the tokens of the short answer of a pair the long one has at least.
+RATIO: Final = 1.5
+
+
+def make_pools(pools: Pools, seed: int, scale: Scale, places: Places) -> None:
+    """Sample, select and pack, unless it is done; answers that several pools use are asked once.
+
+    Args:
+        pools: Which pools.
+        seed: Of the problems, and of the order of the rows.
+        scale: How many problems.
+        places: Where.
+    """
+    folder = places.data(seed, pools)
+    if (folder / PACKED).exists():
+        return
+    family, answers = Family.at(), places.answers(seed)
+    drawn = f"lab:split=train,seed={seed},size="
+    whole = f"{drawn}{scale.short}"
+
+    def short() -> Path:
+        if pools == "system1":
+            return _ask(family.system1, whole, answers / "system1")
+        model = places.folder / "models" / "writer"
+        if not model.exists():
+            merge(writer(family), model)
+        return _ask(str(model), whole, answers / "merge")
+
+    if pools == "pairs":
+        long = _ask(family.system2, whole, answers / "system2-pairs", limit=scale.pairs)
+        made = {"pairs": _from(short(), long, rule="pairs", ratio=RATIO, seed=seed)}
+    else:
+        long = _ask(family.system2, f"{drawn}{scale.long},level={HARD}", answers / "system2")
+        made = {
+            "short": _from(short(), levels=EASY, seed=seed),
+            "long": _from(long, seed=seed),
+        }
+    build(DataRecipe(family.system2, made, policy="think_short"), folder)
+
+
+def measure_bounds(asked: TrainRecipe, places: Places) -> None:
+    """Measure System 1 and System 2 on a seed's dev problems, before trainings share them."""
+    folder = reference_folder(asked, places.folder)
+    find_references(asked, prepare(asked, 1).dev, folder, ranks=Ranks(), progress=silent)
+
+
+def _ask(model: str, task: str, folder: Path, limit: int | None = None) -> Path:
+    """A model's greedy answers, as a run."""
+    greedy: dict[str, Any] = {"answers": 1, "temperature": 0.0, "top_p": 1.0}
+    sample(model, (task,), folder, limit=limit, backend=BACKEND, **greedy)
+    return folder
+
+
+def _from(*runs: Path, **how: Any) -> PoolRecipe:
+    """A pool of right answers of some runs."""
+    return PoolRecipe(runs=tuple(map(str, runs)), **how)
