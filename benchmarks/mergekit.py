@@ -6,7 +6,7 @@
 ENV is an environment with mergekit in it; its pins conflict with laconic's, so it is one of its
 own: python -m venv ENV && ENV/bin/pip install mergekit==0.1.5
 
-The configurations are those of tests/data/mergekit.yaml over four tiny Qwen2 checkpoints, each
+The configurations are those of tests/samples/mergekit.yaml over four tiny Qwen2 checkpoints, each
 run with ``dtype: float32, out_dtype: bfloat16``. DARE draws at random: many seeds are run, and
 mean and standard deviation of every element are compared.
 """
@@ -31,7 +31,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-DATA = Path(__file__).parents[1] / "tests" / "data"
+DATA = Path(__file__).parents[1] / "tests" / "samples"
 WIDTH, LAYERS, WORDS = 8, 3, 10
 CONFIG: dict[str, Any] = {
     "architectures": ["Qwen2ForCausalLM"],

@@ -7,5 +7,5 @@
 set -euo pipefail
 scratch=${1:?a folder on a disk with 10 GB free}
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader >&2
-python -m pytest -q -m gpu tests/property/test_engine.py >&2
+python -m pytest -q -m gpu tests/merging/test_engine.py >&2
 python benchmarks/merge.py --scratch "$scratch" --device cuda

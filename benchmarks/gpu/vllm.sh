@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
-python -m pytest -q tests/unit/test_vllm_backend.py tests/contract/test_plugins.py -k vllm
+python -m pytest -q tests/backends/test_vllm.py tests/testing/test_plugins.py -k vllm
 for backend in "vllm:tensor=${GPUS:-1},memory=0.5" transformers:device=cuda; do
     name=${backend%%:*}
     laconic eval lab:system2 --task lab --limit 1000 --backend "$backend" -o "$out/$name" >/dev/null
