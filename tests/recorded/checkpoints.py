@@ -107,17 +107,24 @@ def _digest(path: Path) -> str:
     return held.hexdigest()
 
 
-def figures(path: Path) -> dict[str, list[Any]]:
+def figures(path: Path, start: Path | None = None) -> dict[str, list[Any]]:
     """Of each tensor of a weight file: type, shape, mean size, norm, mean, and mean by place.
 
     The last weights the elements by rising numbers, so that elements cannot change places unseen.
     Means are told as their sum with the mean size, lest a mean near 0 be compared with nothing.
+
+    Args:
+        path: The weight file.
+        start: A weight file whose tensors are subtracted, so that small changes show.
     """
-    return {name: _figures(tensor) for name, tensor in sorted(load_file(path).items())}
+    origin = load_file(start) if start is not None else {}
+    return {name: _figures(one, origin.get(name)) for name, one in sorted(load_file(path).items())}
 
 
-def _figures(tensor: Tensor) -> list[Any]:
+def _figures(tensor: Tensor, origin: Tensor | None) -> list[Any]:
     values = tensor.double().reshape(-1)
+    if origin is not None:
+        values = values - origin.double().reshape(-1)
     size = float(values.abs().mean())
     rising = torch.linspace(1, 2, values.numel(), dtype=torch.float64)
     means = [float(values.mean()), float((values * rising).mean())]

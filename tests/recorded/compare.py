@@ -16,7 +16,7 @@ LOOSE: Final = {
     "mean_token_accuracy": 1e-2,
 }
 #: What an absolute difference may be beside a value near 0, as a multiple of the tolerance.
-FLOOR: Final = 0.01
+FLOOR: Final = 1e-3
 
 
 def differences(
