@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE: Final = Path(__file__).parent
-LOGS: Final = HERE.parent / "data" / "logs"
+LOGS: Final = HERE.parent / "samples" / "logs"
 #: Reports by name: the runs, further flags.
 REPORTS: Final[dict[str, tuple[str, ...]]] = {
     "report-lab": ("runs/lab",),
