@@ -1,5 +1,6 @@
 # make demo   the main job on the lab pair, from nothing but Python 3.11+ and make
-# make test   format, lint, types, tests
+# make test   format, lint, types and the short test suite: about five minutes on two cores
+# make test-all   the same with every test: kills, browsers, clusters, trainings
 # make lab    train the lab's models from nothing (about fifteen minutes of one core)
 #
 # PyTorch: pip's default build for Linux brings CUDA (several GB). For the CPU build:
@@ -11,16 +12,18 @@ TORCH_INDEX ?=
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lab clean
+.PHONY: demo test test-all lab clean
 
 demo: $(VENV)/.ready
 	rm -rf demo
 	$(BIN)/laconic lab demo demo
 
-test: $(VENV)/.ready-dev
+test: TESTS =
+test-all: TESTS = --slow
+test test-all: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy & types=$$!; OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal && wait $$types
+	$(BIN)/mypy & types=$$!; OMP_NUM_THREADS=1 $(BIN)/pytest $(TESTS) --numprocesses 2 --dist worksteal && wait $$types
 
 lab: $(VENV)/.ready
 	$(BIN)/laconic lab train lab-models

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, right and wrong input."""
+"""The command line as a user meets it: right and wrong input, interruptions, exit codes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.runs.run import read_run
+from tests.support.command import laconic, laconic_process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,21 +21,6 @@ if TYPE_CHECKING:
     from tests.conftest import MakeCheckpoint
 
 PROBLEM = "Work mod 100.\na=71\nb=a-9\nc=b+6\nc=?"
-
-
-def laconic(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command line; a traceback is a failure whatever the exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "laconic", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 def jsonl(path: Path, *rows: dict[str, Any] | str) -> Path:
@@ -169,6 +155,12 @@ def test_wrong_input_ends_in_one_sentence_and_leaves_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_real_process_says_the_same_and_exits_with_2(tmp_path: Path) -> None:
+    told = laconic_process(*MERGE, "--method", "tise", cwd=tmp_path, code=2)
+    assert "Did you mean 'ties'" in " ".join(told.stderr.split())
+    assert told.stdout == ""
+
+
 def interrupt(arguments: list[str], cwd: Path, when: Path) -> None:
     """Start a command, press Ctrl-C as soon as a file is there, and expect 130."""
     process = subprocess.Popen(
@@ -192,6 +184,7 @@ def interrupt(arguments: list[str], cwd: Path, when: Path) -> None:
     assert "run the same command" in told
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_keeps_its_results_and_goes_on(tmp_path: Path) -> None:
     command = ["eval", "lab:system2", "--task", "lab", "--limit", "60", "-o", "run"]
     command += ["--backend", "transformers:batch=5"]
@@ -208,6 +201,7 @@ def test_an_interrupted_evaluation_keeps_its_results_and_goes_on(tmp_path: Path)
     assert results.read_bytes().startswith(first[: first.rfind(b"\n") + 1])
 
 
+@pytest.mark.slow
 def test_an_interrupted_merge_leaves_no_output(
     make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:

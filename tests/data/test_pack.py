@@ -16,8 +16,9 @@ from laconic.data.pools import MASKED, read_pools
 from laconic.data.sample import sample
 from laconic.data.select import select
 from laconic.errors import DataError
-from tests.cli.test_cli import jsonl, laconic
+from tests.cli.test_cli import jsonl
 from tests.support.chat_templates import END, R1, chat_model
+from tests.support.command import laconic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

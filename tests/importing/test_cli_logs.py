@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
-import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -15,6 +13,8 @@ import pytest
 
 from laconic.cli import main
 from laconic.runs.run import read_run
+from tests.support.command import Done
+from tests.support.command import laconic as command
 
 LOGS = Path(__file__).parents[1] / "samples" / "logs"
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -22,20 +22,9 @@ RESULTS = LOGS / "skythought" / "results.json"
 (SAMPLES,) = (LOGS / "lm_eval").glob("samples_*.jsonl")
 
 
-def laconic(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command line with a cache of its own; a traceback is a failure."""
-    done = subprocess.run(
-        [sys.executable, "-m", "laconic", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "XDG_CACHE_HOME": str(cwd / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+def laconic(*arguments: object, cwd: Path, code: int = 0) -> Done:
+    """Run the command line with a cache of its own."""
+    return command(*arguments, cwd=cwd, code=code, XDG_CACHE_HOME=str(cwd / "cache"))
 
 
 class Here:

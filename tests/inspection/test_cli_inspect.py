@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from laconic.lab import write_variants
-from tests.cli.test_cli import laconic
+from tests.support.command import laconic
 from tests.test_docs import blocks
 
 if TYPE_CHECKING:

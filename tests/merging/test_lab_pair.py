@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from laconic.checkpoints.checkpoint import EMBED, HEAD, open_checkpoint
 from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
-from tests.cli.test_cli import PROBLEM, laconic
+from tests.cli.test_cli import PROBLEM
+from tests.support.command import laconic
 
 if TYPE_CHECKING:
     from pathlib import Path
