@@ -28,7 +28,7 @@ DRILL = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 from laconic.merging.engine.options import Means
-from laconic.merge import merge
+from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
 
 base, model, folder, kills = *sys.argv[1:4], int(sys.argv[4])

@@ -28,7 +28,7 @@ EVERY_FILE = """
 import os, signal, sys
 from pathlib import Path
 from laconic.merging.engine.options import Means
-from laconic.merge import merge
+from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
 
 base, model, folder = sys.argv[1:]
@@ -248,7 +248,7 @@ CUT = """
 import os, sys
 from pathlib import Path
 from laconic.merging.engine.options import Means
-from laconic.merge import merge
+from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
 
 base, model, out = sys.argv[1:]

@@ -171,7 +171,7 @@ def test_workers_lost_for_good_end_in_a_sentence_and_keep_what_is_finished(
 DRIVER = """
 import os, signal, sys
 from laconic.merging.engine.options import Means
-from laconic.merge import merge
+from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
 
 base, model, output, address = sys.argv[1:]
