@@ -17,12 +17,12 @@ from hypothesis.extra import numpy as arrays
 from safetensors.torch import save_file
 
 from laconic.errors import CheckpointError
-from laconic.merging.engine.options import Means
+from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.engine.thresholds import SAMPLE
 from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
 from laconic.methods.contract.group import METHODS as REGISTRY
-from laconic.methods.contract.kernels import TILE
+from laconic.methods.contract.kernels.compiling import TILE
 from laconic.methods.contract.ranking import kept
 from tests.conftest import CONFIG
 
@@ -100,7 +100,7 @@ def merges(draw: st.DrawFn) -> tuple[list[list[np.ndarray]], list[str], dict[str
     types = [draw(st.sampled_from(sorted(TYPES))) for _ in range(count if mixed else 1)]
     weights = draw(st.lists(st.sampled_from([0.3, 1.0, 2.0]), min_size=count, max_size=count))
     recipe: dict[str, Any] = {"method": name, "params": params, "based": based}
-    weighted = REGISTRY.get(name).traits["weighted"]
+    weighted = REGISTRY.get(name).traits.weighted
     recipe["weights"] = weights if weighted else [1.0] * count
     recipe["before"] = draw(st.lists(st.sampled_from(STEPS), max_size=2)) if based else []
     recipe["after"] = [{"lines": {"first": 0.3}}] if based and draw(st.booleans()) else []
@@ -128,10 +128,15 @@ def test_kernels_blocks_and_threads_change_no_byte(
 ) -> None:
     with tempfile.TemporaryDirectory() as parent, np.errstate(over="ignore"):
         recipe = make(Path(parent), *drawn)
-        plain = merged(recipe, means=Means(kernels=False, threads=1))
-        assert merged(recipe, means=Means(threads=1)) == plain
-        assert merged(recipe, means=Means(threads=3, block=block), shard_bytes=100) == plain
-        assert merged(recipe, means=Means(kernels=False, threads=2, block=block)) == plain
+        plain = merged(recipe, options=ExecutionOptions(kernels=False, threads=1))
+        assert merged(recipe, options=ExecutionOptions(threads=1)) == plain
+        assert (
+            merged(recipe, options=ExecutionOptions(threads=3, block=block), shard_bytes=100)
+            == plain
+        )
+        assert (
+            merged(recipe, options=ExecutionOptions(kernels=False, threads=2, block=block)) == plain
+        )
 
 
 def large(folder: Path, made: tuple[str, dict[str, Any]], size: int) -> Recipe:
@@ -158,10 +163,10 @@ def test_a_tensor_of_many_blocks_has_the_bytes_of_one(
     tmp_path: Path, made: tuple[str, dict[str, Any]], kernels: bool
 ) -> None:
     recipe = large(tmp_path, made, 200_003)
-    whole = merged(recipe, means=Means(kernels=not kernels, block=1 << 20))
+    whole = merged(recipe, options=ExecutionOptions(kernels=not kernels, block=1 << 20))
     for block, threads in ((4096, 3), (70_001, 1), (65_536, 2)):
-        means = Means(kernels=kernels, block=block, threads=threads)
-        assert merged(recipe, means=means) == whole
+        options = ExecutionOptions(kernels=kernels, block=block, threads=threads)
+        assert merged(recipe, options=options) == whole
 
 
 @pytest.mark.parametrize("misleading", [False, True])
@@ -179,7 +184,7 @@ def test_a_threshold_that_a_sample_led_to_is_that_of_a_sort(
     size = np.abs(base + vector - base)
     limit = np.sort(size)[-kept(len(base), 0.2)]
     expected = base + (base + vector - base) * (size >= limit)
-    got = merged(recipe, means=Means(kernels=kernels, threads=2))
+    got = merged(recipe, options=ExecutionOptions(kernels=kernels, threads=2))
     assert got == {"model.layers.0.w": expected.tobytes()}
 
 
@@ -190,4 +195,4 @@ def test_a_threshold_that_a_sample_led_to_is_that_of_a_sort(
 )
 def test_a_gpu_gives_the_bytes_of_the_cpu(tmp_path: Path, made: tuple[str, dict[str, Any]]) -> None:
     recipe = large(tmp_path, made, 3_000_001)
-    assert merged(recipe, means=Means(device="cuda")) == merged(recipe)
+    assert merged(recipe, options=ExecutionOptions(device="cuda")) == merged(recipe)

@@ -11,7 +11,7 @@ from laconic.merging.varying import Varying, shown
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from laconic.merging.recipe import Recipe, Step
+    from laconic.merging.recipe import Recipe, StepSpec
 
 
 def merge_command(recipe: Recipe, output: str) -> str:
@@ -44,7 +44,7 @@ def merge_command(recipe: Recipe, output: str) -> str:
     return " ".join(map(shlex.quote, [*words, "-o", output]))
 
 
-def _spec(step: Step) -> str:
+def _spec(step: StepSpec) -> str:
     """A step as ``--before`` and ``--after`` take it."""
     values = ",".join(f"{key}={value}" for key, value in _plain(step.params))
     return f"{step.name}:{values}" if values else step.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from laconic.methods.contract.traits import StepTraits
     from laconic.registry import Plugin
 
 
@@ -15,23 +16,23 @@ def count_words(least: int, most: int | None) -> str:
     return f"at least {least} model{'s' * (least > 1)}" if most is None else f"{least} to {most}"
 
 
-def needs(plugin: Plugin[Any]) -> list[str]:
+def describe_step(plugin: Plugin[Any]) -> list[str]:
     """What a method, transform or adjustment takes and costs, in sentences, as it declares."""
-    traits = plugin.traits
+    traits: StepTraits = plugin.traits
     told = []
     if plugin.family == "method":
-        most = traits["models"][1]
+        most = traits.models[1]
         count = (
-            f"exactly {traits['members']} checkpoints, base included"
-            if traits["members"]
-            else count_words(*traits["models"])
+            f"exactly {traits.members} checkpoints, base included"
+            if traits.members
+            else count_words(*traits.models)
         )
-        based = "a base" if traits["base"] == "needed" else "with a base or without"
-        weights = "" if traits["weighted"] else "; the models' weights have no use"
+        based = "a base" if traits.base == "needed" else "with a base or without"
+        weights = "" if traits.weighted else "; the models' weights have no use"
         told.append(
             f"Takes {count}{', ' if most or based != 'a base' else ' and '}{based}{weights}."
         )
-    reach = traits["reach"]
+    reach = traits.reach
     if callable(reach):
         reach = reach({p.name: p.default for p in plugin.parameters})
     if reach in {"element", "row"}:
@@ -41,19 +42,19 @@ def needs(plugin: Plugin[Any]) -> list[str]:
     passes = [
         what
         for what, asked in (
-            ("thresholds", traits.get("trims")),
-            ("sums over the tensor", traits.get("sums")),
+            ("thresholds", traits.trims),
+            ("sums over the tensor", traits.sums),
         )
         if asked
     ]
     found = f", after passes to find {' and '.join(passes)}" if passes else ""
     told.append(f"{memory}{found}.")
-    for kind, whose in traits["stats"].items():
+    for kind, whose in traits.stats.items():
         told.append(_measure(kind, whose))
-    if traits["experimental"]:
+    if traits.experimental:
         told.append("Experimental: its figures are not to be relied on.")
-    if traits["cost"]:
-        told.append(f"Costs {traits['cost']}.")
+    if traits.cost:
+        told.append(f"Costs {traits.cost}.")
     return told
 
 

@@ -39,7 +39,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepSpec:
     """A transform before the method, or an adjustment after it, with its parameters."""
 
     name: str
@@ -350,16 +350,18 @@ def _model(value: object) -> Model:
     raise RecipeError(f"models: write a name or {{model: NAME, weight: NUMBER}}, got {value!r}.")
 
 
-def _step(key: str, value: object) -> Step:
+def _step(key: str, value: object) -> StepSpec:
     match value:
-        case Step():
+        case StepSpec():
             return value
         case str():
-            return Step(value)
+            return StepSpec(value)
         case Mapping() if len(value) == 1:
             ((name, params),) = value.items()
             if isinstance(name, str):
-                return Step(name, _mapping(f"{key}: {name}", params if params is not None else {}))
+                return StepSpec(
+                    name, _mapping(f"{key}: {name}", params if params is not None else {})
+                )
     raise RecipeError(f"{key}: write a name or {{name: {{parameter: value}}}}, got {value!r}.")
 
 

@@ -42,7 +42,7 @@ def names_look_like(names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Rule:
+class ValueRule:
     """A value for the tensors whose name matches.
 
     Attributes:
@@ -73,7 +73,7 @@ class Rule:
 class Varying:
     """A parameter or weight that is not one number: the first rule that fits a tensor counts."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[ValueRule, ...]
 
     @property
     def leaves(self) -> tuple[Scalar, ...]:
@@ -143,7 +143,7 @@ def varying(value: Sequence[Any], where: str) -> Varying:
         RecipeError: For a list of anything else.
     """
     if value and all(is_number(v) for v in value):
-        return Varying((Rule(_leaf(value, where)),))
+        return Varying((ValueRule(_leaf(value, where)),))
     rules = []
     for entry in value:
         if not isinstance(entry, Mapping) or not {"value"} <= entry.keys() <= {"match", "value"}:
@@ -151,7 +151,7 @@ def varying(value: Sequence[Any], where: str) -> Varying:
         match = entry.get("match", "*")
         if not isinstance(match, str):
             raise RecipeError(f"{where}: match must be a glob such as '*.mlp.*', got {match!r}.")
-        rules.append(Rule(_leaf(entry["value"], where), match))
+        rules.append(ValueRule(_leaf(entry["value"], where), match))
     if not rules or len(rules) < len(value):
         raise RecipeError(
             f"{where}: write a value, numbers along the layers [0.0, 1.0], or a list of "

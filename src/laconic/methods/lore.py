@@ -7,27 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
 
-from laconic.methods.contract.group import Setting, TensorGroup, method
+from laconic.methods.contract.group import TensorGroup, method
 from laconic.methods.contract.low_rank import soften
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.methods.contract.traits import TensorContext
+
 #: The iteration ends when no entry of the estimated base moves by more than this share of it.
 STILL = 1e-7
 
 
-def check(params: Mapping[str, Any], setting: Setting) -> str:
+def check(params: Mapping[str, Any], context: TensorContext) -> str:
     """Say where LoRE is something simpler."""
-    count, equal = len(setting.weights), len(set(setting.weights)) == 1
-    if setting.based:
+    count, equal = len(context.weights), len(set(context.weights)) == 1
+    if context.based:
         return ""
     if count == 1:
         return (
             "lore of one model without a base gives that model back: name a base, or merge two "
             "models of different weights."
         )
-    if equal and (count == 2 or abs(params["scale"] * setting.weights[0] * count - 1) < 1e-9):
+    if equal and (count == 2 or abs(params["scale"] * context.weights[0] * count - 1) < 1e-9):
         return (
             f"lore of {count} models of equal weights is their mean, whatever mu is. Give them "
             "different weights (--model NAME=WEIGHT), or name a base."
@@ -39,7 +41,7 @@ def check(params: Mapping[str, Any], setting: Setting) -> str:
     reach="tensor",
     base="optional",
     check=check,
-    copies=4,
+    extra_copies=4,
     cost="a full singular value decomposition a matrix (of more than two models without a base: a "
     "model and iteration, too): minutes for a layer of a 7B model on a CPU",
 )

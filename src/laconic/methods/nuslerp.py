@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from laconic.methods.contract.group import Reach, Sums, TensorGroup, method, vector_products
+from laconic.methods.contract.group import VECTOR_PRODUCTS, TensorGroup, method, vector_products
+from laconic.methods.contract.kernel_steps import Combination, KernelContext, weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from laconic.methods.contract.traits import Reach
 
 TINY = 1e-8
 #: Rows whose products are taken to float64 at a time, in entries.
@@ -24,11 +27,17 @@ def reach(params: Mapping[str, Any]) -> Reach:
     return REACHES[params["along"]]
 
 
+def kernel(context: KernelContext) -> Combination:
+    """The two vectors, each times its share; for whole tensors."""
+    return weighted_sum(shares_of(context.known_sums, share(context.weights)), 1.0)
+
+
 @method(
     reach=reach,
     base="optional",
     models=(2, 2),
-    sums=Sums(vector_products, {"along": "tensor"}),
+    sums=VECTOR_PRODUCTS._replace(only={"along": "tensor"}),
+    kernel=kernel,
 )
 def nuslerp(group: TensorGroup, *, along: Literal["tensor", "row", "column"] = "tensor") -> Tensor:
     """Go from one model to the other along the great circle, or from one task vector to the other.

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Gt
 
 from laconic.errors import CalibrationError
-from laconic.methods.contract.group import Setting, TensorGroup, method
+from laconic.methods.contract.group import TensorGroup, method
 from laconic.methods.contract.step_statistics import layer_shares, misses_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.methods.contract.traits import TensorContext
 
-def check(params: Mapping[str, Any], setting: Setting) -> str:
+
+def check(params: Mapping[str, Any], context: TensorContext) -> str:
     """Refuse sensitivities of other layers than the models have."""
-    for measured in setting.stats["sensitivity"]:
+    for measured in context.stats["sensitivity"]:
         if differ := measured.once(misses_layer):
             raise CalibrationError(f"sens: the sensitivities do not fit: {differ}.")
-    if not any(any(m.once(layer_shares).values()) for m in setting.stats["sensitivity"]):
+    if not any(any(m.once(layer_shares).values()) for m in context.stats["sensitivity"]):
         return "sens: all sensitivities are zero, which makes it task_arithmetic"
     return ""
 
@@ -30,7 +32,7 @@ def check(params: Mapping[str, Any], setting: Setting) -> str:
     models=(1, 1),
     weighted=False,
     stats={"sensitivity": "members"},
-    still={"rescale_base": False},
+    zero_params={"rescale_base": False},
     check=check,
     cost="a forward and a backward pass of base and model over the calibration samples",
 )

@@ -28,9 +28,9 @@ from laconic.runtime import silent, versions
 if TYPE_CHECKING:
     from laconic.checkpoints.checkpoint import TensorSpec
     from laconic.merging.engine.members import Array
-    from laconic.merging.engine.options import Means
+    from laconic.merging.engine.options import ExecutionOptions
     from laconic.merging.engine.streaming import Limits
-    from laconic.merging.engine.thresholds import Look
+    from laconic.merging.engine.thresholds import CountRequest
     from laconic.merging.recipe import Recipe
     from laconic.methods.contract.ranking import Trim
 
@@ -126,7 +126,7 @@ def spread(engine: Engine, writer: CheckpointWriter) -> None:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _WorkerJob:
     """What every worker must know."""
 
     recipe: Recipe
@@ -134,7 +134,7 @@ class _Job:
     versions: dict[str, str]
     folder: str
     work: Path
-    means: Means
+    options: ExecutionOptions
 
 
 class _Workers:
@@ -142,16 +142,16 @@ class _Workers:
 
     def __init__(self, engine: Engine, work: Path, files: int) -> None:
         self.ray = _ray()
-        self.threads = self._threads(engine.means.threads, files)
-        means = replace(engine.means, ray=None, threads=self.threads)
+        self.threads = self._threads(engine.options.threads, files)
+        options = replace(engine.options, ray=None, threads=self.threads)
         self.job = self.ray.put(
-            _Job(
+            _WorkerJob(
                 recipe=engine.plan.recipe,
                 digest=engine.plan.digest,
                 versions=versions(*PACKAGES),
                 folder=str(Path.cwd()),
                 work=work,
-                means=means,
+                options=options,
             )
         )
         self.environment = _environment(engine.plan)
@@ -207,7 +207,7 @@ class _Rounds:
     """Counts the magnitudes of tensors together, each worker those of an output file."""
 
     def __init__(
-        self, workers: _Workers, writer: CheckpointWriter, engine: Engine, chains: Any, step: int
+        self, workers: _Workers, writer: CheckpointWriter, engine: Engine, chains: Any, number: int
     ) -> None:
         names = {chain.members.name for chain in chains}
         self.parts = [
@@ -217,11 +217,11 @@ class _Rounds:
         ]
         self.workers = workers
         self.engine = engine
-        self.step = step
+        self.number = number
 
-    def __call__(self, look: Look) -> Array:
+    def __call__(self, request: CountRequest) -> Array:
         limits = self.workers.ray.put(self.engine.over_model)
-        jobs = [(*part, limits, self.step, look) for part in self.parts]
+        jobs = [(*part, limits, self.number, request) for part in self.parts]
         total = np.zeros((), np.int64)
         for done, counts in enumerate(self.workers.run(_count, jobs), start=1):
             total = total + counts
@@ -230,31 +230,31 @@ class _Rounds:
 
 
 def _merge(
-    job: _Job, file: str, specs: Sequence[TensorSpec], names: Sequence[str], limits: OverModel
+    job: _WorkerJob, file: str, specs: Sequence[TensorSpec], names: Sequence[str], limits: OverModel
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """In a worker: merge some tensors of a weight file; each one's name and facts, when it is."""
     with _engine(job, file, specs, names, limits) as (engine, held):
-        for name in engine.steps():
+        for name in engine.merge_tensors():
             yield name, held.facts.pop(name)
 
 
 def _count(
-    job: _Job,
+    job: _WorkerJob,
     file: str,
     specs: Sequence[TensorSpec],
     names: Sequence[str],
     limits: OverModel,
-    step: int,
-    look: Look,
+    number: int,
+    request: CountRequest,
 ) -> Iterator[Array]:
     """In a worker: the counts over some tensors of a weight file, as `Engine.count` has them."""
     with _engine(job, file, specs, names, limits) as (engine, _):
-        yield engine.count(names, step, look)
+        yield engine.count(names, number, request)
 
 
 @contextmanager
 def _engine(
-    job: _Job, file: str, specs: Sequence[TensorSpec], names: Sequence[str], limits: OverModel
+    job: _WorkerJob, file: str, specs: Sequence[TensorSpec], names: Sequence[str], limits: OverModel
 ) -> Iterator[tuple[Engine, WeightFile]]:
     """In a worker: an engine for some tensors of a weight file, after the plan is seen to be one.
 
@@ -281,7 +281,7 @@ def _engine(
         except FileNotFoundError:
             raise WorkerError(f"{here} does not see {job.work / file}. {SHARED}") from None
         with held:
-            engine = Engine(planned, job.means, held, silent)
+            engine = Engine(planned, job.options, held, silent)
             engine.over_model.update(limits)
             yield engine, held
 

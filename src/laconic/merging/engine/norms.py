@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 def give_norms(engine: Engine, chain: Chain) -> None:
     """Tell a tensor's chain how far the adjustments before each that asks have moved the layers."""
-    for step, stage in enumerate(engine.plan.after):
-        if stage.plugin.traits["norms"]:
-            if step not in engine.norms:
-                engine.norms[step] = _find(engine, step)
-            chain.found.norms[step] = engine.norms[step]
+    for number, step in enumerate(engine.plan.after):
+        if step.traits.norms:
+            if number not in engine.norms:
+                engine.norms[number] = _find(engine, number)
+            chain.found.norms[number] = engine.norms[number]
 
 
-def _find(engine: Engine, step: int) -> dict[int, float]:
+def _find(engine: Engine, number: int) -> dict[int, float]:
     """The squared norm of what is moved in each layer before an adjustment, without rounding."""
     parts: dict[int, list[float]] = {}
     specs = engine.plan.specs
@@ -31,14 +31,14 @@ def _find(engine: Engine, step: int) -> dict[int, float]:
         engine.make_ready(chain)
         chain.found.norms.update(engine.norms)
         blocks = engine.blocks(chain, chain.chunk)
-        for chunks in engine.map(partial(_squares, chain, step), blocks):
+        for chunks in engine.map(partial(_squares, chain, number), blocks):
             parts.setdefault(chain.members.layer, []).extend(chunks.tolist())
         engine.progress(done, len(specs), "norms")
     return {layer: math.fsum(squares) for layer, squares in parts.items()}
 
 
-def _squares(chain: Chain, step: int, block: tuple[int, int]) -> Array:
+def _squares(chain: Chain, number: int, block: tuple[int, int]) -> Array:
     from laconic.merging.engine.formula import Formula
 
     assert isinstance(chain, Formula)  # no kernel knows such adjustments
-    return chain.squares(*block, step)
+    return chain.squares(*block, number)

@@ -16,10 +16,10 @@ from laconic.checkpoints.computed_tensors import float32, rounded
 from laconic.errors import CheckpointError
 from laconic.merging.engine.members import asked_sums, asked_trims, open_members
 from laconic.merging.engine.norms import give_norms
-from laconic.merging.engine.thresholds import Look, Threshold, find_thresholds
+from laconic.merging.engine.thresholds import CountRequest, Threshold, find_thresholds
 from laconic.merging.lint import equals_base
 from laconic.merging.step import need_rows, need_whole
-from laconic.methods.contract.ranking import ALL, EVERY, NONE, Limit, Trim
+from laconic.methods.contract.ranking import ALL, EVERY, NONE, Trim, TrimLimit
 from laconic.methods.contract.sums import add
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from laconic.merging.engine.formula import Formula
     from laconic.merging.engine.fused import Fused
     from laconic.merging.engine.members import Array, Members
-    from laconic.merging.engine.options import Means
+    from laconic.merging.engine.options import ExecutionOptions
     from laconic.merging.engine.thresholds import Counter
     from laconic.merging.plan import Plan
     from laconic.runtime import Progress
 
     Chain = Fused | Formula
-    Limits = tuple[Limit, ...]
+    Limits = tuple[TrimLimit, ...]
 
 #: How many tensors may be under way at once; their blocks are read when a thread takes them.
 AHEAD: Final = 8
@@ -61,7 +61,7 @@ class Engine:
 
     Args:
         plan: What to merge.
-        means: Where and how fast.
+        options: Where and how fast.
         writer: Takes the finished blocks; its finished tensors are left out.
         progress: Told after each tensor.
 
@@ -74,20 +74,22 @@ class Engine:
         limits: Those of steps that rank tensors one by one; `sums`: those over tensors.
     """
 
-    def __init__(self, plan: Plan, means: Means, writer: Sink, progress: Progress) -> None:
+    def __init__(
+        self, plan: Plan, options: ExecutionOptions, writer: Sink, progress: Progress
+    ) -> None:
         from laconic.merging.engine.fused import has_kernel
 
         self.plan = plan
-        self.means = means
+        self.options = options
         self.writer = writer
         self.progress = progress
-        self.fused = means.kernels and means.device == "cpu" and has_kernel(plan)
-        self.stages = (*plan.before, plan.method)
-        self.whole = need_whole((*self.stages, *plan.after))
-        self.rows = not self.whole and need_rows((*self.stages, *plan.after))
+        self.fused = options.kernels and options.device == "cpu" and has_kernel(plan)
+        self.steps = (*plan.before, plan.method)
+        self.whole = need_whole((*self.steps, *plan.after))
+        self.rows = not self.whole and need_rows((*self.steps, *plan.after))
         earlier = [facts.get("moved", []) for facts in writer.finished.values()]
         self.moved = [any(i in facts for facts in earlier) for i in range(len(plan.models))]
-        self._pool = ThreadPoolExecutor(1 if self.whole else means.workers)
+        self._pool = ThreadPoolExecutor(1 if self.whole else options.workers)
         self._lock = threading.Lock()
         self._streams = threading.local()
         self.passes: Callable[[Engine, Sequence[Chain], int], Counter] = _Passes
@@ -98,11 +100,11 @@ class Engine:
         self.sums: dict[Any, tuple[float, ...]] = {}
 
     def run(self) -> None:
-        """Merge every tensor that is not finished; errors as for `steps`."""
-        for _ in self.steps():
+        """Merge every tensor that is not finished; errors as for `merge_tensors`."""
+        for _ in self.merge_tensors():
             pass
 
-    def steps(self) -> Iterator[str]:
+    def merge_tensors(self) -> Iterator[str]:
         """Merge every tensor that is not finished, and give the name of each when it is.
 
         Raises:
@@ -125,15 +127,15 @@ class Engine:
         """Find all of `over_model`, before any tensor is merged."""
         with self._threads():
             for spec in self.plan.specs:
-                for step, stage in enumerate(self.stages):
-                    for trim in asked_trims(stage, spec.name):
+                for number, step in enumerate(self.steps):
+                    for trim in asked_trims(step, spec.name):
                         if trim.scope == "model" and spec.name not in self.plan.copied:
-                            self._model_limits(step, trim)
+                            self._model_limits(number, trim)
 
-    def count(self, names: Iterable[str], step: int, look: Look) -> Array:
+    def count(self, names: Iterable[str], number: int, request: CountRequest) -> Array:
         """The counts over some tensors before a step."""
         with self._threads():
-            return _Passes(self, [self.chain(name) for name in names], step)(look)
+            return _Passes(self, [self.chain(name) for name in names], number)(request)
 
     def note(self, name: str, moved: Iterable[int] = ()) -> None:
         """Note that a tensor is finished, and which models were found to differ from the base."""
@@ -143,7 +145,7 @@ class Engine:
         self.writer.finished[name] = {}
         self.progress(len(self.writer.finished), len(self.plan.specs), name)
 
-    def still(self) -> tuple[str, ...]:
+    def unchanged_models(self) -> tuple[str, ...]:
         """A note for each model that equals the base everywhere."""
         if self.plan.base is None:
             return ()
@@ -180,7 +182,7 @@ class Engine:
 
     def make_ready(self, chain: Chain) -> None:
         """Find what the transforms and the method must know of a tensor."""
-        self._prepare(chain, len(self.stages))
+        self._prepare(chain, len(self.steps))
 
     def _finish(self, spec: TensorSpec, blocks: Sequence[Future[None]]) -> str:
         for block in blocks:
@@ -201,7 +203,7 @@ class Engine:
             self.plan,
             members,
             dtype,
-            device=self.means.device,
+            device=self.options.device,
             whole=self.whole,
             rows=self.rows,
             streams=self._streams,
@@ -211,49 +213,49 @@ class Engine:
         """The first and the end of each block of a tensor; blocks are of a multiple of elements."""
         size = chain.members.size
         multiple = max(multiple, chain.members.row if self.rows else 1)
-        step = max(1, size) if self.whole else -(-self.means.block // multiple) * multiple
-        return [(start, min(start + step, size)) for start in range(0, size, step)]
+        number = max(1, size) if self.whole else -(-self.options.block // multiple) * multiple
+        return [(start, min(start + number, size)) for start in range(0, size, number)]
 
-    def _prepare(self, chain: Chain, steps: int) -> None:
+    def _prepare(self, chain: Chain, done: int) -> None:
         """Find what a tensor's first steps ask for, each after the ones before it."""
         name = chain.members.name
-        for step, stage in enumerate(self.stages[:steps]):
-            limits = chain.found.limits.setdefault(step, {})
-            for trim in asked_trims(stage, name, chain.members.size):
+        for number, step in enumerate(self.steps[:done]):
+            limits = chain.found.limits.setdefault(number, {})
+            for trim in asked_trims(step, name, chain.members.size):
                 if trim not in limits:
-                    limits[trim] = self._limits(chain, step, trim)
-            sums = asked_sums(stage, name)
-            if sums is not None and step not in chain.found.sums:
-                key = (name, step, *sums.items())
+                    limits[trim] = self._limits(chain, number, trim)
+            sums = asked_sums(step, name)
+            if sums is not None and number not in chain.found.sums:
+                key = (name, number, *sums.items())
                 if key not in self.sums:
                     blocks = self.blocks(chain, chain.chunk)
                     parts = [
-                        *self.map(lambda b, n=step, p=sums: chain.sums(b[0], b[1], n, p), blocks)
+                        *self.map(lambda b, n=number, p=sums: chain.sums(b[0], b[1], n, p), blocks)
                     ]
                     self.sums[key] = tuple(map(add, np.concatenate(parts, axis=1)))
-                chain.found.sums[step] = self.sums[key]
+                chain.found.sums[number] = self.sums[key]
 
-    def _limits(self, chain: Chain, step: int, trim: Trim) -> Limits:
+    def _limits(self, chain: Chain, number: int, trim: Trim) -> Limits:
         """The limits of a trim of one tensor."""
         name = chain.members.name
         if trim.scope == "model":
-            return self._model_limits(step, trim)[name]
-        if (key := (name, step, trim)) not in self.limits:
-            self.limits[key] = self._find([chain], step, trim, _Passes(self, [chain], step))[0]
+            return self._model_limits(number, trim)[name]
+        if (key := (name, number, trim)) not in self.limits:
+            self.limits[key] = self._find([chain], number, trim, _Passes(self, [chain], number))[0]
         return self.limits[key]
 
-    def _model_limits(self, step: int, trim: Trim) -> Mapping[str, Limits]:
+    def _model_limits(self, number: int, trim: Trim) -> Mapping[str, Limits]:
         """The limits of a step that ranks the entries of all tensors together, by tensor."""
-        key = (step, trim)
+        key = (number, trim)
         if key not in self.over_model:
             names = [spec.name for spec in self.plan.specs if spec.name not in self.plan.copied]
             chains = [self.chain(name) for name in names]
-            limits = self._find(chains, step, trim, self.passes(self, chains, step))
+            limits = self._find(chains, number, trim, self.passes(self, chains, number))
             self.over_model[key] = dict(zip(names, limits, strict=True))
         return self.over_model[key]
 
     def _find(
-        self, chains: Sequence[Chain], step: int, trim: Trim, passes: Counter
+        self, chains: Sequence[Chain], number: int, trim: Trim, passes: Counter
     ) -> list[Limits]:
         """The limits of a step over all of these tensors together, for each of them."""
         size = sum(chain.members.size for chain in chains)
@@ -262,11 +264,13 @@ class Engine:
             return [(NONE if count < 1 else ALL,) * len(self.plan.models)] * len(chains)
         found = find_thresholds(passes, size, count, trim.model)
         if trim.ties == "all":
-            return [tuple(Limit(one.value, EVERY) for one in found)] * len(chains)
+            return [tuple(TrimLimit(one.value, EVERY) for one in found)] * len(chains)
         for chain in chains:
-            self._prepare(chain, step)
+            self._prepare(chain, number)
         models = range(len(found)) if trim.model is None else (trim.model,)
-        by_model = [self._lasts(chains, step, i, one) for i, one in zip(models, found, strict=True)]
+        by_model = [
+            self._lasts(chains, number, i, one) for i, one in zip(models, found, strict=True)
+        ]
         if trim.model is not None:
             every = [ALL] * len(chains)
             by_model = [
@@ -276,21 +280,23 @@ class Engine:
 
     def _nonzero(self, passes: Counter, size: int) -> int:
         """How many entries of the one thing that is ranked are not 0."""
-        (row,) = passes(Look(bins=(0,)))
+        (row,) = passes(CountRequest(bins=(0,)))
         return size - int(row[0])
 
-    def _lasts(self, chains: Sequence[Chain], step: int, i: int, found: Threshold) -> list[Limit]:
+    def _lasts(
+        self, chains: Sequence[Chain], number: int, i: int, found: Threshold
+    ) -> list[TrimLimit]:
         """Model `i`'s limit in each tensor where only the first entries at it are kept."""
-        limits, spare = [], found.spare
+        limits, spare = [], found.kept_ties
         for chain in chains:
             last = EVERY
-            if found.spare < found.tied:
+            if found.kept_ties < found.tied:
                 blocks = self.blocks(chain)
-                find = partial(_places, chain, step, i, found.value)
+                find = partial(_places, chain, number, i, found.value)
                 last, spare = _last(
                     find, self.map(lambda b, f=find: len(f(b)), blocks), blocks, spare
                 )
-            limits.append(Limit(found.value, last))
+            limits.append(TrimLimit(found.value, last))
         return limits
 
     def _merge(self, chain: Chain, start: int, stop: int) -> None:
@@ -325,9 +331,9 @@ class Engine:
                     f"'{name}' of {model.name} holds NaN or Inf: the checkpoint is broken. "
                     "Fetch or train it again."
                 )
-        for stage in (*self.plan.before, method, *self.plan.after):
-            if spoilt := stage.spoilt(name):
-                return CheckpointError(f"{spoilt} {stage.remedy}")
+        for step in (*self.plan.before, method, *self.plan.after):
+            if spoilt := step.spoilt(name):
+                return CheckpointError(f"{spoilt} {step.remedy}")
         cause = (
             f"its values do not fit {FLOATS[chain.dtype]}; choose another dtype"
             if chain.fits_float32(start, stop)
@@ -340,19 +346,19 @@ class Engine:
 class _Passes:
     """Counts the magnitudes of some tensors together, block by block in the engine's threads."""
 
-    def __init__(self, engine: Engine, chains: Sequence[Chain], step: int) -> None:
+    def __init__(self, engine: Engine, chains: Sequence[Chain], number: int) -> None:
         self.engine = engine
         self.chains = chains
-        self.step = step
+        self.number = number
         for chain in chains:
-            engine._prepare(chain, step)
+            engine._prepare(chain, number)
 
-    def __call__(self, look: Look) -> Array:
+    def __call__(self, request: CountRequest) -> Array:
         total = np.zeros((), np.int64)
 
         def count(job: tuple[Chain, Sequence[tuple[int, int]]]) -> Array:
             chain, blocks = job
-            return chain.count(blocks, self.step, look)
+            return chain.count(blocks, self.number, request)
 
         jobs = [(chain, part) for chain in self.chains for part in self._parts(chain)]
         for done, counts in enumerate(self.engine._pool.map(count, jobs), start=1):
@@ -367,7 +373,7 @@ class _Passes:
         Blocks of a part share their room for the counts.
         """
         blocks = self.engine.blocks(chain)
-        length = max(1, min(TOGETHER, -(-len(blocks) // self.engine.means.workers)))
+        length = max(1, min(TOGETHER, -(-len(blocks) // self.engine.options.workers)))
         for start in range(0, len(blocks), length):
             yield blocks[start : start + length]
 
@@ -395,5 +401,5 @@ def _last(
     return EVERY, spare
 
 
-def _places(chain: Chain, step: int, i: int, value: float, block: tuple[int, int]) -> Array:
-    return chain.places(*block, step, i, value)
+def _places(chain: Chain, number: int, i: int, value: float, block: tuple[int, int]) -> Array:
+    return chain.places(*block, number, i, value)

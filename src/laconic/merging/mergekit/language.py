@@ -39,7 +39,7 @@ class Source:
 
 
 @dataclass
-class Reading:
+class MergekitConfig:
     """A configuration while it is translated.
 
     Attributes:
@@ -76,7 +76,7 @@ class Reading:
         return [_setting(key, s.levels, _number, default, s.model) for s in sources]
 
 
-def read(config: Mapping[str, Any], method: str, used: Sequence[str]) -> Reading:
+def read(config: Mapping[str, Any], method: str, used: Sequence[str]) -> MergekitConfig:
     """The models of a configuration with their parameters.
 
     Args:
@@ -113,7 +113,7 @@ def read(config: Mapping[str, Any], method: str, used: Sequence[str]) -> Reading
     base = config.get("base_model")
     if base is not None and model_name(base, "base_model") not in models:
         sources.append(Source(base, top))
-    reading = Reading(method, base, sources, top, layers)
+    reading = MergekitConfig(method, base, sources, top, layers)
     _check_names(reading, used)
     return reading
 
@@ -144,7 +144,7 @@ def _layers(entries: Sequence[Any]) -> int:
     return int(first[1])
 
 
-def _check_names(reading: Reading, used: Sequence[str]) -> None:
+def _check_names(reading: MergekitConfig, used: Sequence[str]) -> None:
     """Refuse unknown parameters; say which of mergekit's have no effect."""
     levels = [level for source in reading.sources for level in source.levels]
     for where, values in dict.fromkeys((w, tuple(v)) for w, v in [*levels, *reading.levels]):

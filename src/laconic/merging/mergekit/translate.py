@@ -9,7 +9,7 @@ from typing import Any, Final
 from laconic.errors import RecipeError, did_you_mean
 from laconic.merging.mergekit.language import (
     BY_MERGEKIT,
-    Reading,
+    MergekitConfig,
     Setting,
     Source,
     as_mapping,
@@ -99,7 +99,7 @@ def _no_method(method: str) -> str:
     return f"merge_method: no '{method}'. {did_you_mean(method, known)}"
 
 
-def _linear(reading: Reading) -> dict[str, Any]:
+def _linear(reading: MergekitConfig) -> dict[str, Any]:
     """``sum w x / sum w``; mergekit's base is one more model."""
     models, base = reading.sources, reading.base
     reading.base = None
@@ -117,7 +117,7 @@ def _linear(reading: Reading) -> dict[str, Any]:
     return plain | {"method": "weighted_sum", "params": {"normalise": normalise}}
 
 
-def _slerp(reading: Reading) -> dict[str, Any]:
+def _slerp(reading: MergekitConfig) -> dict[str, Any]:
     """From the base to the other model, tensor by tensor."""
     if reading.base is None:
         raise RecipeError("slerp needs base_model: the model that t = 0 stands for.")
@@ -131,7 +131,7 @@ def _slerp(reading: Reading) -> dict[str, Any]:
 
 
 def _task_vectors(
-    reading: Reading, *, by: str | None = None, elect: bool = False, normalize: bool = False,
+    reading: MergekitConfig, *, by: str | None = None, elect: bool = False, normalize: bool = False,
     rescale: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Task arithmetic, TIES and DARE: sparsify each vector, elect signs or not, sum.
@@ -176,7 +176,7 @@ def _task_vectors(
     return plain | {"method": "elect" if elect else "weighted_sum"}
 
 
-METHODS: Final[Mapping[str, Callable[[Reading], dict[str, Any]]]] = {
+METHODS: Final[Mapping[str, Callable[[MergekitConfig], dict[str, Any]]]] = {
     "linear": _linear,
     "slerp": _slerp,
     "task_arithmetic": _task_vectors,
@@ -235,7 +235,7 @@ def _check_densities(
                 )
 
 
-def _tokenizer(config: Mapping[str, Any], reading: Reading) -> str | None:
+def _tokenizer(config: Mapping[str, Any], reading: MergekitConfig) -> str | None:
     """The donor of the tokenizer where the configuration names one."""
     block = config.get("tokenizer")
     source = config.get("tokenizer_source")
@@ -266,7 +266,7 @@ def _tokenizer(config: Mapping[str, Any], reading: Reading) -> str | None:
     return source
 
 
-def _dtype(config: Mapping[str, Any], reading: Reading) -> str | None:
+def _dtype(config: Mapping[str, Any], reading: MergekitConfig) -> str | None:
     """The type stored; the arithmetic is float32 whatever the configuration says."""
     names = {}
     for key in ("dtype", "out_dtype"):
@@ -284,7 +284,7 @@ def _dtype(config: Mapping[str, Any], reading: Reading) -> str | None:
     return names.get("out_dtype", names.get("dtype"))
 
 
-def _template(config: Mapping[str, Any], reading: Reading) -> None:
+def _template(config: Mapping[str, Any], reading: MergekitConfig) -> None:
     """What is said of the donor of config and template; a template of one's own is refused."""
     template = config.get("chat_template")
     if template not in (None, "auto"):

@@ -1,4 +1,4 @@
-"""Measured: the calibration statistics of one checkpoint as a merge's plug-ins are given them."""
+"""The calibration statistics of one checkpoint, as the steps of a merge read them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Measured(Mapping[str, "Tensor"]):
+class StepStatistics(Mapping[str, "Tensor"]):
     """One kind of statistics of one checkpoint, by tensor name, read when asked for.
 
     Args:
@@ -38,7 +38,7 @@ class Measured(Mapping[str, "Tensor"]):
         self.depth, self._layout = layout.depth, layout
         self._tensors = tensors
         self._tied = tied
-        self._known: dict[Callable[[Measured], Any], Any] = {}
+        self._known: dict[Callable[[StepStatistics], Any], Any] = {}
 
     def _own(self, name: str) -> str:
         stands_in = name == self._layout.head and self._tied and name not in self._tensors
@@ -56,7 +56,7 @@ class Measured(Mapping[str, "Tensor"]):
     def __len__(self) -> int:
         return len(self._tensors)
 
-    def once(self, function: Callable[[Measured], T]) -> T:
+    def once(self, function: Callable[[StepStatistics], T]) -> T:
         """What a function makes of all these statistics, computed once for all tensors and blocks.
 
         Threads that ask for it at the same time may each compute it; they find the same.
@@ -67,7 +67,7 @@ class Measured(Mapping[str, "Tensor"]):
         return known
 
 
-def layer_shares(measured: Measured) -> dict[int, float]:
+def layer_shares(measured: StepStatistics) -> dict[int, float]:
     """The sum of each layer's statistics, over the Euclidean norm of these sums.
 
     Zeros where all are zero.
@@ -81,7 +81,7 @@ def layer_shares(measured: Measured) -> dict[int, float]:
     return {layer: value / norm for layer, value in sums.items()}
 
 
-def misses_layer(measured: Measured) -> str:
+def misses_layer(measured: StepStatistics) -> str:
     """How the layers of the statistics differ from the checkpoint's; empty where they do not."""
     found = {measured.depth.of(name) for name in measured} - {None}
     wanted = {measured.depth.of(name) for name in measured.sizes} - {None}
