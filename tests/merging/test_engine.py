@@ -21,6 +21,7 @@ from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.engine.thresholds import SAMPLE
 from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
+from laconic.methods.contract.group import ADJUSTMENTS, TRANSFORMS
 from laconic.methods.contract.group import METHODS as REGISTRY
 from laconic.methods.contract.kernels.compiling import TILE
 from laconic.methods.contract.ranking import kept
@@ -60,7 +61,18 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("sce", {}),
     ("sce", {"density": 0.5}),
 ]
-NEED_BASE = {"ties", "task_arithmetic", "model_stock", "sce"}
+#: A plug-in that declares a kernel is tested, even if nobody has written it into these lists.
+STEPS += [
+    p.name
+    for p in TRANSFORMS.all()
+    if p.traits.kernel and not any(p.name in step for step in STEPS)
+]
+METHODS += [
+    (p.name, p.bind({}, where="test"))
+    for p in REGISTRY.all()
+    if p.traits.kernel and p.name not in dict(METHODS)
+]
+AFTER = [p.name for p in ADJUSTMENTS.all() if p.traits.kernel]
 
 
 def save(folder: Path, values: list[np.ndarray], dtype: str) -> str:
@@ -90,8 +102,10 @@ def merged(recipe: Recipe, **kwargs: Any) -> dict[str, bytes] | str:
 def merges(draw: st.DrawFn) -> tuple[list[list[np.ndarray]], list[str], dict[str, Any]]:
     """Tensors of two or three checkpoints, their types, and a recipe without its checkpoints."""
     name, params = draw(st.sampled_from(METHODS))
-    based = name in NEED_BASE or draw(st.booleans())
-    count = {"slerp": 2, "nuslerp": 2 + based, "model_stock": 3}.get(name, draw(st.integers(2, 3)))
+    traits = REGISTRY.get(name).traits
+    based = traits.base == "needed" or draw(st.booleans())
+    least, most = traits.models
+    count = traits.members or draw(st.integers(max(2, least + based), (most or 2) + based))
     sizes = draw(st.lists(st.integers(1, 70), min_size=1, max_size=2))
     held = [
         [draw(arrays.arrays(np.float32, n, elements=VALUES)) for n in sizes] for _ in range(count)
@@ -100,10 +114,10 @@ def merges(draw: st.DrawFn) -> tuple[list[list[np.ndarray]], list[str], dict[str
     types = [draw(st.sampled_from(sorted(TYPES))) for _ in range(count if mixed else 1)]
     weights = draw(st.lists(st.sampled_from([0.3, 1.0, 2.0]), min_size=count, max_size=count))
     recipe: dict[str, Any] = {"method": name, "params": params, "based": based}
-    weighted = REGISTRY.get(name).traits.weighted
-    recipe["weights"] = weights if weighted else [1.0] * count
+    recipe["weights"] = weights if traits.weighted else [1.0] * count
     recipe["before"] = draw(st.lists(st.sampled_from(STEPS), max_size=2)) if based else []
-    recipe["after"] = [{"lines": {"first": 0.3}}] if based and draw(st.booleans()) else []
+    adjustments = st.sampled_from([{"lines": {"first": 0.3}}, *AFTER])
+    recipe["after"] = [draw(adjustments)] if based and draw(st.booleans()) else []
     recipe["dtype"] = draw(st.sampled_from([None, *sorted(TYPES)]))
     return held, types * (count if len(types) == 1 else 1), recipe
 

@@ -1,4 +1,4 @@
-"""What a step of a merge takes and costs, told from what its decorator declares."""
+"""What a step of a merge takes and costs, from what its decorator declares."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def count_words(least: int, most: int | None) -> str:
 
 
 def describe_step(plugin: Plugin[Any]) -> list[str]:
-    """What a method, transform or adjustment takes and costs, in sentences, as it declares."""
+    """What a method, transform or adjustment takes and costs, in sentences."""
     traits: StepTraits = plugin.traits
-    told = []
+    sentences = []
     if plugin.family == "method":
         most = traits.models[1]
         count = (
@@ -28,8 +28,8 @@ def describe_step(plugin: Plugin[Any]) -> list[str]:
             else count_words(*traits.models)
         )
         based = "a base" if traits.base == "needed" else "with a base or without"
-        weights = "" if traits.weighted else "; the models' weights have no use"
-        told.append(
+        weights = "" if traits.weighted else "; it ignores the models' weights"
+        sentences.append(
             f"Takes {count}{', ' if most or based != 'a base' else ' and '}{based}{weights}."
         )
     reach = traits.reach
@@ -41,34 +41,34 @@ def describe_step(plugin: Plugin[Any]) -> list[str]:
         memory = "Takes whole tensors, one at a time"
     passes = [
         what
-        for what, asked in (
+        for what, declared in (
             ("thresholds", traits.trims),
             ("sums over the tensor", traits.sums),
         )
-        if asked
+        if declared
     ]
-    found = f", after passes to find {' and '.join(passes)}" if passes else ""
-    told.append(f"{memory}{found}.")
+    before = f", after passes to find {' and '.join(passes)}" if passes else ""
+    sentences.append(f"{memory}{before}.")
     for kind, whose in traits.stats.items():
-        told.append(_measure(kind, whose))
+        sentences.append(_measure(kind, whose))
     if traits.experimental:
-        told.append("Experimental: its figures are not to be relied on.")
+        sentences.append("Experimental: do not rely on its results.")
     if traits.cost:
-        told.append(f"Costs {traits.cost}.")
-    return told
+        sentences.append(f"Costs {traits.cost}.")
+    return sentences
 
 
 def _measure(kind: str, whose: str) -> str:
     """Which statistics a step reads, and how they are made and named."""
     of = {"base": "the base", "models": "each model", "members": "base and model"}.get(whose)
-    spoken = kind.replace("_", " ")
+    words = kind.replace("_", " ")
     if of is None:
         return (
-            f"Reads the {spoken} of base and merge: merge without it to STEP1, then laconic "
+            f"Reads the {words} of base and merge: merge without it to STEP1, then laconic "
             f"calibrate STEP1 --data FILE --stats {kind} --against BASE -o FILE, then merge again "
             "with this FILE as stats."
         )
     return (
-        f"Reads {spoken} statistics of {of}: laconic calibrate MODEL --data FILE --stats {kind} "
+        f"Reads {words} statistics of {of}: laconic calibrate MODEL --data FILE --stats {kind} "
         "-o FILE; name the files as stats."
     )

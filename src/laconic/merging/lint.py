@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from laconic.errors import CalibrationError, RecipeError
-from laconic.merging.varying import Varying, shown, value_at
+from laconic.merging.varying import Varying, plain_value, value_at
 from laconic.methods.contract.traits import TensorContext
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _weight_notes(recipe: Recipe, method: Step, *, alone: bool) -> Iterator[str]
     if len(recipe.models) == 1:
         model = recipe.models[0]
         what = (
-            f"the weight {shown(model.weight)} of {model.model} cancels"
+            f"the weight {plain_value(model.weight)} of {model.model} cancels"
             if model.weight != 1
             else (f"the mean of {model.model} alone is itself")
         )

@@ -34,7 +34,7 @@ from laconic.merging.step import (
     with_overrides,
 )
 from laconic.merging.step_statistics import STEP, StatisticsFile, check_shapes, read_stats
-from laconic.merging.varying import Varying, shown, value_at
+from laconic.merging.varying import Varying, plain_value, value_at
 from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
 
 if TYPE_CHECKING:
@@ -151,12 +151,12 @@ class Plan:
         """The plan as plain values, for people and programs."""
         return {
             "method": self.recipe.method,
-            "params": shown(self.method.params),
-            "overrides": [f"{o.match} {shown(p)}" for o, p in self.method.overrides],
+            "params": plain_value(self.method.params),
+            "overrides": [f"{o.match} {plain_value(p)}" for o, p in self.method.overrides],
             "base": self.base.name if self.base else None,
             "models": [f"{m.model} (weight {_words(m.weight)})" for m in self.recipe.models],
-            "before": [f"{s.plugin.name} {shown(s.params)}" for s in self.before],
-            "after": [f"{s.plugin.name} {shown(s.params)}" for s in self.after],
+            "before": [f"{s.plugin.name} {plain_value(s.params)}" for s in self.before],
+            "after": [f"{s.plugin.name} {plain_value(s.params)}" for s in self.after],
             "statistics": [_summary(file) for file in self.statistics],
             "config_from": self.config.name,
             "tokenizer_from": self.tokenizer.name,

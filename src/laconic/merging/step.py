@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.checkpoints.layout import Depth, Layout
 from laconic.errors import RecipeError
-from laconic.merging.varying import Varying, bind, matches, names_look_like, value_at
+from laconic.merging.varying import Varying, bind, matches, name_hint, value_at
 
 if TYPE_CHECKING:
     from laconic.merging.recipe import Override, Recipe
@@ -69,10 +69,10 @@ class Step:
         every = [self.params, *(params for _, params in self.overrides)]
         return max(
             (
-                declared({**params, key: leaf})
+                declared({**params, key: single})
                 for params in every
                 for key, value in params.items()
-                for leaf in (value.leaves if isinstance(value, Varying) else (value,))
+                for single in (value.all_values if isinstance(value, Varying) else (value,))
             ),
             key=REACHES.index,
         )
@@ -108,7 +108,7 @@ def with_overrides(step: Step, recipe: Recipe, names: Sequence[str]) -> Step:
             raise RecipeError(
                 f"{where}: no tensor matches '{override.match}'"
                 + (f" in layers {list(override.layers)}" if override.layers else "")
-                + f". {names_look_like(names)}"
+                + f". {name_hint(names)}"
             )
         if step.files and "stats" in override.params:
             raise RecipeError(f"{where}: stats are those of the whole merge; name them in params.")

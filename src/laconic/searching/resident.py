@@ -30,7 +30,7 @@ from laconic.merging.engine.members import asked_trims
 from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.engine.streaming import Engine
 from laconic.merging.merge import execute
-from laconic.merging.varying import shown
+from laconic.merging.varying import plain_value
 from laconic.runtime import silent
 
 if TYPE_CHECKING:
@@ -284,8 +284,8 @@ def _looks_around(stage: Step, name: str) -> bool:
 def _before(plan: Plan) -> str:
     """What thresholds and inner products depend on beside their own parameters."""
     recipe = plan.recipe
-    weights = [shown(model.weight) for model in recipe.models]
-    before = [[step.name, shown(step.params)] for step in recipe.before]
+    weights = [plain_value(model.weight) for model in recipe.models]
+    before = [[step.name, plain_value(step.params)] for step in recipe.before]
     return json.dumps([recipe.seed, weights, before], sort_keys=True)
 
 

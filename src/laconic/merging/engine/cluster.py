@@ -113,7 +113,7 @@ def spread(engine: Engine, writer: CheckpointWriter) -> None:
     }
     files = {file: specs for file, specs in files.items() if specs}
     workers = _Workers(engine, writer.work.resolve(), len(files))
-    engine.passes = partial(_Rounds, workers, writer)
+    engine.make_counter = partial(_RemoteCounter, workers, writer)
     if files:
         engine.find_over_model()
     limits = workers.ray.put(engine.over_model)
@@ -203,7 +203,7 @@ class _Workers:
         return asked or min(most, max(1, sum(processors) // max(1, files)))
 
 
-class _Rounds:
+class _RemoteCounter:
     """Counts the magnitudes of tensors together, each worker those of an output file."""
 
     def __init__(

@@ -55,7 +55,7 @@ class Formula:
         self.plan = plan
         self.members = members
         self.dtype = dtype
-        self.found = PassResults()
+        self.results = PassResults()
         self.sound = True
         self.device = torch.device(device)
         self.streams = streams
@@ -93,7 +93,7 @@ class Formula:
     def sums(self, start: int, stop: int, number: int, params: Mapping[str, Any]) -> Array:
         """The sums over a block's chunks that a step asks for, ``[sum, chunk]``."""
         with self._queued():
-            group = self._given(self._group(start, stop, number), number)
+            group = self._with_results(self._group(start, stop, number), number)
             sums = self.plan.steps[number].traits.sums
             assert sums is not None
             parts: Array = sums.parts(group, **params)
@@ -121,10 +121,10 @@ class Formula:
     def _merged(self, start: int, stop: int, done: int | None = None) -> Tensor:
         """A block after the method and the first adjustments; None for all of them."""
         number, method = len(self.plan.before), self.plan.method
-        group = self._given(self._group(start, stop, number), number)
+        group = self._with_results(self._group(start, stop, number), number)
         merged: Tensor = method.plugin.function(group, **method.params_for(self.members.name))
         for number, step in enumerate(self.plan.after[:done]):
-            norms = self.found.norms.get(number, {})
+            norms = self.results.norms.get(number, {})
             group = replace(group, stats=step.stats, norms=norms)
             merged = step.plugin.function(group, merged, **step.params_for(self.members.name))
         return merged
@@ -150,7 +150,7 @@ class Formula:
             chunk=self.chunk,
         )
         for number, step in enumerate(self.plan.before[:done]):
-            group = self._given(group, number)
+            group = self._with_results(group, number)
             group = step.plugin.function(group, **step.params_for(self.members.name))
         return group
 
@@ -161,20 +161,20 @@ class Formula:
         values: Tensor = ranks(group) if ranks else group.vectors
         return values
 
-    def _given(self, group: TensorGroup, number: int) -> TensorGroup:
+    def _with_results(self, group: TensorGroup, number: int) -> TensorGroup:
         """A group as a step is given it, with what was found for the step."""
-        found = self.found
-        limits, sums = found.limits.get(number, {}), found.sums.get(number)
+        results = self.results
+        limits, sums = results.limits.get(number, {}), results.sums.get(number)
         return replace(group, limits=limits, sums=sums, stats=self.plan.steps[number].stats)
 
     def _read(self, j: int, start: int, stop: int) -> Tensor:
         """A block of checkpoint `j` in float32 on the device, by way of pinned memory."""
         dtype = getattr(torch, FLOATS[self.members.dtypes[j]])
         pinned = self.device.type == "cuda"
-        held = torch.empty(stop - start, dtype=dtype, pin_memory=pinned)
+        block = torch.empty(stop - start, dtype=dtype, pin_memory=pinned)
         raw = self.members.stored(j, start, stop)
-        _bits(held).numpy()[:] = raw.view(np.uint8 if raw.dtype.itemsize == 4 else np.uint16)
-        return held.to(self.device, non_blocking=True).float().view(self.shape)
+        _bits(block).numpy()[:] = raw.view(np.uint8 if raw.dtype.itemsize == 4 else np.uint16)
+        return block.to(self.device, non_blocking=True).float().view(self.shape)
 
     @contextmanager
     def _queued(self) -> Iterator[None]:
@@ -199,9 +199,9 @@ def _bits(values: Tensor) -> Tensor:
 def _array(values: Tensor) -> Array:
     """A tensor's values on the CPU, by way of pinned memory where they come from a GPU."""
     if values.device.type == "cuda":
-        held = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-        held.copy_(values, non_blocking=True)
+        pinned = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        pinned.copy_(values, non_blocking=True)
         torch.cuda.current_stream(values.device).synchronize()
-        values = held
+        values = pinned
     array: Array = values.numpy()
     return array

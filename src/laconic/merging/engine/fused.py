@@ -34,7 +34,7 @@ def has_kernel(plan: Plan) -> bool:
         step.traits.kernel is not None
         and step.reach == "element"
         and (step.traits.sums is None or step.traits.sums.kernel is not None)
-        for step in (*plan.before, plan.method, *plan.after)
+        for step in plan.steps
     )
 
 
@@ -51,7 +51,7 @@ class Fused:
         self.plan = plan
         self.members = members
         self.dtype = dtype
-        self.found = PassResults()
+        self.results = PassResults()
         self.chunk = CHUNK
         self._same = set(members.dtypes) == {"BF16"}
         self._models = range(len(plan.models))
@@ -88,8 +88,8 @@ class Fused:
 
     def sums(self, start: int, stop: int, number: int, params: Mapping[str, Any]) -> Array:
         """The sums over a block's chunks that a step asks for, ``[sum, chunk]``."""
-        asked, only = self.plan.steps[number].traits.sums, params.get("model")
-        assert asked is not None
+        asked_sums, only = self.plan.steps[number].traits.sums, params.get("model")
+        assert asked_sums is not None
         chunks = math.ceil((stop - start) / self.chunk)
         rows = len(self._models) if only is None else 1
         base, models = self._block(start, stop, only)
@@ -99,9 +99,9 @@ class Fused:
             kernel(base, models, self.members.based, start, self._chain(done, only), sums)
             return sums
 
-        if asked.kernel == "member_products":
+        if asked_sums.kernel == "member_products":
             return summed(summing.pair_products, (chunks, 3), number).T
-        if asked.kernel == "vector_products":
+        if asked_sums.kernel == "vector_products":
             pairs = rows * (rows + 1) // 2
             return summed(summing.vector_products, (pairs, chunks), number)
         parts = [
@@ -150,9 +150,9 @@ class Fused:
         """The base's block (or a stand-in) and the models', or one model's, all of one type."""
         read: Callable[..., Array] = self.members.stored if self._same else self.members.floats
         first = int(self.members.based)
-        wanted = self._models if only is None else (only,)
+        models = self._models if only is None else (only,)
         base = read(0, start, stop)
-        return base, vectors.pack(tuple(read(i + first, start, stop) for i in wanted))
+        return base, vectors.pack(tuple(read(i + first, start, stop) for i in models))
 
     def _chain(self, done: int, only: int | None = None) -> tuple[Array, ...]:
         """The first transforms, and the method's own trims, as the kernels take them."""
@@ -164,9 +164,9 @@ class Fused:
         cuts = np.array([step.cuts for step in steps], np.uint32).reshape(shape)
         if only is None:
             return kinds, numbers, lasts, cuts, self._keys
-        own = slice(only, only + 1)
-        columns = (np.ascontiguousarray(values[:, own]) for values in (numbers, lasts, cuts))
-        return (kinds, *columns, self._keys[own])
+        column = slice(only, only + 1)
+        columns = (np.ascontiguousarray(values[:, column]) for values in (numbers, lasts, cuts))
+        return (kinds, *columns, self._keys[column])
 
     def _vector_steps(self, number: int) -> Sequence[VectorStep]:
         """What a transform does to the vectors; of the method its trims."""
@@ -177,19 +177,19 @@ class Fused:
         return cast("Sequence[VectorStep]", step.traits.kernel(context))
 
     def _context(self, step: Step, number: int | None = None) -> KernelContext:
-        """What a step's kernel function is told.
+        """One step and the tensor, for the step's kernel function.
 
         Args:
             step: The step.
             number: Its place among transforms and method; None for an adjustment.
         """
-        found = self.found
+        results = self.results
         return KernelContext(
             params=step.params_for(self.members.name),
             weights=self._weights,
             size=self.members.size,
-            limits={} if number is None else found.limits.get(number, {}),
-            sums=None if number is None else found.sums.get(number),
+            limits={} if number is None else results.limits.get(number, {}),
+            sums=None if number is None else results.sums.get(number),
             layer=self.members.layer,
             layers=self.plan.system2.layers,
             role=self.members.role,

@@ -90,7 +90,7 @@ def open_members(plan: Plan, name: str) -> Members:
 
 @dataclass
 class PassResults:
-    """What a tensor's chain needs to know beforehand, as far as it has been found.
+    """What passes over a tensor have found so far, which its steps need before its blocks.
 
     Attributes:
         limits: The limits of each trim, one a model, by the number of the step that asks.
@@ -104,7 +104,7 @@ class PassResults:
 
 
 def asked_trims(step: Step, name: str, size: int = 1) -> Sequence[Trim]:
-    """How a step trims a tensor of so many elements, where it does."""
+    """The trims of a step, from its parameters for a tensor of so many elements."""
     trims = step.traits.trims
     if not trims:
         return ()
@@ -117,10 +117,10 @@ def asked_trims(step: Step, name: str, size: int = 1) -> Sequence[Trim]:
 
 
 def asked_sums(step: Step, name: str) -> Mapping[str, Any] | None:
-    """The parameters of the sums that a step asks for over a tensor, where it does."""
+    """The parameters of the sums that a step needs over a tensor; None where it needs none."""
     sums = step.traits.sums
     params = step.params_for(name)
     if sums is None or any(params[key] != value for key, value in sums.only.items()):
         return None
-    _, *wanted = inspect.signature(sums.parts).parameters
-    return {key: params[key] for key in wanted}
+    _, *names = inspect.signature(sums.parts).parameters
+    return {name: params[name] for name in names}

@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
 
 def give_norms(engine: Engine, chain: Chain) -> None:
-    """Tell a tensor's chain how far the adjustments before each that asks have moved the layers."""
+    """Add to a chain's results how far merging has moved each layer, before each step that asks."""
     for number, step in enumerate(engine.plan.after):
         if step.traits.norms:
             if number not in engine.norms:
-                engine.norms[number] = _find(engine, number)
-            chain.found.norms[number] = engine.norms[number]
+                engine.norms[number] = _find_norms(engine, number)
+            chain.results.norms[number] = engine.norms[number]
 
 
-def _find(engine: Engine, number: int) -> dict[int, float]:
+def _find_norms(engine: Engine, number: int) -> dict[int, float]:
     """The squared norm of what is moved in each layer before an adjustment, without rounding."""
     parts: dict[int, list[float]] = {}
     specs = engine.plan.specs
-    for done, spec in enumerate(specs, start=1):
+    for finished, spec in enumerate(specs, start=1):
         chain = None if spec.name in engine.plan.copied else engine.chain(spec.name)
         if chain is None or chain.members.layer is None or not chain.members.size:
             continue
-        engine.make_ready(chain)
-        chain.found.norms.update(engine.norms)
+        engine.prepare(chain)
+        chain.results.norms.update(engine.norms)
         blocks = engine.blocks(chain, chain.chunk)
         for chunks in engine.map(partial(_squares, chain, number), blocks):
             parts.setdefault(chain.members.layer, []).extend(chunks.tolist())
-        engine.progress(done, len(specs), "norms")
+        engine.progress(finished, len(specs), "norms")
     return {layer: math.fsum(squares) for layer, squares in parts.items()}
 
 

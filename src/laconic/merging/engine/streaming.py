@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -14,12 +13,11 @@ import numpy as np
 from laconic.checkpoints.checkpoint import FLOATS, WIDTH
 from laconic.checkpoints.computed_tensors import float32, rounded
 from laconic.errors import CheckpointError
+from laconic.merging.engine.limits import MagnitudeCounter, find_limits
 from laconic.merging.engine.members import asked_sums, asked_trims, open_members
 from laconic.merging.engine.norms import give_norms
-from laconic.merging.engine.thresholds import CountRequest, Threshold, find_thresholds
 from laconic.merging.lint import equals_base
 from laconic.merging.step import need_rows, need_whole
-from laconic.methods.contract.ranking import ALL, EVERY, NONE, Trim, TrimLimit
 from laconic.methods.contract.sums import add
 
 if TYPE_CHECKING:
@@ -31,8 +29,9 @@ if TYPE_CHECKING:
     from laconic.merging.engine.fused import Fused
     from laconic.merging.engine.members import Array, Members
     from laconic.merging.engine.options import ExecutionOptions
-    from laconic.merging.engine.thresholds import Counter
+    from laconic.merging.engine.thresholds import Counter, CountRequest
     from laconic.merging.plan import Plan
+    from laconic.methods.contract.ranking import Trim, TrimLimit
     from laconic.runtime import Progress
 
     Chain = Fused | Formula
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 
 #: How many tensors may be under way at once; their blocks are read when a thread takes them.
 AHEAD: Final = 8
-#: The most blocks that a thread counts in one go; a stop waits for it.
-TOGETHER: Final = 64
 
 
 class Sink(Protocol):
@@ -67,11 +64,12 @@ class Engine:
 
     Attributes:
         moved: For each model, whether any of its values differs from the base's.
-        passes: Makes what counts the magnitudes of tensors that are ranked together.
+        make_counter: Makes what counts the magnitudes of tensors that are ranked together.
         over_model: The limits of the steps that rank all tensors together, as far as found.
         norms: What merging moves in each layer before an adjustment, as far as found.
         map: Runs a function for each of some blocks in the engine's threads.
-        limits: Those of steps that rank tensors one by one; `sums`: those over tensors.
+        limits: The limits of the steps that rank tensors one by one, as far as found.
+        sums: The sums over tensors, as far as found.
     """
 
     def __init__(
@@ -90,9 +88,8 @@ class Engine:
         earlier = [facts.get("moved", []) for facts in writer.finished.values()]
         self.moved = [any(i in facts for facts in earlier) for i in range(len(plan.models))]
         self._pool = ThreadPoolExecutor(1 if self.whole else options.workers)
-        self._lock = threading.Lock()
         self._streams = threading.local()
-        self.passes: Callable[[Engine, Sequence[Chain], int], Counter] = _Passes
+        self.make_counter: Callable[[Engine, Sequence[Chain], int], Counter] = MagnitudeCounter
         self.over_model: dict[tuple[int, Trim], Mapping[str, Limits]] = {}
         self.norms: dict[int, Mapping[int, float]] = {}
         self.map = self._pool.map
@@ -135,7 +132,7 @@ class Engine:
     def count(self, names: Iterable[str], number: int, request: CountRequest) -> Array:
         """The counts over some tensors before a step."""
         with self._threads():
-            return _Passes(self, [self.chain(name) for name in names], number)(request)
+            return MagnitudeCounter(self, [self.chain(name) for name in names], number)(request)
 
     def note(self, name: str, moved: Iterable[int] = ()) -> None:
         """Note that a tensor is finished, and which models were found to differ from the base."""
@@ -146,7 +143,7 @@ class Engine:
         self.progress(len(self.writer.finished), len(self.plan.specs), name)
 
     def unchanged_models(self) -> tuple[str, ...]:
-        """A note for each model that equals the base everywhere."""
+        """A note for each model that equals the base in every tensor."""
         if self.plan.base is None:
             return ()
         return tuple(
@@ -157,7 +154,7 @@ class Engine:
 
     @contextmanager
     def _threads(self) -> Iterator[None]:
-        """Stop the threads at the end, whatever it is, without work that has not begun."""
+        """Stop the threads at the end, also after an error, and drop work that has not begun."""
         try:
             if self.fused or self.whole:
                 yield
@@ -170,19 +167,15 @@ class Engine:
             self._pool.shutdown(cancel_futures=True)
 
     def _start(self, spec: TensorSpec) -> list[Future[None]]:
-        """Find out what a tensor's chain must know, and queue its blocks."""
+        """Run the passes that a tensor needs first, and queue its blocks."""
         if spec.name in self.plan.copied:
             return [self._pool.submit(self._copy, spec)]
         chain = self.chain(spec.name, spec.dtype)
         if not chain.members.size:
             return []
-        self.make_ready(chain)
+        self.prepare(chain)
         give_norms(self, chain)
         return [self._pool.submit(self._merge, chain, *block) for block in self.blocks(chain)]
-
-    def make_ready(self, chain: Chain) -> None:
-        """Find what the transforms and the method must know of a tensor."""
-        self._prepare(chain, len(self.steps))
 
     def _finish(self, spec: TensorSpec, blocks: Sequence[Future[None]]) -> str:
         for block in blocks:
@@ -213,19 +206,24 @@ class Engine:
         """The first and the end of each block of a tensor; blocks are of a multiple of elements."""
         size = chain.members.size
         multiple = max(multiple, chain.members.row if self.rows else 1)
-        number = max(1, size) if self.whole else -(-self.options.block // multiple) * multiple
-        return [(start, min(start + number, size)) for start in range(0, size, number)]
+        length = max(1, size) if self.whole else -(-self.options.block // multiple) * multiple
+        return [(start, min(start + length, size)) for start in range(0, size, length)]
 
-    def _prepare(self, chain: Chain, done: int) -> None:
-        """Find what a tensor's first steps ask for, each after the ones before it."""
+    def prepare(self, chain: Chain, done: int | None = None) -> None:
+        """Run the passes that a tensor's transforms and method need, each after the steps before.
+
+        Args:
+            chain: The tensor's.
+            done: Only the first so many steps; None for all.
+        """
         name = chain.members.name
         for number, step in enumerate(self.steps[:done]):
-            limits = chain.found.limits.setdefault(number, {})
+            limits = chain.results.limits.setdefault(number, {})
             for trim in asked_trims(step, name, chain.members.size):
                 if trim not in limits:
                     limits[trim] = self._limits(chain, number, trim)
             sums = asked_sums(step, name)
-            if sums is not None and number not in chain.found.sums:
+            if sums is not None and number not in chain.results.sums:
                 key = (name, number, *sums.items())
                 if key not in self.sums:
                     blocks = self.blocks(chain, chain.chunk)
@@ -233,7 +231,7 @@ class Engine:
                         *self.map(lambda b, n=number, p=sums: chain.sums(b[0], b[1], n, p), blocks)
                     ]
                     self.sums[key] = tuple(map(add, np.concatenate(parts, axis=1)))
-                chain.found.sums[number] = self.sums[key]
+                chain.results.sums[number] = self.sums[key]
 
     def _limits(self, chain: Chain, number: int, trim: Trim) -> Limits:
         """The limits of a trim of one tensor."""
@@ -241,7 +239,9 @@ class Engine:
         if trim.scope == "model":
             return self._model_limits(number, trim)[name]
         if (key := (name, number, trim)) not in self.limits:
-            self.limits[key] = self._find([chain], number, trim, _Passes(self, [chain], number))[0]
+            self.limits[key] = find_limits(
+                self, [chain], number, trim, MagnitudeCounter(self, [chain], number)
+            )[0]
         return self.limits[key]
 
     def _model_limits(self, number: int, trim: Trim) -> Mapping[str, Limits]:
@@ -250,54 +250,11 @@ class Engine:
         if key not in self.over_model:
             names = [spec.name for spec in self.plan.specs if spec.name not in self.plan.copied]
             chains = [self.chain(name) for name in names]
-            limits = self._find(chains, number, trim, self.passes(self, chains, number))
+            limits = find_limits(
+                self, chains, number, trim, self.make_counter(self, chains, number)
+            )
             self.over_model[key] = dict(zip(names, limits, strict=True))
         return self.over_model[key]
-
-    def _find(
-        self, chains: Sequence[Chain], number: int, trim: Trim, passes: Counter
-    ) -> list[Limits]:
-        """The limits of a step over all of these tensors together, for each of them."""
-        size = sum(chain.members.size for chain in chains)
-        count = trim.keeps(self._nonzero(passes, size) if trim.nonzero else size)
-        if not 0 < count < size:
-            return [(NONE if count < 1 else ALL,) * len(self.plan.models)] * len(chains)
-        found = find_thresholds(passes, size, count, trim.model)
-        if trim.ties == "all":
-            return [tuple(TrimLimit(one.value, EVERY) for one in found)] * len(chains)
-        for chain in chains:
-            self._prepare(chain, number)
-        models = range(len(found)) if trim.model is None else (trim.model,)
-        by_model = [
-            self._lasts(chains, number, i, one) for i, one in zip(models, found, strict=True)
-        ]
-        if trim.model is not None:
-            every = [ALL] * len(chains)
-            by_model = [
-                by_model[0] if i == trim.model else every for i in range(len(self.plan.models))
-            ]
-        return [tuple(limits) for limits in zip(*by_model, strict=True)]
-
-    def _nonzero(self, passes: Counter, size: int) -> int:
-        """How many entries of the one thing that is ranked are not 0."""
-        (row,) = passes(CountRequest(bins=(0,)))
-        return size - int(row[0])
-
-    def _lasts(
-        self, chains: Sequence[Chain], number: int, i: int, found: Threshold
-    ) -> list[TrimLimit]:
-        """Model `i`'s limit in each tensor where only the first entries at it are kept."""
-        limits, spare = [], found.kept_ties
-        for chain in chains:
-            last = EVERY
-            if found.kept_ties < found.tied:
-                blocks = self.blocks(chain)
-                find = partial(_places, chain, number, i, found.value)
-                last, spare = _last(
-                    find, self.map(lambda b, f=find: len(f(b)), blocks), blocks, spare
-                )
-            limits.append(TrimLimit(found.value, last))
-        return limits
 
     def _merge(self, chain: Chain, start: int, stop: int) -> None:
         self._note_moves(chain.members, start, stop)
@@ -308,9 +265,9 @@ class Engine:
 
     def _copy(self, spec: TensorSpec) -> None:
         donor = self.plan.donors.get(spec.name, self.plan.system2)
-        values, own = donor.stored(spec.name), donor.specs[spec.name]
-        if spec.dtype != own.dtype:
-            values = rounded(float32(values, own.dtype), spec.dtype)
+        values, dtype = donor.stored(spec.name), donor.specs[spec.name].dtype
+        if spec.dtype != dtype:
+            values = rounded(float32(values, dtype), spec.dtype)
         self.writer.put(spec.name, 0, np.ascontiguousarray(values))
 
     def _note_moves(self, members: Members, start: int, stop: int) -> None:
@@ -319,8 +276,8 @@ class Engine:
             return
         for i, moved in enumerate(self.moved):
             if not moved:
-                base, own = (members.floats(j, start, stop) for j in (0, i + 1))
-                self.moved[i] = bool((base != own).any())
+                base, values = (members.floats(j, start, stop) for j in (0, i + 1))
+                self.moved[i] = bool((base != values).any())
 
     def _blame(self, chain: Chain, start: int, stop: int) -> CheckpointError:
         """Why a block is not finite."""
@@ -341,65 +298,3 @@ class Engine:
             "look at its parameters"
         )
         return CheckpointError(f"The merged '{name}' is not finite: {cause}.")
-
-
-class _Passes:
-    """Counts the magnitudes of some tensors together, block by block in the engine's threads."""
-
-    def __init__(self, engine: Engine, chains: Sequence[Chain], number: int) -> None:
-        self.engine = engine
-        self.chains = chains
-        self.number = number
-        for chain in chains:
-            engine._prepare(chain, number)
-
-    def __call__(self, request: CountRequest) -> Array:
-        total = np.zeros((), np.int64)
-
-        def count(job: tuple[Chain, Sequence[tuple[int, int]]]) -> Array:
-            chain, blocks = job
-            return chain.count(blocks, self.number, request)
-
-        jobs = [(chain, part) for chain in self.chains for part in self._parts(chain)]
-        for done, counts in enumerate(self.engine._pool.map(count, jobs), start=1):
-            total = total + counts
-            if len(self.chains) > 1:
-                self.engine.progress(done, len(jobs), "threshold")
-        return total
-
-    def _parts(self, chain: Chain) -> Iterator[Sequence[tuple[int, int]]]:
-        """A tensor's blocks in as many parts as there are threads, none of them too long to stop.
-
-        Blocks of a part share their room for the counts.
-        """
-        blocks = self.engine.blocks(chain)
-        length = max(1, min(TOGETHER, -(-len(blocks) // self.engine.options.workers)))
-        for start in range(0, len(blocks), length):
-            yield blocks[start : start + length]
-
-
-def _last(
-    find: Callable[[tuple[int, int]], Array],
-    counts: Iterable[int],
-    blocks: Sequence[tuple[int, int]],
-    spare: int,
-) -> tuple[int, int]:
-    """The last entry kept among those at a limit, and how many may still be kept after a tensor.
-
-    Args:
-        find: The places of the entries at the limit in a block.
-        counts: How many each block has.
-        blocks: The tensor's blocks.
-        spare: How many of them are kept, from here on.
-    """
-    if spare < 1:
-        return -1, 0
-    for block, count in zip(blocks, counts, strict=False):
-        if count >= spare:
-            return int(find(block)[spare - 1]), 0
-        spare -= count
-    return EVERY, spare
-
-
-def _places(chain: Chain, number: int, i: int, value: float, block: tuple[int, int]) -> Array:
-    return chain.places(*block, number, i, value)

@@ -80,21 +80,21 @@ def find_thresholds(
     """
     every = min(FEWEST, size // SAMPLE)
     if every > 1:
-        found = _look(counter, CountRequest(every, model=model), SPAN, size, count)
-        if None not in found:
-            return found  # type: ignore[return-value]  # as the line above says
-    return _look(counter, CountRequest(model=model), 1, size, count)  # type: ignore[return-value]  # exact bins
+        thresholds = _count_twice(counter, CountRequest(every, model=model), SPAN, size, count)
+        if None not in thresholds:
+            return thresholds  # type: ignore[return-value]  # as the line above says
+    return _count_twice(counter, CountRequest(model=model), 1, size, count)  # type: ignore[return-value]  # exact bins
 
 
-def _look(
+def _count_twice(
     counter: Counter, first: CountRequest, span: int, size: int, count: int
 ) -> tuple[Threshold | None, ...]:
     """Each model's threshold, from a pass that finds its bin and one that looks around it."""
     bins = []
     for row in counter(first):
-        found = _find(row, max(1, int(row.sum()) * count // size))
-        assert found is not None
-        bins.append(max(0, found[0] - span // 2))
+        place = _find_place(row, max(1, int(row.sum()) * count // size))
+        assert place is not None
+        bins.append(max(0, place[0] - span // 2))
     rows = counter(CountRequest(bins=tuple(bins), span=span, model=first.model))
     return tuple(_threshold(row, bin_, count) for row, bin_ in zip(rows, bins, strict=True))
 
@@ -103,15 +103,15 @@ def _threshold(counts: Counts, bin_: int, k: int) -> Threshold | None:
     """The k-th largest magnitude, where it is not among the smaller or larger ones."""
     import numpy as np
 
-    found = _find(counts[:-2], k - int(counts[-1]))
-    if found is None:
+    place_and_rank = _find_place(counts[:-2], k - int(counts[-1]))
+    if place_and_rank is None:
         return None
-    place, kept_ties = found
+    place, kept_ties = place_and_rank
     value = np.array((bin_ << 16) + place, np.uint32).view(np.float32)
     return Threshold(float(value), kept_ties, int(counts[place]))
 
 
-def _find(counts: Counts, k: int) -> tuple[int, int] | None:
+def _find_place(counts: Counts, k: int) -> tuple[int, int] | None:
     """The place that holds the k-th largest entry and its rank from the top within that place.
 
     None where there are fewer entries, or more than k above them.
