@@ -105,7 +105,7 @@ def merges(draw: st.DrawFn) -> tuple[list[list[np.ndarray]], list[str], dict[str
     traits = REGISTRY.get(name).traits
     based = traits.base == "needed" or draw(st.booleans())
     least, most = traits.models
-    count = traits.members or draw(st.integers(max(2, least + based), (most or 2) + based))
+    count = traits.members or draw(st.integers(max(2, least + based), most + based if most else 3))
     sizes = draw(st.lists(st.integers(1, 70), min_size=1, max_size=2))
     held = [
         [draw(arrays.arrays(np.float32, n, elements=VALUES)) for n in sizes] for _ in range(count)

@@ -88,12 +88,12 @@ def _check_notes(
     *,
     based: bool,
 ) -> Iterator[str]:
-    """What the steps themselves say of their parameters and statistics, for each tensor."""
+    """What the checks of the steps say of their parameters and statistics, for each tensor."""
     for step in steps:
         check = step.traits.check
         if check is None:
             continue
-        said: Counter[str] = Counter()
+        sentences: Counter[str] = Counter()
         for name, shape in merged.items():
             layout = step.layout
             weights = _weights_for(recipe, name, layout.depth)
@@ -101,10 +101,10 @@ def _check_notes(
                 weights, based, name, shape, step.stats, layout.depth.of(name), layout.role(name)
             )
             try:
-                said[check(step.params_for(name), context)] += 1
+                sentences[check(step.params_for(name), context)] += 1
             except CalibrationError as error:
                 raise CalibrationError(f"{error} {step.remedy}") from None
-        for sentence, count in said.items():
+        for sentence, count in sentences.items():
             if sentence:
                 share = f" ({count} of {len(merged)} tensors)" if count < len(merged) else ""
                 yield sentence + share

@@ -101,7 +101,7 @@ def _check_tokenizer(merged: Checkpoint) -> None:
 def _write(
     plan: Plan, target: Path, *, progress: Progress, shard_bytes: int, options: ExecutionOptions
 ) -> Checkpoint:
-    """Carry out a plan whose weights are here."""
+    """Carry out a plan whose weights are on this machine."""
     stamps = [
         *(model.stamps for model in plan.fetched),
         *(file.header.stamp for file in plan.statistics),
@@ -119,10 +119,10 @@ def _write(
                 model.check_unchanged()
             for file in plan.statistics:
                 file.header.check(file.path)
-            found = tuple(note for note in engine.unchanged_models() if note not in plan.notes)
-            for note in found:
+            late_notes = tuple(n for n in engine.unchanged_models() if n not in plan.notes)
+            for note in late_notes:
                 logger.warning("%s", note)
-            _write_companions(plan, writer.work, (*plan.notes, *found), engine.options.device)
+            _write_companions(plan, writer.work, (*plan.notes, *late_notes), engine.options.device)
             return Checkpoint(writer.publish())
         except OSError as error:
             lost = f" ({error.filename})" if isinstance(error, FileNotFoundError) else ""
@@ -137,7 +137,7 @@ def _write(
 
 
 def _kept(writer: CheckpointWriter) -> str:
-    """What becomes of the work of a merge that was stopped by something to be mended."""
+    """What becomes of a stopped merge's work, where the user can remove the cause."""
     if not writer.stands():
         return f"{writer.work}, where it was being made, is gone: merge again."
     if not writer.finished:

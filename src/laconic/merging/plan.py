@@ -27,10 +27,10 @@ from laconic.merging.sources import resolve_sources
 from laconic.merging.step import (
     Step,
     check_varying,
-    copies_of_statistics,
     extra_copies,
     make_step,
     need_whole,
+    statistics_bytes,
     with_overrides,
 )
 from laconic.merging.step_statistics import STEP, StatisticsFile, check_shapes, read_stats
@@ -52,7 +52,7 @@ class Plan:
     """Everything that a merge will do, known before the first byte is written.
 
     Attributes:
-        recipe: What was asked for.
+        recipe: The recipe.
         base: The base's checkpoint, if any.
         models: The merged checkpoints.
         system2: The one that gives the output its shape, and whatever has no other donor.
@@ -131,7 +131,7 @@ class Plan:
         )
 
     def fetch(self) -> None:
-        """Bring the weights that are not on this machine yet.
+        """Download the weights that are not on this machine yet.
 
         Raises:
             CheckpointError: Where they cannot be had.
@@ -140,10 +140,10 @@ class Plan:
             model.fetch()
 
     def identities(self) -> dict[str, dict[str, Any]]:
-        """What says which bytes each checkpoint of the merge has, by name."""
-        weighty = {id(model) for model in self.fetched}
+        """What identifies the bytes of each checkpoint of the merge, by name."""
+        fetched = {id(model) for model in self.fetched}
         return {
-            m.name: m.identity(hashed=self.hash_inputs and id(m) in weighty)
+            m.name: m.identity(hashed=self.hash_inputs and id(m) in fetched)
             for m in (*self.members, self.system2, self.tokenizer)
         }
 
@@ -182,11 +182,11 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Of all that decides the bytes of the output; a recipe's notes do not."""
+        """A digest of all that decides the bytes of the output; a recipe's notes do not."""
         identities = [m.fingerprint for m in (*self.members, self.system2, self.tokenizer)]
         identities += [file.digest for file in self.statistics]
-        said = replace(self.recipe, notes=()).to_dict()
-        text = json.dumps([said, identities, [repr(s) for s in self.specs]])
+        recipe = replace(self.recipe, notes=()).to_dict()
+        text = json.dumps([recipe, identities, [repr(s) for s in self.specs]])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -257,7 +257,7 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
             target,
             whole=need_whole(steps),
             copies=extra_copies(steps, len(models)),
-            stats=copies_of_statistics(steps, merged),
+            stats=statistics_bytes(steps, merged),
         ),
         statistics=statistics,
         hash_inputs=hash_inputs,
@@ -303,7 +303,7 @@ def _open_checkpoints(
 def _sort_parts(
     recipe: Recipe, base: Checkpoint | None, models: Sequence[Checkpoint], system2: Checkpoint
 ) -> Parts:
-    """Where towers and multi-token prediction layers come from, which some checkpoints lack."""
+    """Where towers and multi-token prediction layers come from; some checkpoints lack them."""
     others = [m for m in (base, *models) if m is not None and m is not system2]
     wanted = {"towers": recipe.towers, "mtp": recipe.mtp}
     return sort_parts(wanted, base, [*others, system2])

@@ -85,7 +85,7 @@ def resolve_sources(
         if path.suffix in {".jinja", ".jinja2", ".j2"}
         else donor("chat_template", recipe.chat_template, tokenizer)
     )
-    beside = companions(
+    files = companions(
         vocabulary,
         tokenizer=tokenizer,
         config=config,
@@ -95,20 +95,20 @@ def resolve_sources(
         changed=bool(recipe.rope_donor or recipe.towers or recipe.mtp),
     )
     if recipe.rope_donor is not None:
-        beside = beside.with_config(lambda values: turned(values, rope.config))
+        files = files.with_config(lambda values: turned(values, rope.config))
     everyone = (*members, *(() if system2 in members else (system2,)))
     unified = everyone
     if vocabulary is not None:
         unified = unify(vocabulary, everyone, base=base is not None, lenders=len(members))
-    twins = dict(zip(map(id, everyone), unified, strict=True))
-    notes = (*_contradictions(everyone), *(n for m in unified for n in m.notes), *beside.notes)
+    with_vocabulary = dict(zip(map(id, everyone), unified, strict=True))
+    notes = (*_contradictions(everyone), *(n for m in unified for n in m.notes), *files.notes)
     return MergeSources(
-        base=twins[id(base)] if base else None,
-        models=tuple(twins[id(model)] for model in models),
-        system2=twins[id(system2)],
+        base=with_vocabulary[id(base)] if base else None,
+        models=tuple(with_vocabulary[id(model)] for model in models),
+        system2=with_vocabulary[id(system2)],
         config=config,
         tokenizer=tokenizer,
-        companions=beside,
+        companions=files,
         notes=tuple(dict.fromkeys(notes)),
     )
 

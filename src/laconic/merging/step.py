@@ -31,8 +31,8 @@ class Step:
         overrides: Each override with all the parameters there; the first match wins.
         layout: That of the checkpoints.
         files: The calibration files that the recipe names for it.
-        stats: What it reads of them, by kind, one for each checkpoint asked of.
-        remedy: The command that makes the files anew.
+        stats: The statistics in them, by kind, one for each checkpoint.
+        remedy: A sentence with the command that makes the files again.
     """
 
     plugin: Plugin[Callable[..., Any]]
@@ -62,7 +62,7 @@ class Step:
 
     @property
     def reach(self) -> str:
-        """What one element depends on, the most that any tensor's parameters ask for."""
+        """What one element depends on; the most that the parameters of any tensor need."""
         declared = self.traits.reach
         if not callable(declared):
             return declared
@@ -77,10 +77,10 @@ class Step:
             key=REACHES.index,
         )
 
-    def spoilt(self, name: str) -> str:
-        """Which statistics of a tensor hold NaN or Inf, in a sentence; empty where none do."""
-        for kind, several in self.stats.items():
-            if any(name in m and not bool(m[name].isfinite().all()) for m in several):
+    def nonfinite_statistics(self, name: str) -> str:
+        """A sentence on the statistics of a tensor that hold NaN or Inf; empty where none do."""
+        for kind, of_kind in self.stats.items():
+            if any(name in s and not bool(s[name].isfinite().all()) for s in of_kind):
                 return f"{self.plugin.name}: the {kind} statistics of '{name}' are not finite."
         return ""
 
@@ -94,8 +94,8 @@ class Step:
 
 def make_step(plugin: Plugin[Any], params: Parameters, where: str) -> Step:
     """A step with its parameters checked against the plug-in's signature."""
-    files, own = _parted(plugin, params, where)
-    return Step(plugin, bind(plugin, own, where), files=files)
+    files, parameters = _split_files(plugin, params, where)
+    return Step(plugin, bind(plugin, parameters, where), files=files)
 
 
 def with_overrides(step: Step, recipe: Recipe, names: Sequence[str]) -> Step:
@@ -103,7 +103,6 @@ def with_overrides(step: Step, recipe: Recipe, names: Sequence[str]) -> Step:
     bound = []
     for number, override in enumerate(recipe.overrides):
         where = f"overrides, entry {number}"
-
         if not any(fits(override, name, step.layout.depth) for name in names):
             raise RecipeError(
                 f"{where}: no tensor matches '{override.match}'"
@@ -112,9 +111,8 @@ def with_overrides(step: Step, recipe: Recipe, names: Sequence[str]) -> Step:
             )
         if step.files and "stats" in override.params:
             raise RecipeError(f"{where}: stats are those of the whole merge; name them in params.")
-        _, own = _parted(step.plugin, {**recipe.params, **override.params}, where)
-        params = bind(step.plugin, own, where)
-        bound.append((override, params))
+        _, params = _split_files(step.plugin, {**recipe.params, **override.params}, where)
+        bound.append((override, bind(step.plugin, params, where)))
     return replace(step, overrides=tuple(bound))
 
 
@@ -131,9 +129,10 @@ def need_rows(steps: Iterable[Step]) -> bool:
 def extra_copies(steps: Sequence[Step], models: int) -> int:
     """The most tensors in float32 that a step holds beside base, vectors and result.
 
-    Where all look at blocks, these are the blocks of statistics. A step that looks at blocks
-    declares nothing, since they are small. Beside one that needs whole tensors it is given them,
-    too: then four for each model, as measured for TIES.
+    Where all steps work on blocks, these are the blocks of statistics. A step that works on blocks
+    declares no copies, since they are small. In a chain with a step that needs whole tensors, all
+    steps are given whole tensors; such a step is then counted with four for each model, as measured
+    for TIES.
     """
     if not need_whole(steps):
         return max(sum(map(len, step.stats.values())) for step in steps)
@@ -144,17 +143,17 @@ def extra_copies(steps: Sequence[Step], models: int) -> int:
     )
 
 
-def copies_of_statistics(steps: Sequence[Step], names: Iterable[str]) -> int:
-    """The most bytes that a step holds of copies of a tensor's statistics."""
-    wanted = [
-        (step.traits.stats_copies, measured)
+def statistics_bytes(steps: Sequence[Step], names: Iterable[str]) -> int:
+    """The most memory that a step takes for its copies of a tensor's statistics, in bytes."""
+    copied = [
+        (step.traits.stats_copies, statistics)
         for step in steps
         if step.traits.stats_copies
-        for several in step.stats.values()
-        for measured in several
+        for of_kind in step.stats.values()
+        for statistics in of_kind
     ]
     return max(
-        (4 * copies * m[name].numel() for name in names for copies, m in wanted if name in m),
+        (4 * copies * s[name].numel() for name in names for copies, s in copied if name in s),
         default=0,
     )
 
@@ -162,7 +161,7 @@ def copies_of_statistics(steps: Sequence[Step], names: Iterable[str]) -> int:
 def check_varying(
     recipe: Recipe, steps: Sequence[Step], names: Sequence[str], head: str
 ) -> list[str]:
-    """Compare all that varies by tensor with the tensors that there are.
+    """Compare everything that varies by tensor with the tensors of the result.
 
     Args:
         recipe: The recipe.
@@ -176,19 +175,19 @@ def check_varying(
     Raises:
         RecipeError: For an entry that matches nothing, or a tensor that no entry fits.
     """
-    found: list[tuple[str, Any]] = [(f"The weight of {m.model}", m.weight) for m in recipe.models]
+    values: list[tuple[str, Any]] = [(f"The weight of {m.model}", m.weight) for m in recipe.models]
     for step in steps:
         for params in (step.params, *(params for _, params in step.overrides)):
-            found += [(f"{step.plugin.name}: {key}", value) for key, value in params.items()]
+            values += [(f"{step.plugin.name}: {key}", value) for key, value in params.items()]
     return [
         note
-        for where, value in found
+        for where, value in values
         if isinstance(value, Varying)
         for note in value.check(where, names, absent=(head,))
     ]
 
 
-def _parted(
+def _split_files(
     plugin: Plugin[Any], params: Parameters, where: str
 ) -> tuple[tuple[str, ...], Parameters]:
     """The calibration files among a step's parameters, and the other parameters."""
@@ -205,7 +204,7 @@ def _parted(
 
 
 def fits(override: Override, name: str, depth: Depth) -> bool:
-    """Whether an override speaks of a tensor."""
+    """Whether an override applies to a tensor."""
     layer = depth.of(name)
     if override.layers is not None:
         first, last = override.layers

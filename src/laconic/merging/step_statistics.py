@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from laconic.merging.step import Step
     from laconic.methods.contract.traits import Whose
 
-#: Fewer samples than this say little of a model.
+#: Statistics of fewer samples than this get a note.
 FEW: Final = 10
-#: The kinds whose files are small; the others are looked at tensor by tensor as they are merged.
+#: The kinds whose files are small; others are checked tensor by tensor as they are merged.
 SMALL: Final = {"activations", "sensitivity", "mutual_information"}
 #: What a merge of two steps calls the result of the first.
 STEP: Final = "step1"
@@ -35,8 +35,8 @@ class StatisticsFile:
     Attributes:
         path: The file.
         calibration: What it holds.
-        header: Of the file as it was opened.
-        digest: Tells it from other files; of its header and of pieces spread over it.
+        header: The file's header as it was opened.
+        digest: Of its header and of pieces spread over it, to tell it from other files.
     """
 
     path: Path
@@ -45,10 +45,10 @@ class StatisticsFile:
     digest: str
 
     def facts(self) -> dict[str, Any]:
-        """What says which statistics these are, for a record of a merge."""
-        known = self.calibration.facts()
+        """Which statistics these are, for a merge's record."""
+        facts = self.calibration.facts()
         keys = ("kind", "model", "model_name", "data", "samples", "tokens")
-        return {"file": str(self.path), "digest": self.digest, **{k: known[k] for k in keys}}
+        return {"file": str(self.path), "digest": self.digest, **{k: facts[k] for k in keys}}
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class RequiredStatistics:
     """Statistics that a step must have.
 
     Attributes:
-        kind: Which.
-        of: Whose, in words.
+        kind: The kind of statistics.
+        of: The measured checkpoint, in words.
         model: The fingerprint of the measured checkpoint; of what a first merge gives, its digest.
         against: The fingerprint of the checkpoint it was compared with, if any.
         checkpoint: The measured checkpoint; None for what a first merge gives.
-        command: Makes them.
+        command: The command that makes them.
     """
 
     kind: Kind
@@ -73,9 +73,9 @@ class RequiredStatistics:
 
     def met_by(self, file: StatisticsFile) -> bool:
         """Whether a file holds these statistics."""
-        held = file.calibration
-        model = held.model if self.checkpoint else held.settings.get(MERGE)
-        return (held.kind, model, held.against) == (self.kind, self.model, self.against)
+        record = file.calibration
+        model = record.model if self.checkpoint else record.settings.get(MERGE)
+        return (record.kind, model, record.against) == (self.kind, self.model, self.against)
 
 
 def read_stats(
@@ -83,7 +83,7 @@ def read_stats(
     key: str,
     base: Checkpoint | None,
     models: Sequence[Checkpoint],
-    first: Callable[[], tuple[str, str]],
+    first_merge: Callable[[], tuple[str, str]],
 ) -> tuple[Step, tuple[StatisticsFile, ...], tuple[str, ...]]:
     """Find each checkpoint's statistics among the files that a recipe names for a step.
 
@@ -92,7 +92,7 @@ def read_stats(
         key: The recipe's key of its files, as ``--set`` takes it.
         base: The base, if any.
         models: The models.
-        first: Gives the digest of the merge without the step, and the command that makes it.
+        first_merge: Gives the digest of the merge without the step, and the command for it.
 
     Returns:
         The step with its statistics, the files, and what the user should know of them.
@@ -104,7 +104,7 @@ def read_stats(
     if not step.traits.stats:
         return step, (), ()
     name = step.plugin.name
-    needs = _needs(step, base, models, first)
+    needs = _needs(step, base, models, first_merge)
     commands = list(dict.fromkeys(need.command for need in needs))
     if not step.files:
         raise CalibrationError(
@@ -117,15 +117,15 @@ def read_stats(
     for file in files:
         if not any(need.met_by(file) for need in needs):
             left = [n.command for n in needs if not any(map(n.met_by, files))] or commands
-            raise CalibrationError(_misfit(name, file, needs) + f" {' && '.join(left)}")
+            raise CalibrationError(_why_unused(name, file, needs) + f" {' && '.join(left)}")
         _check_finite(name, file, commands)
-    chosen = [_only(name, need, files) for need in needs]
+    chosen = [_matching_file(name, need, files) for need in needs]
     stats: dict[str, list[StepStatistics]] = {}
     for need, file in zip(needs, chosen, strict=True):
-        stats.setdefault(need.kind, []).append(_measured(need, file))
-    held = {kind: tuple(measured) for kind, measured in stats.items()}
-    made = replace(step, stats=held, remedy=f"Measure again: {' && '.join(commands)}")
-    return made, tuple(files), tuple(_notes(name, chosen))
+        stats.setdefault(need.kind, []).append(_statistics(need, file))
+    by_kind = {kind: tuple(statistics) for kind, statistics in stats.items()}
+    step = replace(step, stats=by_kind, remedy=f"Measure again: {' && '.join(commands)}")
+    return step, tuple(files), tuple(_notes(name, chosen))
 
 
 def check_shapes(step: Step, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -143,13 +143,14 @@ def check_shapes(step: Step, shapes: Mapping[str, tuple[int, ...]]) -> None:
             for name, shape in shapes.items():
                 if name not in measured:
                     continue
-                found, wanted = tuple(measured[name].shape), _shapes(kind, shape)
-                if wanted and found not in wanted:
+                own_shape, right_shapes = tuple(measured[name].shape), _shapes(kind, shape)
+                if right_shapes and own_shape not in right_shapes:
+                    needed = " or ".join(str(list(right)) for right in right_shapes)
                     raise CalibrationError(
                         f"{step.plugin.name}: the {_words(kind)} of '{name}' have the shape "
-                        f"{list(found)}, and a tensor of shape {list(shape)} needs "
-                        f"{' or '.join(str(list(one)) for one in wanted)}. Another tokenizer in "
-                        f"the recipe changes rows of embedding and head. {step.remedy}"
+                        f"{list(own_shape)}, and a tensor of shape {list(shape)} needs {needed}. "
+                        "Another tokenizer in the recipe changes rows of embedding and head. "
+                        f"{step.remedy}"
                     )
 
 
@@ -171,7 +172,7 @@ def _needs(
     step: Step,
     base: Checkpoint | None,
     models: Sequence[Checkpoint],
-    first: Callable[[], tuple[str, str]],
+    first_merge: Callable[[], tuple[str, str]],
 ) -> list[RequiredStatistics]:
     """The statistics that a step must have, the base's first."""
     needs = []
@@ -182,7 +183,7 @@ def _needs(
                 "Add 'base: ...' (--base on the command line)."
             )
         if base is not None and whose == "merged":
-            digest, command = first()
+            digest, command = first_merge()
             command = f"{command} && {calibrate_command(STEP, kind, base.name)}"
             of = f"what the recipe gives without {step.plugin.name}, against the base {base.name}"
             needs.append(RequiredStatistics(kind, of, digest, base.fingerprint, None, command))
@@ -223,24 +224,25 @@ def _read(step: Step, needs: Sequence[RequiredStatistics]) -> list[StatisticsFil
     return files
 
 
-def _misfit(name: str, file: StatisticsFile, needs: Sequence[RequiredStatistics]) -> str:
-    """Why a file is of no use to a step."""
-    held = file.calibration
-    of_kind = [need for need in needs if need.kind == held.kind]
+def _why_unused(name: str, file: StatisticsFile, needs: Sequence[RequiredStatistics]) -> str:
+    """Why a step cannot use a file."""
+    record = file.calibration
+    of_kind = [need for need in needs if need.kind == record.kind]
     if not of_kind:
         kinds = " and ".join(dict.fromkeys(_words(need.kind) for need in needs))
         return (
-            f"{file.path} holds the {_words(held.kind)} of {held.model_name}; {name} reads {kinds}."
+            f"{file.path} holds the {_words(record.kind)} of {record.model_name}; "
+            f"{name} reads {kinds}."
         )
     wanted = " or ".join(need.of for need in of_kind)
-    measured = held.model_name + (f" against {held.against_name}" if held.against else "")
+    measured = record.model_name + (f" against {record.against_name}" if record.against else "")
     if any(
-        need.checkpoint and need.checkpoint.name == held.model_name and not need.against
+        need.checkpoint and need.checkpoint.name == record.model_name and not need.against
         for need in of_kind
     ):
         return (
-            f"{file.path} was measured on {measured}, which has changed since: its weights or "
-            f"its config are others now."
+            f"{file.path} was measured on {measured}, which has changed since: its weights or its "
+            "config differ now."
         )
     return f"{file.path} was measured on {measured}; {name} reads statistics of {wanted}."
 
@@ -256,24 +258,26 @@ def _check_finite(name: str, file: StatisticsFile, commands: Sequence[str]) -> N
                 )
 
 
-def _only(name: str, need: RequiredStatistics, files: Sequence[StatisticsFile]) -> StatisticsFile:
-    """The one file that has what is needed."""
-    found = [file for file in files if need.met_by(file)]
-    if not found:
+def _matching_file(
+    name: str, need: RequiredStatistics, files: Sequence[StatisticsFile]
+) -> StatisticsFile:
+    """The one file that holds the statistics that a step needs."""
+    matching_files = [file for file in files if need.met_by(file)]
+    if not matching_files:
         raise CalibrationError(
             f"{name} also reads {_words(need.kind)} of {need.of}, which none of its stats holds. "
             f"Make them and add their file: {need.command}"
         )
-    if len(found) > 1:
-        paths = " and ".join(str(file.path) for file in found)
+    if len(matching_files) > 1:
+        paths = " and ".join(str(file.path) for file in matching_files)
         raise CalibrationError(
             f"{name}: {paths} both hold {_words(need.kind)} of {need.of}. Leave one out."
         )
-    return found[0]
+    return matching_files[0]
 
 
-def _measured(need: RequiredStatistics, file: StatisticsFile) -> StepStatistics:
-    """A file's statistics as a step is given them."""
+def _statistics(need: RequiredStatistics, file: StatisticsFile) -> StepStatistics:
+    """A file's statistics, in the form that steps read."""
     model, tensors = need.checkpoint, file.calibration.tensors
     if model is None:
         return StepStatistics(tensors)
@@ -283,20 +287,18 @@ def _measured(need: RequiredStatistics, file: StatisticsFile) -> StepStatistics:
 
 def _notes(name: str, chosen: Sequence[StatisticsFile]) -> list[str]:
     """What the user should know of a step's files though it is no error."""
-    read = {file.path: file for file in chosen}
+    records = {file.path: file.calibration for file in chosen}
     notes = [
-        f"{name}: {path} was measured on {held.calibration.samples} "
-        f"sample{'s' * (held.calibration.samples > 1)}; fewer than {FEW} say little."
-        for path, held in read.items()
-        if held.calibration.samples < FEW
+        f"{name}: {path} was measured on {record.samples} sample{'s' * (record.samples > 1)}; "
+        f"fewer than {FEW} say little."
+        for path, record in records.items()
+        if record.samples < FEW
     ]
-    if len({held.calibration.data for held in read.values()}) > 1:
-        of = " and ".join(
-            f"{r.calibration.model_name} on {r.calibration.data_name}" for r in read.values()
-        )
+    if len({record.data for record in records.values()}) > 1:
+        of = " and ".join(f"{r.model_name} on {r.data_name}" for r in records.values())
         notes.append(
-            f"{name}: its statistics are of different data ({of}). That is meant where each model "
-            "is measured on answers of its own; else measure both on the same."
+            f"{name}: its statistics are of different data ({of}). That is right where each model "
+            "is measured on its own answers; else measure both on the same data."
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""Numbers that differ from tensor to tensor: by name, and along the depth of the model."""
+"""Values that differ from tensor to tensor: by name, and along the depth of the model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def matches(match: str, name: str) -> bool:
-    """Whether a `match`, the name of a part or a glob, speaks of a tensor."""
+    """Whether a `match`, the name of a part or a glob, matches a tensor's name."""
     if match == "embedding" and matches("head", name):
         return False
     return any(fnmatch.fnmatchcase(name, glob) for glob in PARTS.get(match, (match,)))
@@ -55,11 +55,11 @@ class ValueRule:
     match: str = "*"
 
     def fits(self, name: str) -> bool:
-        """Whether the rule speaks of a tensor."""
+        """Whether the rule applies to a tensor."""
         return matches(self.match, name)
 
     def at(self, layer: int | None, layers: int) -> Scalar:
-        """The value in one layer of `layers`; outside the layers that of the first."""
+        """The value in one layer of `layers`; outside the layers the first layer's."""
         if not isinstance(self.value, tuple):
             return self.value
         depth = 0.0 if layer is None else layer / (layers - 1) if layers > 1 else 1.0
@@ -71,13 +71,13 @@ class ValueRule:
 
 @dataclass(frozen=True)
 class Varying:
-    """A parameter or weight that is not one number: the first rule that fits a tensor counts."""
+    """A parameter or weight that varies by tensor: the first rule that applies to a tensor wins."""
 
     rules: tuple[ValueRule, ...]
 
     @property
     def all_values(self) -> tuple[Scalar, ...]:
-        """Every number that the rules speak of; gradients stay between theirs."""
+        """Every number in the rules; what a gradient gives lies between its numbers."""
         values = (r.value if isinstance(r.value, tuple) else (r.value,) for r in self.rules)
         return tuple(number for value in values for number in value)
 
@@ -104,7 +104,7 @@ class Varying:
         ]
 
     def check(self, where: str, names: Sequence[str], absent: Sequence[str] = ()) -> list[str]:
-        """Compare the rules with the tensors that there are.
+        """Compare the rules with the tensors of the result.
 
         Args:
             where: What the value is, for messages, such as ``params: t``.
@@ -161,7 +161,7 @@ def varying(value: Sequence[Any], where: str) -> Varying:
 
 
 def value_at(value: Any, name: str, layer: int | None, layers: int) -> Any:
-    """The value for one tensor, of something that may or may not vary."""
+    """The value for one tensor, of a parameter or weight that may vary."""
     return value.at(name, layer, layers) if isinstance(value, Varying) else value
 
 
@@ -173,7 +173,9 @@ def plain_value(value: Any) -> Any:
 
 
 def bind(plugin: Plugin[Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`Plugin.bind` for values of which lists may vary by tensor; each of their numbers is checked.
+    """Check parameters as `Plugin.bind` does, of which lists may vary by tensor.
+
+    Each number of such a list is checked.
 
     Raises:
         RecipeError: As `Plugin.bind`, and for lists that cannot be meant.

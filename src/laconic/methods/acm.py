@@ -1,4 +1,4 @@
-"""ACM: shrink each layer of a merge by how much it still says what the base says."""
+"""ACM: shrink each layer of a merge by the information that it shares with the base."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check(_: Mapping[str, Any], context: TensorContext) -> str:
-    """Refuse statistics without the tensor's part of the model; say what one sample leaves."""
+    """Refuse statistics without the tensor's part of the model; say what a single sample does."""
     (measured,), part = context.stats["mutual_information"], part_of(context)
     if part not in measured:
         raise CalibrationError(
@@ -62,8 +62,8 @@ def coefficient(information: Tensor, sharpness: float) -> float:
     """The share kept of one part of the model, from the information of each sample."""
     import torch
 
-    told = information.double()
-    return 1 - float(torch.sigmoid(sharpness * (told - told.max())).mean())
+    values = information.double()
+    return 1 - float(torch.sigmoid(sharpness * (values - values.max())).mean())
 
 
 def part_of(tensor: TensorContext | TensorGroup) -> str:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from laconic.methods.contract.traits import TensorContext
 
-#: Weights that a text may leave unused, or that are no plain layer.
-SPARE = re.compile(r"experts?\.|\.gate\.|router|conv")
+#: Weights that a text may not use (experts, routers), or that are no linear layer.
+MAYBE_UNUSED = re.compile(r"experts?\.|\.gate\.|router|conv")
 
 
 def check(_: Mapping[str, Any], context: TensorContext) -> str:
-    """Say where there is nothing to go by."""
+    """Say where there is no activity to go by."""
     (base,), name = context.stats["activations"], context.name
     row = context.role == "embedding" or (context.role != "head" and "embed" in name)
     if row or not name.endswith(".weight") or not context.shape:
@@ -29,7 +29,7 @@ def check(_: Mapping[str, Any], context: TensorContext) -> str:
     if name in base:
         dead = not bool(base[name].any())
         return "aim leaves weights as merged whose inputs were all zero" if dead else ""
-    if context.role != "head" and not SPARE.search(name):
+    if context.role != "head" and not MAYBE_UNUSED.search(name):
         raise CalibrationError(f"aim: the activations hold nothing of '{name}'.")
     return "aim leaves weights as merged that calibration never saw used"
 

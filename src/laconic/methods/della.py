@@ -36,11 +36,11 @@ def check(params: Mapping[str, Any], _: TensorContext) -> str:
 
 def norms(group: TensorGroup, *, density: float, epsilon: float) -> Array:
     """The sums of magnitudes of the vectors, then those of what is kept of them."""
-    held = [
+    kept = [
         vector * (group.uniform(i) < probabilities(vector, density, epsilon))
         for i, vector in enumerate(group.vectors)
     ]
-    return magnitudes([*group.vectors, *held], group.chunk)
+    return magnitudes([*group.vectors, *kept], group.chunk)
 
 
 @transform(
@@ -79,13 +79,13 @@ def della(
     sums = group.total(norms, density=density, epsilon=epsilon) if rescale == "norm" else ()
     for i, vector in enumerate(group.vectors):
         chance = probabilities(vector, density, epsilon)
-        held = vector * (group.uniform(i) < chance)
+        kept = vector * (group.uniform(i) < chance)
         if rescale == "probability":
-            held /= chance
+            kept /= chance
         elif rescale == "norm":
             before, after = sums[i], sums[count + i]
-            held *= before / after if min(before, after) >= TINY else 1.0
-        vectors[i] = held
+            kept *= before / after if min(before, after) >= TINY else 1.0
+        vectors[i] = kept
     return replace(group, vectors=vectors)
 
 

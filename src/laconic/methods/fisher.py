@@ -22,10 +22,10 @@ def check(_: Mapping[str, Any], context: TensorContext) -> str:
     """Refuse negative weights, and files that lack the tensor or hold it in two ways."""
     if min(context.weights) < 0:
         raise RecipeError("fisher: a weight is negative, and so would be what it divides by.")
-    held = [m[context.name] for m in context.stats["fisher"] if context.name in m]
-    if len(held) < len(context.weights):
+    values = [m[context.name] for m in context.stats["fisher"] if context.name in m]
+    if len(values) < len(context.weights):
         raise CalibrationError(f"fisher: a file holds nothing of '{context.name}'.")
-    if len({one.ndim == 0 and context.shape != () for one in held}) > 1:
+    if len({value.ndim == 0 and context.shape != () for value in values}) > 1:
         raise CalibrationError(
             f"fisher: '{context.name}' is in one file entry by entry and in another as one number. "
             "Measure both the same way."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from laconic.errors import CalibrationError
 from laconic.methods.contract.group import TensorGroup, adjustment
-from laconic.methods.contract.step_statistics import StepStatistics, misses_layer
+from laconic.methods.contract.step_statistics import StepStatistics, layer_mismatch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def check(params: Mapping[str, Any], context: TensorContext) -> str:
     """Refuse information of other layers; tell where every layer keeps the same."""
     (base,) = context.stats["fisher"]
-    if differ := base.once(misses_layer):
+    if differ := base.once(layer_mismatch):
         raise CalibrationError(f"fisher_layer: the Fisher information does not fit: {differ}.")
     if params["first"] == params["last"] or not params["sharpness"]:
         return "fisher_layer keeps the same share of every layer: scale the merge instead"

@@ -42,7 +42,8 @@ def ratio(products: Sequence[float]) -> float:
     matrix = square(products)
     norms = np.sqrt(matrix.diagonal())
     gross = np.outer(norms, norms)
-    cosines = np.divide(matrix, gross, out=np.zeros_like(matrix), where=gross > 0)
+    with np.errstate(invalid="ignore"):  # products that overflow give NaN, which the engine reports
+        cosines = np.divide(matrix, gross, out=np.zeros_like(matrix), where=gross > 0)
     count = len(norms)
     mean = float(np.triu(cosines, 1).sum()) / (count * (count - 1) / 2)
     cosine = min(max(mean, 0.0), 1.0)

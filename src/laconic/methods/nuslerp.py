@@ -23,7 +23,7 @@ REACHES: Final[Mapping[str, Reach]] = {"tensor": "element", "row": "row", "colum
 
 
 def reach(params: Mapping[str, Any]) -> Reach:
-    """What an element depends on beside the inner products of whole tensors."""
+    """What an element depends on, apart from the inner products of whole tensors."""
     return REACHES[params["along"]]
 
 
@@ -56,8 +56,8 @@ def nuslerp(group: TensorGroup, *, along: Literal["tensor", "row", "column"] = "
     """
     t, (a, b) = share(group.weights), group.vectors
     if along == "tensor":
-        own = shares_of(group.total(vector_products), t)
-        return group.base + sum(replace(group, weights=tuple(own)).weighted())
+        weights = tuple(shares_of(group.total(vector_products), t))
+        return group.base + sum(replace(group, weights=weights).weighted())
     turned = along == "column" and a.ndim > 1
     if turned:
         a, b = a.mT, b.mT

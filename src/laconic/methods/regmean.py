@@ -20,10 +20,10 @@ def check(_: Mapping[str, Any], context: TensorContext) -> str:
     """Refuse negative weights and files that differ in what they hold; tell of lone matrices."""
     if min(context.weights) < 0:
         raise RecipeError("regmean: a weight is negative; the problem then has no solution.")
-    name, held = context.name, [context.name in m for m in context.stats["gram"]]
-    if any(held) and not all(held):
+    name, present = context.name, [context.name in m for m in context.stats["gram"]]
+    if any(present) and not all(present):
         raise CalibrationError(f"regmean: a file holds nothing of '{name}', another does.")
-    if any(held) or len(context.shape) != 2 or context.role or "embed" in name:
+    if any(present) or len(context.shape) != 2 or context.role or "embed" in name:
         return ""
     return "regmean takes the mean of matrices without statistics"
 
@@ -95,5 +95,5 @@ def solved(name: str, left: Tensor, right: Tensor) -> Tensor:
             f"regmean: the Gram matrices of '{name}' are singular: fewer tokens than inputs, or "
             "inputs that say the same. Use off_diagonal below 1, a larger ridge, or more samples."
         )
-    made: Tensor = torch.cholesky_solve(right, factor)
-    return made
+    solution: Tensor = torch.cholesky_solve(right, factor)
+    return solution

@@ -22,7 +22,7 @@ SMALLEST = 2.0**-149
 
 
 def check(params: Mapping[str, Any], context: TensorContext) -> str:
-    """Say what one model leaves of SCE."""
+    """Say what SCE of a single model is."""
     if len(context.weights) > 1:
         return ""
     if params["density"] < 1:
@@ -43,8 +43,8 @@ def variance(group: TensorGroup) -> Tensor:
     vectors, count = group.vectors, len(group.vectors)
     mean = sum(vectors) / count
     spread = sum((v - mean).square() for v in vectors) / count
-    found: Tensor = spread.clamp(min=SMALLEST) * (vectors != vectors[0]).any(0)
-    return found[None]
+    ranks: Tensor = spread.clamp(min=SMALLEST) * (vectors != vectors[0]).any(0)
+    return ranks[None]
 
 
 def energies(group: TensorGroup, *, density: float) -> Array:

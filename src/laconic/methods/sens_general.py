@@ -9,7 +9,7 @@ from annotated_types import Gt
 
 from laconic.errors import CalibrationError, RecipeError
 from laconic.methods.contract.group import TensorGroup, method
-from laconic.methods.contract.step_statistics import layer_shares, misses_layer
+from laconic.methods.contract.step_statistics import layer_mismatch, layer_shares
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def check(params: Mapping[str, Any], context: TensorContext) -> str:
     """Refuse sensitivities of other layers and alignments of other models; tell of one model."""
     for measured in context.stats["sensitivity"]:
-        if differ := measured.once(misses_layer):
+        if differ := measured.once(layer_mismatch):
             raise CalibrationError(f"sens_general: the sensitivities do not fit: {differ}.")
     count, alignment = len(context.weights), params["alignment"]
     if alignment is not None and (len(alignment) != count or sum(alignment) == 0):

@@ -43,8 +43,10 @@ def trims(params: Mapping[str, Any], n: int) -> list[Trim]:
 
 def norms(group: TensorGroup, *, density: float, by: str, model: int | None) -> Array:
     """The sums of magnitudes of the vectors, then those of what is kept of them."""
-    held = {i: _held(group, i, density, by, model) for i in _models(group, model)}
-    return magnitudes([*(group.vectors[i] for i in held), *held.values()], group.chunk)
+    kept_vectors = {i: _kept_entries(group, i, density, by, model) for i in _models(group, model)}
+    return magnitudes(
+        [*(group.vectors[i] for i in kept_vectors), *kept_vectors.values()], group.chunk
+    )
 
 
 def kernel(context: KernelContext) -> list[VectorStep]:
@@ -95,7 +97,7 @@ def sparsify(
     if rescale:
         grown = factors(group.total(norms, density=density, by=by, model=model))
     for i, factor in zip(models, grown, strict=True):
-        vectors[i] = _held(group, i, density, by, model) * factor
+        vectors[i] = _kept_entries(group, i, density, by, model) * factor
     return replace(group, vectors=vectors)
 
 
@@ -114,7 +116,7 @@ def _trim(n: int, density: float, model: int | None) -> Trim:
     return Trim(ties="exact", number=kept(n, density), model=model)
 
 
-def _held(group: TensorGroup, i: int, density: float, by: str, model: int | None) -> Tensor:
+def _kept_entries(group: TensorGroup, i: int, density: float, by: str, model: int | None) -> Tensor:
     """What is kept of one vector."""
     if by == "chance":
         return group.vectors[i] * (group.uniform(i) < density)

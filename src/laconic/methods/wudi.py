@@ -21,7 +21,7 @@ TINY = 1e-30
 
 
 def check(_: Mapping[str, Any], context: TensorContext) -> str:
-    """Say what one model leaves of WUDI."""
+    """Say what WUDI of a single model is."""
     if len(context.weights) > 1:
         return ""
     return (

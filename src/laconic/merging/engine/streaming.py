@@ -289,8 +289,8 @@ class Engine:
                     "Fetch or train it again."
                 )
         for step in (*self.plan.before, method, *self.plan.after):
-            if spoilt := step.spoilt(name):
-                return CheckpointError(f"{spoilt} {step.remedy}")
+            if problem := step.nonfinite_statistics(name):
+                return CheckpointError(f"{problem} {step.remedy}")
         cause = (
             f"its values do not fit {FLOATS[chain.dtype]}; choose another dtype"
             if chain.fits_float32(start, stop)

@@ -113,13 +113,13 @@ class TensorGroup:
         return self.limit(i, Trim(density, scope)).value
 
     def measured(self, kind: str) -> list[Tensor | None]:
-        """This tensor's statistics of a kind, one for each checkpoint that they are asked of.
+        """This tensor's statistics of a kind, one for each checkpoint that the step reads.
 
-        They are of the whole tensor, though the group may be a block of it: float32, where the base
-        is; None where the file has none.
+        They are of the whole tensor, though the group may be a block of it: float32, on the base's
+        device; None where the file has none.
         """
-        own = [held.get(self.name) for held in self.stats[kind]]
-        return [None if one is None else one.float().to(self.base.device) for one in own]
+        values = [statistics.get(self.name) for statistics in self.stats[kind]]
+        return [None if v is None else v.float().to(self.base.device) for v in values]
 
     def total(self, parts: Parts, **params: Any) -> tuple[float, ...]:
         """Sums over the whole tensor: found by the engine, else over this group.

@@ -1,4 +1,4 @@
-"""What a plug-in of a merge declares about itself, and what its check is told of a tensor."""
+"""What a plug-in of a merge declares about itself, and what its `check` is given."""
 
 from __future__ import annotations
 

@@ -60,10 +60,10 @@ def count(
             above the lowest, then SIDE places for smaller and SIDE for larger magnitudes.
     """
     steps, numbers, lasts, cuts, keys = chain
-    held, found = np.empty(TILE, np.float32), np.empty(TILE, np.uint32)
+    tile, tile_places = np.empty(TILE, np.float32), np.empty(TILE, np.uint32)
     for start in range(0, len(models[0]), TILE * every):
         stop = min(start + TILE, len(models[0]))
-        v, places, b = held[: stop - start], found[: stop - start], base[start:stop]
+        v, places, b = tile[: stop - start], tile_places[: stop - start], base[start:stop]
 
         for i in range(len(counts)):
             row = counts[i]

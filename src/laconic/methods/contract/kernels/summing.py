@@ -94,20 +94,20 @@ def vector_products(
     The pairs are 0·0, 0·1, ..., 1·1, and so on.
     """
     steps, numbers, lasts, cuts, keys = chain
-    held, lanes = np.empty((len(keys), TILE), np.float32), np.empty((len(sums), LANES + PAD))
+    tiles, lanes = np.empty((len(keys), TILE), np.float32), np.empty((len(sums), LANES + PAD))
     for chunk in range(sums.shape[1]):
         lanes[:] = 0.0
         end = min((chunk + 1) * CHUNK, len(models[0]))
         for start in range(chunk * CHUNK, end, TILE):
             stop = min(start + TILE, end)
             for i in range(len(keys)):
-                x = held[i][: stop - start]
+                x = tiles[i][: stop - start]
                 load(base[start:stop], models[i][start:stop], based, x)
                 transform(x, i, first + start, steps, numbers, lasts, cuts, keys)
             pair = 0
             for i in range(len(keys)):
                 for j in range(i, len(keys)):
-                    add_inner(held[i][: stop - start], held[j][: stop - start], lanes[pair])
+                    add_inner(tiles[i][: stop - start], tiles[j][: stop - start], lanes[pair])
                     pair += 1
         for pair in range(len(sums)):
             sums[pair, chunk] = lane_sum(lanes[pair])
