@@ -85,7 +85,7 @@ class Plugin(Generic[F]):
 
     @property
     def source(self) -> str:
-        """Where it comes from: the docstring's last paragraph, if that says so."""
+        """Its source: the docstring's last paragraph, if that begins with ``Source:``."""
         last = " ".join(self.help.split("\n\n")[-1].split())
         return last.removeprefix("Source: ") if last.startswith("Source:") else ""
 
@@ -236,8 +236,8 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     """Read ``name:key=value,key=value``, the command line's form of a plug-in and its values.
 
     A name may hold colons (``lab:base``), and so may a value (``openai:url=http://host:8000/v1``):
-    values begin at the first colon that a ``key=`` follows. Commas within brackets do not part
-    them. Values are read by `parse_value`.
+    values begin at the first colon that a ``key=`` follows. Commas within brackets do not
+    separate values. Values are read by `parse_value`.
 
     Raises:
         RecipeError: For a part without ``=``.
@@ -268,7 +268,7 @@ def _split(text: str) -> list[str]:
 
 
 def parse_value(text: str) -> Any:
-    """A command-line value: what JSON reads, a list or a mapping as YAML writes it, else the text.
+    """A command-line value: JSON, else a list or mapping in YAML, else the text itself.
 
     A mapping without a single value, such as ``{problem}``, is text.
     """
@@ -280,11 +280,11 @@ def parse_value(text: str) -> Any:
     from laconic.files.yaml import load_yaml
 
     try:
-        made = load_yaml(text, "The value", LaconicError)
+        value = load_yaml(text, "The value", LaconicError)
     except LaconicError:
         return text
-    empty = isinstance(made, dict) and all(value is None for value in made.values())
-    return text if empty else made
+    empty = isinstance(value, dict) and all(part is None for part in value.values())
+    return text if empty else value
 
 
 def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -312,16 +312,16 @@ def _holds_list(hint: Any) -> bool:
 def _argument_lines(text: str) -> dict[str, str]:
     """The ``Args`` section of a Google docstring, one line a name."""
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE)
-    found: dict[str, str] = {}
+    help_lines: dict[str, str] = {}
     name = ""
     for line in section.group(1).splitlines() if section else ():
         start = re.match(r"^ {4}(\w+): (.*)$", line)
         if start:
             name = start.group(1)
-            found[name] = start.group(2).strip()
+            help_lines[name] = start.group(2).strip()
         elif name and line.strip():
-            found[name] += " " + line.strip()
-    return found
+            help_lines[name] += " " + line.strip()
+    return help_lines
 
 
 def _describe(hint: Any) -> str:

@@ -31,17 +31,17 @@ SIDE = 32
 OPTIONS: Final[Any] = {"nogil": True, "error_model": "numpy"}
 
 
-def _digest_of_sources() -> str:
-    """A digest of every file of this folder."""
+def digest_of_sources(folder: Path) -> str:
+    """A digest of every Python file of a folder."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(folder.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
 #: Numba's cache on disk notices a change of the file that holds the cached function, but not of the
 #: files whose functions it calls. The digest of all of them is part of the cache files' names.
-SOURCES: Final = _digest_of_sources()
+SOURCES: Final = digest_of_sources(Path(__file__).parent)
 
 
 def part(function: F) -> F:
