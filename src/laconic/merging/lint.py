@@ -6,14 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from laconic.errors import CalibrationError, RecipeError
-from laconic.merging.varying import Varying, plain_value, value_at
+from laconic.merging.varying import Varying, plain_value
 from laconic.methods.contract.traits import TensorContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from laconic.checkpoints.checkpoint import Checkpoint
-    from laconic.checkpoints.layout import Depth
     from laconic.merging.recipe import Recipe
     from laconic.merging.step import Step
 
@@ -96,7 +95,7 @@ def _check_notes(
         sentences: Counter[str] = Counter()
         for name, shape in merged.items():
             layout = step.layout
-            weights = _weights_for(recipe, name, layout.depth)
+            weights = recipe.weights_for(name, layout.depth)
             context = TensorContext(
                 weights, based, name, shape, step.stats, layout.depth.of(name), layout.role(name)
             )
@@ -110,11 +109,8 @@ def _check_notes(
                 yield sentence + share
 
 
-def _weights_for(recipe: Recipe, name: str, depth: Depth) -> tuple[float, ...]:
-    return tuple(value_at(m.weight, name, depth.of(name), depth.count) for m in recipe.models)
-
-
 def _weight_notes(recipe: Recipe, method: Step, *, alone: bool) -> Iterator[str]:
+    """Weights that change nothing, and a base that does not count."""
     name, traits = method.plugin.name, method.traits
     weights = [model.weight for model in recipe.models]
     if not traits.normalises:
@@ -130,7 +126,7 @@ def _weight_notes(recipe: Recipe, method: Step, *, alone: bool) -> Iterator[str]
         what = (
             f"the weight {plain_value(model.weight)} of {model.model} cancels"
             if model.weight != 1
-            else (f"the mean of {model.model} alone is itself")
+            else f"the mean of {model.model} alone is itself"
         )
         yield (
             f"{name} divides by the sum of the weights: {what}. To go part of the way, use "

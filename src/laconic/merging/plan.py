@@ -34,7 +34,7 @@ from laconic.merging.step import (
     with_overrides,
 )
 from laconic.merging.step_statistics import STEP, StatisticsFile, check_shapes, read_stats
-from laconic.merging.varying import Varying, plain_value, value_at
+from laconic.merging.varying import Varying, plain_value
 from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
 
 if TYPE_CHECKING:
@@ -125,10 +125,7 @@ class Plan:
 
     def weights_for(self, name: str) -> tuple[float, ...]:
         """The models' weights for one tensor."""
-        depth = self.system2.layout.depth
-        return tuple(
-            value_at(m.weight, name, depth.of(name), depth.count) for m in self.recipe.models
-        )
+        return self.recipe.weights_for(name, self.system2.layout.depth)
 
     def fetch(self) -> None:
         """Download the weights that are not on this machine yet.

@@ -8,16 +8,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
 from laconic.errors import RecipeError, did_you_mean
 from laconic.files.yaml import read_yaml_documents
-from laconic.merging.mergekit.translate import is_mergekit, translate
-from laconic.merging.varying import Varying, is_number, plain_value, varying
+from laconic.merging.mergekit.translate import DTYPES, is_mergekit, translate
+from laconic.merging.varying import Varying, is_number, plain_value, value_at, varying
 
-DTYPES = ("bfloat16", "float16", "float32")
+if TYPE_CHECKING:
+    from laconic.checkpoints.layout import Depth
+
 #: What becomes of parts that some checkpoints lack.
 PARTS = ("merge", "system2", "base", "drop")
 #: What may have a donor of its own.
@@ -202,6 +204,10 @@ class Recipe:
     def to_yaml(self) -> str:
         """The recipe as YAML that `from_yaml` reads."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    def weights_for(self, name: str, depth: Depth) -> tuple[float, ...]:
+        """The models' weights for one tensor of checkpoints of that depth."""
+        return tuple(value_at(m.weight, name, depth.of(name), depth.count) for m in self.models)
 
     @property
     def config_donor(self) -> str | None:

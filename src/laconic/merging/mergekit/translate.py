@@ -45,6 +45,7 @@ OTHER_METHODS: Final = {
         "what only one did.",
     ),
 }
+#: The types that a result can be stored in.
 DTYPES: Final = ("bfloat16", "float16", "float32")
 
 
