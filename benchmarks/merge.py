@@ -48,8 +48,8 @@ FLOATS_PER_BATCH = 1 << 22
 FORMULAS = """
 import sys
 from laconic import Recipe, merge
-from laconic.merging.engine.options import Means
-merge(Recipe.from_yaml(sys.argv[1]), sys.argv[2], means=Means(kernels=False))
+from laconic.merging.engine.options import ExecutionOptions
+merge(Recipe.from_yaml(sys.argv[1]), sys.argv[2], options=ExecutionOptions(kernels=False))
 """
 
 

@@ -53,17 +53,6 @@ class Parameter:
     help: str
 
 
-#: The parameter of every step that reads calibration statistics; the engine takes it, not the
-#: plug-in's function.
-STATS = Parameter(
-    name="stats",
-    kind="a file or a list of files",
-    default=None,
-    required=True,
-    help="What laconic calibrate has measured; which checkpoint's it is, each file says itself.",
-)
-
-
 @dataclass(frozen=True)
 class Plugin(Generic[F]):
     """A registered function with what its decorator declared about it.
@@ -73,13 +62,16 @@ class Plugin(Generic[F]):
         family: What it is: ``method``, ``transform``, ``adjustment``, ``task``, ``backend`` or
             ``controller``.
         function: The function, callable as written.
-        traits: What the decorator was told, by keyword.
+        traits: What its decorator declared, in the form of its family: a mapping, or for steps of a
+            merge `laconic.methods.contract.traits.StepTraits`.
+        extra_parameters: Parameters that users give but the function does not take.
     """
 
     name: str
     family: str
     function: F
-    traits: Mapping[str, Any] = field(default_factory=dict)
+    traits: Any = field(default_factory=dict)
+    extra_parameters: tuple[Parameter, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -93,13 +85,13 @@ class Plugin(Generic[F]):
 
     @property
     def source(self) -> str:
-        """Where it comes from: the docstring's last paragraph, if that says so."""
+        """Its source: the docstring's last paragraph, if that begins with ``Source:``."""
         last = " ".join(self.help.split("\n\n")[-1].split())
         return last.removeprefix("Source: ") if last.startswith("Source:") else ""
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The keyword-only arguments, in order; then `stats`, where it reads some."""
+        """The keyword-only arguments, in order; then the extra parameters."""
         hints = _hints(self.function)
         lines = _argument_lines(self.help)
         own = tuple(
@@ -112,7 +104,7 @@ class Plugin(Generic[F]):
             )
             for name, parameter in _keywords(self.function).items()
         )
-        return (*own, STATS) if self.traits.get("stats") else own
+        return (*own, *self.extra_parameters)
 
     def takes_list(self, name: str) -> bool:
         """Whether a parameter is a list by itself; all others may be one number per tensor."""
@@ -180,8 +172,19 @@ class Registry(Generic[F]):
         self._members: dict[str, Plugin[F]] = {}
         self._loaded = False
 
-    def register(self, function: G, **traits: Any) -> G:
-        """Add a function under its own name and hand it back unchanged."""
+    def register(
+        self, function: G, traits: Any = None, *, extra_parameters: tuple[Parameter, ...] = ()
+    ) -> G:
+        """Add a function under its own name and return it unchanged.
+
+        Args:
+            function: The plug-in.
+            traits: What its decorator declares, in the form of the family; None for nothing.
+            extra_parameters: Parameters that users give but the function does not take.
+
+        Raises:
+            LaconicError: Where another module has a plug-in of that name.
+        """
         name = function.__name__
         known = self._members.get(name)
         if known is not None and known.function.__module__ != function.__module__:
@@ -189,7 +192,13 @@ class Registry(Generic[F]):
                 f"Two {self.family}s are called '{name}': in {known.function.__module__} and in "
                 f"{function.__module__}. Rename one."
             )
-        self._members[name] = Plugin(name, self.family, cast("F", function), traits)
+        self._members[name] = Plugin(
+            name,
+            self.family,
+            cast("F", function),
+            {} if traits is None else traits,
+            extra_parameters,
+        )
         return function
 
     def get(self, name: str) -> Plugin[F]:
@@ -227,8 +236,8 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     """Read ``name:key=value,key=value``, the command line's form of a plug-in and its values.
 
     A name may hold colons (``lab:base``), and so may a value (``openai:url=http://host:8000/v1``):
-    values begin at the first colon that a ``key=`` follows. Commas within brackets do not part
-    them. Values are read by `parse_value`.
+    values begin at the first colon that a ``key=`` follows. Commas within brackets do not
+    separate values. Values are read by `parse_value`.
 
     Raises:
         RecipeError: For a part without ``=``.
@@ -259,7 +268,7 @@ def _split(text: str) -> list[str]:
 
 
 def parse_value(text: str) -> Any:
-    """A command-line value: what JSON reads, a list or a mapping as YAML writes it, else the text.
+    """A command-line value: JSON, else a list or mapping in YAML, else the text itself.
 
     A mapping without a single value, such as ``{problem}``, is text.
     """
@@ -271,11 +280,11 @@ def parse_value(text: str) -> Any:
     from laconic.files.yaml import load_yaml
 
     try:
-        made = load_yaml(text, "The value", LaconicError)
+        value = load_yaml(text, "The value", LaconicError)
     except LaconicError:
         return text
-    empty = isinstance(made, dict) and all(value is None for value in made.values())
-    return text if empty else made
+    empty = isinstance(value, dict) and all(part is None for part in value.values())
+    return text if empty else value
 
 
 def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -303,16 +312,16 @@ def _holds_list(hint: Any) -> bool:
 def _argument_lines(text: str) -> dict[str, str]:
     """The ``Args`` section of a Google docstring, one line a name."""
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE)
-    found: dict[str, str] = {}
+    help_lines: dict[str, str] = {}
     name = ""
     for line in section.group(1).splitlines() if section else ():
         start = re.match(r"^ {4}(\w+): (.*)$", line)
         if start:
             name = start.group(1)
-            found[name] = start.group(2).strip()
+            help_lines[name] = start.group(2).strip()
         elif name and line.strip():
-            found[name] += " " + line.strip()
-    return found
+            help_lines[name] += " " + line.strip()
+    return help_lines
 
 
 def _describe(hint: Any) -> str:

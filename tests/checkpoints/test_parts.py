@@ -274,4 +274,4 @@ def test_config_takes_a_name_or_donors_by_name(make_checkpoint: MakeCheckpoint) 
         with pytest.raises(RecipeError, match=said):
             recipe(base, model, config=config)
     made = recipe(base, model, config={"from": "base", "rope": "system2"})
-    assert plan(made).inputs.companions.config["rope_scaling"] == YARN["rope_scaling"]
+    assert plan(made).companions.config["rope_scaling"] == YARN["rope_scaling"]

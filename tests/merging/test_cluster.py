@@ -9,13 +9,13 @@ import pytest
 
 from laconic.errors import RecipeError, WorkerError
 from laconic.merging.engine.cluster import check_address, connected
-from laconic.merging.engine.options import Means
+from laconic.merging.engine.options import ExecutionOptions
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RecipeError, match=r"needs Ray: pip install 'laconic\[ray\]'"):
-        Means(ray="auto")
+        ExecutionOptions(ray="auto")
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,13 @@ from hypothesis.extra import numpy as arrays
 from safetensors.torch import save_file
 
 from laconic.errors import CheckpointError
-from laconic.merging.engine.options import Means
+from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.engine.thresholds import SAMPLE
 from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
+from laconic.methods.contract.group import ADJUSTMENTS, TRANSFORMS
 from laconic.methods.contract.group import METHODS as REGISTRY
-from laconic.methods.contract.kernels import TILE
+from laconic.methods.contract.kernels.compiling import TILE
 from laconic.methods.contract.ranking import kept
 from tests.conftest import CONFIG
 
@@ -60,7 +61,18 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("sce", {}),
     ("sce", {"density": 0.5}),
 ]
-NEED_BASE = {"ties", "task_arithmetic", "model_stock", "sce"}
+#: A plug-in that declares a kernel is tested, even if nobody has written it into these lists.
+STEPS += [
+    p.name
+    for p in TRANSFORMS.all()
+    if p.traits.kernel and not any(p.name in step for step in STEPS)
+]
+METHODS += [
+    (p.name, p.bind({}, where="test"))
+    for p in REGISTRY.all()
+    if p.traits.kernel and p.name not in dict(METHODS)
+]
+AFTER = [p.name for p in ADJUSTMENTS.all() if p.traits.kernel]
 
 
 def save(folder: Path, values: list[np.ndarray], dtype: str) -> str:
@@ -90,8 +102,10 @@ def merged(recipe: Recipe, **kwargs: Any) -> dict[str, bytes] | str:
 def merges(draw: st.DrawFn) -> tuple[list[list[np.ndarray]], list[str], dict[str, Any]]:
     """Tensors of two or three checkpoints, their types, and a recipe without its checkpoints."""
     name, params = draw(st.sampled_from(METHODS))
-    based = name in NEED_BASE or draw(st.booleans())
-    count = {"slerp": 2, "nuslerp": 2 + based, "model_stock": 3}.get(name, draw(st.integers(2, 3)))
+    traits = REGISTRY.get(name).traits
+    based = traits.base == "needed" or draw(st.booleans())
+    least, most = traits.models
+    count = traits.members or draw(st.integers(max(2, least + based), most + based if most else 3))
     sizes = draw(st.lists(st.integers(1, 70), min_size=1, max_size=2))
     held = [
         [draw(arrays.arrays(np.float32, n, elements=VALUES)) for n in sizes] for _ in range(count)
@@ -100,10 +114,10 @@ def merges(draw: st.DrawFn) -> tuple[list[list[np.ndarray]], list[str], dict[str
     types = [draw(st.sampled_from(sorted(TYPES))) for _ in range(count if mixed else 1)]
     weights = draw(st.lists(st.sampled_from([0.3, 1.0, 2.0]), min_size=count, max_size=count))
     recipe: dict[str, Any] = {"method": name, "params": params, "based": based}
-    weighted = REGISTRY.get(name).traits["weighted"]
-    recipe["weights"] = weights if weighted else [1.0] * count
+    recipe["weights"] = weights if traits.weighted else [1.0] * count
     recipe["before"] = draw(st.lists(st.sampled_from(STEPS), max_size=2)) if based else []
-    recipe["after"] = [{"lines": {"first": 0.3}}] if based and draw(st.booleans()) else []
+    adjustments = st.sampled_from([{"lines": {"first": 0.3}}, *AFTER])
+    recipe["after"] = [draw(adjustments)] if based and draw(st.booleans()) else []
     recipe["dtype"] = draw(st.sampled_from([None, *sorted(TYPES)]))
     return held, types * (count if len(types) == 1 else 1), recipe
 
@@ -128,10 +142,15 @@ def test_kernels_blocks_and_threads_change_no_byte(
 ) -> None:
     with tempfile.TemporaryDirectory() as parent, np.errstate(over="ignore"):
         recipe = make(Path(parent), *drawn)
-        plain = merged(recipe, means=Means(kernels=False, threads=1))
-        assert merged(recipe, means=Means(threads=1)) == plain
-        assert merged(recipe, means=Means(threads=3, block=block), shard_bytes=100) == plain
-        assert merged(recipe, means=Means(kernels=False, threads=2, block=block)) == plain
+        plain = merged(recipe, options=ExecutionOptions(kernels=False, threads=1))
+        assert merged(recipe, options=ExecutionOptions(threads=1)) == plain
+        assert (
+            merged(recipe, options=ExecutionOptions(threads=3, block=block), shard_bytes=100)
+            == plain
+        )
+        assert (
+            merged(recipe, options=ExecutionOptions(kernels=False, threads=2, block=block)) == plain
+        )
 
 
 def large(folder: Path, made: tuple[str, dict[str, Any]], size: int) -> Recipe:
@@ -158,10 +177,10 @@ def test_a_tensor_of_many_blocks_has_the_bytes_of_one(
     tmp_path: Path, made: tuple[str, dict[str, Any]], kernels: bool
 ) -> None:
     recipe = large(tmp_path, made, 200_003)
-    whole = merged(recipe, means=Means(kernels=not kernels, block=1 << 20))
+    whole = merged(recipe, options=ExecutionOptions(kernels=not kernels, block=1 << 20))
     for block, threads in ((4096, 3), (70_001, 1), (65_536, 2)):
-        means = Means(kernels=kernels, block=block, threads=threads)
-        assert merged(recipe, means=means) == whole
+        options = ExecutionOptions(kernels=kernels, block=block, threads=threads)
+        assert merged(recipe, options=options) == whole
 
 
 @pytest.mark.parametrize("misleading", [False, True])
@@ -179,7 +198,7 @@ def test_a_threshold_that_a_sample_led_to_is_that_of_a_sort(
     size = np.abs(base + vector - base)
     limit = np.sort(size)[-kept(len(base), 0.2)]
     expected = base + (base + vector - base) * (size >= limit)
-    got = merged(recipe, means=Means(kernels=kernels, threads=2))
+    got = merged(recipe, options=ExecutionOptions(kernels=kernels, threads=2))
     assert got == {"model.layers.0.w": expected.tobytes()}
 
 
@@ -190,4 +209,4 @@ def test_a_threshold_that_a_sample_led_to_is_that_of_a_sort(
 )
 def test_a_gpu_gives_the_bytes_of_the_cpu(tmp_path: Path, made: tuple[str, dict[str, Any]]) -> None:
     recipe = large(tmp_path, made, 3_000_001)
-    assert merged(recipe, means=Means(device="cuda")) == merged(recipe)
+    assert merged(recipe, options=ExecutionOptions(device="cuda")) == merged(recipe)

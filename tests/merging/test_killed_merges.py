@@ -27,15 +27,17 @@ KILLS = 40
 DRILL = """
 import json, os, random, signal, sys, time
 from pathlib import Path
-from laconic.merging.engine.options import Means
+from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
 
 base, model, folder, kills = *sys.argv[1:4], int(sys.argv[4])
 recipe = Recipe([model], "ties", base=base, before=["dare"], params={"density": 0.5})
 
+options = ExecutionOptions(threads=2, block=1000)
+
 def run(output):
-    merge(recipe, Path(folder) / output, shard_bytes=400_000, means=Means(threads=2, block=1000))
+    merge(recipe, Path(folder) / output, shard_bytes=400_000, options=options)
 
 def attempt(output, seconds):
     child = os.fork()

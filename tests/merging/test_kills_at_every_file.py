@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from laconic.errors import CheckpointError
-from laconic.merging.engine.options import Means
+from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
 from tests.conftest import CONFIG, MakeCheckpoint
@@ -27,7 +27,7 @@ from tests.merging.test_killed_merges import digests
 EVERY_FILE = """
 import os, signal, sys
 from pathlib import Path
-from laconic.merging.engine.options import Means
+from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
 
@@ -35,7 +35,7 @@ base, model, folder = sys.argv[1:]
 recipe = Recipe([model], "ties", base=base, before=["dare"], params={"density": 0.5})
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.truncate", "shutil.copyfile"}
 
-def attempt(output, last, means):
+def attempt(output, last, options):
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1] == 0
@@ -49,15 +49,16 @@ def attempt(output, last, means):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(touch)
-    merge(recipe, Path(folder) / output, shard_bytes=300, means=means)
+    merge(recipe, Path(folder) / output, shard_bytes=300, options=options)
     os._exit(0)
 
-merge(recipe, Path(folder) / "whole", shard_bytes=300, means=Means(threads=2, block=10))
+options = ExecutionOptions(threads=2, block=10)
+merge(recipe, Path(folder) / "whole", shard_bytes=300, options=options)
 last = 1
-while not attempt(f"out{last}", last, Means(threads=3, block=17)):
+while not attempt(f"out{last}", last, ExecutionOptions(threads=3, block=17)):
     if (Path(folder) / f"out{last}").exists():
         break
-    assert attempt(f"out{last}", None, Means(threads=1, block=50)), last
+    assert attempt(f"out{last}", None, ExecutionOptions(threads=1, block=50)), last
     last += 1
 print(last)
 """
@@ -139,7 +140,7 @@ def fill(disk: Path) -> None:
             return
 
 
-MEANS = Means(threads=2, block=1000)
+MEANS = ExecutionOptions(threads=2, block=1000)
 
 
 @pytest.mark.parametrize("reserved", [True, False], ids=["reserved", "not reserved"])
@@ -152,16 +153,16 @@ def test_a_disk_that_fills_up_midway_leaves_the_reason_and_resumes(
     # Where the room for the weights is reserved, it is the files beside them that do not fit.
     hook = Hook(lambda: fill(disk), after=TENSORS if reserved else 3)
     with pytest.raises(CheckpointError, match="No space left on device") as caught:
-        merge(recipe_of(pair), out, progress=hook, means=MEANS)
+        merge(recipe_of(pair), out, progress=hook, options=MEANS)
     assert f"{out} cannot be written" in str(caught.value)
     assert "What is finished is kept" in str(caught.value)
     assert sorted(p.name for p in disk.iterdir()) == [".out.partial", "other"]
     (disk / "other").unlink()
     again = Hook(lambda: None)
-    merge(recipe_of(pair), out, progress=again, means=MEANS)
+    merge(recipe_of(pair), out, progress=again, options=MEANS)
     assert again.calls < TENSORS - 1
     assert [p.name for p in disk.iterdir()] == ["out"]
-    merge(recipe_of(pair), tmp_path / "whole", means=MEANS)
+    merge(recipe_of(pair), tmp_path / "whole", options=MEANS)
     assert digests(out) == digests(tmp_path / "whole")
 
 
@@ -182,9 +183,9 @@ def test_a_merge_whose_work_is_deleted_says_so(
     place = tmp_path / "place"
     hook = Hook(lambda: shutil.rmtree(place), after)
     with pytest.raises(CheckpointError, match=r"out.partial, where it was being made, is gone"):
-        merge(recipe_of(pair), place / "out", progress=hook, means=MEANS)
+        merge(recipe_of(pair), place / "out", progress=hook, options=MEANS)
     assert not place.exists()
-    merge(recipe_of(pair), place / "out", means=MEANS)
+    merge(recipe_of(pair), place / "out", options=MEANS)
 
 
 def replace_whole(path: Path) -> None:
@@ -217,11 +218,11 @@ def test_an_input_that_changes_under_a_merge_stops_it(
     kept = path.read_bytes()
     hook = Hook(lambda: MISHAPS[mishap](path), after)
     with pytest.raises(CheckpointError, match=r"b.safetensors was changed or removed") as caught:
-        merge(recipe_of(pair), tmp_path / "out", progress=hook, means=MEANS)
+        merge(recipe_of(pair), tmp_path / "out", progress=hook, options=MEANS)
     assert str(path) in str(caught.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "model"]
     path.write_bytes(kept)
-    merge(recipe_of(pair), tmp_path / "out", means=MEANS)
+    merge(recipe_of(pair), tmp_path / "out", options=MEANS)
 
 
 def test_work_on_other_inputs_of_the_same_headers_is_not_taken_over(
@@ -233,28 +234,28 @@ def test_work_on_other_inputs_of_the_same_headers_is_not_taken_over(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        merge(recipe, tmp_path / "out", progress=Hook(stop, after=9), means=MEANS)
+        merge(recipe, tmp_path / "out", progress=Hook(stop, after=9), options=MEANS)
     place = pair[1] / "a.safetensors"
     data = bytearray(place.read_bytes())
     # A byte of the first tensor that none of the samples of the fingerprint sees.
     data[24_000] ^= 0xFF
     place.write_bytes(data)
-    merge(recipe, tmp_path / "out", means=MEANS)
-    merge(recipe, tmp_path / "whole", means=MEANS)
+    merge(recipe, tmp_path / "out", options=MEANS)
+    merge(recipe, tmp_path / "whole", options=MEANS)
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
 
 CUT = """
 import os, sys
 from pathlib import Path
-from laconic.merging.engine.options import Means
+from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
 
 base, model, out = sys.argv[1:]
 recipe = Recipe([model], "task_arithmetic", base=base)
 merge(recipe, out, progress=lambda *_: os.truncate(Path(model) / "a.safetensors", 4096),
-      means=Means(threads=2, block=10))
+      options=ExecutionOptions(threads=2, block=10))
 """
 
 
@@ -270,6 +271,6 @@ def test_an_input_cut_off_under_its_map_leaves_no_model(pair: list[Path], tmp_pa
     with pytest.raises(CheckpointError, match="is damaged"):
         merge(recipe_of(pair), out)
     path.write_bytes(kept)
-    merge(recipe_of(pair), out, means=MEANS)
-    merge(recipe_of(pair), tmp_path / "whole", means=MEANS)
+    merge(recipe_of(pair), out, options=MEANS)
+    merge(recipe_of(pair), tmp_path / "whole", options=MEANS)
     assert digests(out) == digests(tmp_path / "whole")

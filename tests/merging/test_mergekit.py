@@ -135,7 +135,7 @@ def test_what_mergekit_ignores_is_said() -> None:
     text = TIES % (f"{extra}, {ONE}", ", name: x, parameters: {epsilon: 0.1, int8_mask: true}")
     assert said(text, "parameters: epsilon has no effect in ties")
     assert said(text, "parameters: int8_mask has no effect in ties")
-    assert said(text, "models.0.parameters: those of the base have no effect")
+    assert said(text, "models.0.parameters: the base's parameters have no effect")
     assert said(text, "name: has no effect")
     assert said(text, "mergekit takes base_model's")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.errors import RecipeError
-from laconic.merging.presets.load import Preset, find_preset, presets
+from laconic.merging.presets.load import MergePreset, find_preset, presets
 from laconic.merging.recipe import Recipe
 from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
 
@@ -52,7 +52,7 @@ def test_the_qwen3_preset_keeps_what_k_0_7_does_not_drop() -> None:
 
 
 @pytest.mark.parametrize("preset", presets().values(), ids=lambda p: p.name)
-def test_a_presets_figures_add_up(preset: Preset) -> None:
+def test_a_presets_figures_add_up(preset: MergePreset) -> None:
     assert set(preset.figures) <= set(preset.system2)
     if preset.average is not None:
         assert mean(a for a, _ in preset.figures.values()) == pytest.approx(
@@ -66,7 +66,7 @@ def test_a_presets_figures_add_up(preset: Preset) -> None:
 
 
 @pytest.mark.parametrize("preset", presets().values(), ids=lambda p: p.name)
-def test_a_presets_values_are_parameters_of_its_steps(preset: Preset) -> None:
+def test_a_presets_values_are_parameters_of_its_steps(preset: MergePreset) -> None:
     plain = Recipe(models=["model"], **preset.recipe)
     steps: list[tuple[Registry[Any], str, Any]] = [(METHODS, plain.method, plain.params)]
     steps += [(TRANSFORMS, s.name, s.params) for s in plain.before]
@@ -88,7 +88,7 @@ def test_window_and_tied_head_are_warned_of_where_they_matter() -> None:
 
 
 def test_a_preset_of_a_step_that_is_not_there_is_refused() -> None:
-    preset = Preset("p", "", "b", "m", {"method": "nothing", "after": [{"neither": {}}]})
+    preset = MergePreset("p", "", "b", "m", {"method": "nothing", "after": [{"neither": {}}]})
     assert preset.missing == ("method 'nothing'", "adjustment 'neither'")
     with pytest.raises(
         RecipeError, match="needs the method 'nothing' and the adjustment 'neither'"

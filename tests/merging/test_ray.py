@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from laconic.checkpoints.writer import CheckpointWriter
 from laconic.cli import app
 from laconic.errors import CheckpointError, WorkerError
-from laconic.merging.engine.options import Means
+from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.merge import execute, merge
 from laconic.merging.plan import plan
 from laconic.merging.recipe import Recipe
@@ -97,7 +97,7 @@ def test_workers_give_the_bytes_of_one_process(
         recipe(pair, **values),
         tmp_path / "split",
         shard_bytes=SHARD,
-        means=Means(ray=cluster),
+        options=ExecutionOptions(ray=cluster),
         progress=lambda done, total, note="": seen.append((done, total)),
     )
     assert len(list((tmp_path / "split").glob("*.safetensors"))) > 5
@@ -141,7 +141,13 @@ def test_a_killed_worker_is_replaced(cluster: str, pair: tuple[str, str], tmp_pa
     killer = Killer()
     asked = recipe(pair, **RECIPES["ties"])
     merge(asked, tmp_path / "plain", shard_bytes=SHARD)
-    merge(asked, tmp_path / "out", shard_bytes=SHARD, means=Means(ray=cluster), progress=killer)
+    merge(
+        asked,
+        tmp_path / "out",
+        shard_bytes=SHARD,
+        options=ExecutionOptions(ray=cluster),
+        progress=killer,
+    )
     assert killer.killed
     assert digests(tmp_path / "out") == digests(tmp_path / "plain")
 
@@ -153,14 +159,20 @@ def test_workers_lost_for_good_end_in_a_sentence_and_keep_what_is_finished(
     with monkeypatch.context() as patch:
         patch.setenv("RAY_TASK_MAX_RETRIES", "0")
         with pytest.raises(WorkerError, match=r"died.* kept in .*run the same command again"):
-            merge(asked, out, shard_bytes=SHARD, means=Means(ray=cluster), progress=Killer())
+            merge(
+                asked,
+                out,
+                shard_bytes=SHARD,
+                options=ExecutionOptions(ray=cluster),
+                progress=Killer(),
+            )
     assert not out.exists()
     left: list[int] = []
     merge(
         asked,
         out,
         shard_bytes=SHARD,
-        means=Means(ray=cluster),
+        options=ExecutionOptions(ray=cluster),
         progress=lambda done, total, note="": left.append(done),
     )
     assert left[0] > 1
@@ -170,7 +182,7 @@ def test_workers_lost_for_good_end_in_a_sentence_and_keep_what_is_finished(
 #: Merges in a process that kills itself when some tensors are finished.
 DRIVER = """
 import os, signal, sys
-from laconic.merging.engine.options import Means
+from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
 
@@ -181,7 +193,7 @@ def stop(done, total, note=""):
         os.kill(os.getpid(), signal.SIGKILL)
 
 recipe = Recipe([model], "ties", base=base, params={"density": 0.3})
-merge(recipe, output, shard_bytes=120_000, means=Means(ray=address), progress=stop)
+merge(recipe, output, shard_bytes=120_000, options=ExecutionOptions(ray=address), progress=stop)
 """
 
 
@@ -198,7 +210,7 @@ def test_a_merge_whose_first_process_was_killed_goes_on(
         recipe(pair, **RECIPES["ties"]),
         out,
         shard_bytes=SHARD,
-        means=Means(ray=cluster),
+        options=ExecutionOptions(ray=cluster),
         progress=lambda done, total, note="": left.append(done),
     )
     assert left == list(range(8, 41))
@@ -214,7 +226,7 @@ def test_a_value_that_is_not_finite_names_tensor_and_model_and_leaves_no_output(
     base, model = make_checkpoint("base", 0), make_checkpoint("model", broken)
     asked = recipe((str(base), str(model)), method="task_arithmetic")
     with pytest.raises(CheckpointError, match=r"layers.1.mlp.up_proj.weight' of .*model holds NaN"):
-        merge(asked, tmp_path / "out", shard_bytes=200, means=Means(ray=cluster))
+        merge(asked, tmp_path / "out", shard_bytes=200, options=ExecutionOptions(ray=cluster))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "model"]
 
 
@@ -225,10 +237,10 @@ def test_workers_that_see_other_files_are_refused(
     shutil.copytree(pair[0], tmp_path / "kept")
     shutil.rmtree(pair[1])
     with pytest.raises(WorkerError, match=r"cannot make the same plan: There is no folder .*model"):
-        execute(planned, tmp_path / "out", means=Means(ray=cluster))
+        execute(planned, tmp_path / "out", options=ExecutionOptions(ray=cluster))
     (tmp_path / "kept").rename(pair[1])
     with pytest.raises(WorkerError, match=r"sees other checkpoints.*Nothing was left in .*out"):
-        execute(planned, tmp_path / "out", means=Means(ray=cluster))
+        execute(planned, tmp_path / "out", options=ExecutionOptions(ray=cluster))
     assert not list(tmp_path.glob("*out*"))
 
 
@@ -246,7 +258,7 @@ def test_a_worker_without_the_output_folder_is_refused_and_finished_work_is_kept
             recipe(pair, **RECIPES["ties"]),
             tmp_path / "out",
             shard_bytes=SHARD,
-            means=Means(ray=cluster),
+            options=ExecutionOptions(ray=cluster),
             progress=lose,
         )
     assert (work / "journal.jsonl").read_text().count("tensor") >= 1
@@ -276,7 +288,7 @@ def test_more_threads_than_any_machine_has_are_refused(
         merge(
             recipe(pair, method="task_arithmetic"),
             tmp_path / "out",
-            means=Means(threads=64, ray=cluster),
+            options=ExecutionOptions(threads=64, ray=cluster),
         )
     assert not list(tmp_path.glob("*out*"))
 
@@ -287,7 +299,7 @@ def test_an_output_folder_that_another_merge_holds_is_refused(
     asked = recipe(pair, method="task_arithmetic")
     held = CheckpointWriter(tmp_path / "out", plan(asked).specs, digest="x")
     with held, pytest.raises(CheckpointError, match="Another merge is writing"):
-        merge(asked, tmp_path / "out", means=Means(ray=cluster))
+        merge(asked, tmp_path / "out", options=ExecutionOptions(ray=cluster))
 
 
 def test_models_of_the_hub_are_fetched_once_and_workers_read_the_cache(
@@ -300,7 +312,7 @@ def test_models_of_the_hub_are_fetched_once_and_workers_read_the_cache(
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         asked = Recipe(["org/model"], base="org/base", **method)
-        merge(asked, tmp_path / "split", shard_bytes=SHARD, means=Means(ray=cluster))
+        merge(asked, tmp_path / "split", shard_bytes=SHARD, options=ExecutionOptions(ray=cluster))
         served = hub.served.total()
         assert served < 3.5 * (Path(pair[0]) / "model.safetensors").stat().st_size
     merge(recipe(pair, **method), tmp_path / "plain", shard_bytes=SHARD)

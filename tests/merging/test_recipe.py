@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.errors import RecipeError
-from laconic.merging.recipe import Model, Override, Recipe, Step, set_value
+from laconic.merging.recipe import Model, Override, Recipe, StepSpec, set_value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +36,8 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_a_recipe_reads_every_key(tmp_path: Path) -> None:
     recipe = Recipe.from_yaml(written(tmp_path, FULL))
     assert recipe.models == (Model("org/fast", 0.3), Model("org/slow"))
-    assert recipe.before == (Step("dare", {"density": 0.7}), Step("trim"))
-    assert recipe.after == (Step("lines", {"first": 0.4}),)
+    assert recipe.before == (StepSpec("dare", {"density": 0.7}), StepSpec("trim"))
+    assert recipe.after == (StepSpec("lines", {"first": 0.4}),)
     assert recipe.overrides[1] == Override({"scale": 0.1}, "*", (0, 3))
     assert (recipe.seed, recipe.dtype) == (7, "bfloat16")
 
@@ -123,7 +123,7 @@ def test_values_are_set_by_path() -> None:
         set_value(values, key, value)
     recipe = Recipe.from_dict(values)
     assert recipe.params == {"density": 0.3, "scale": 0.5}
-    assert recipe.before == (Step("dare", {"density": 0.9}),)
+    assert recipe.before == (StepSpec("dare", {"density": 0.9}),)
     assert recipe.models[1].weight == 2.0
     assert recipe.seed == 4
 

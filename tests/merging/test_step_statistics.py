@@ -13,7 +13,7 @@ import torch
 from laconic.calibration.record import Calibration, Kind, merge_of
 from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.errors import CalibrationError, LaconicError, RecipeError
-from laconic.merging.engine.options import Means
+from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.merge import merge
 from laconic.merging.plan import plan
 from laconic.merging.recipe import Recipe
@@ -235,15 +235,17 @@ def test_acm_is_two_steps_and_says_so(pair: tuple[Path, Path], tmp_path: Path) -
         plan(recipe(pair, params={"scale": 0.6}, **said))
 
 
-@pytest.mark.parametrize("means", [Means(block=7, threads=1), Means(block=64, threads=2)])
+@pytest.mark.parametrize(
+    "options", [ExecutionOptions(block=7, threads=1), ExecutionOptions(block=64, threads=2)]
+)
 def test_blocks_and_threads_change_no_byte(
-    pair: tuple[Path, Path], tmp_path: Path, means: Means
+    pair: tuple[Path, Path], tmp_path: Path, options: ExecutionOptions
 ) -> None:
     path, fisher = calibrated(pair[0], "activations"), calibrated(pair[0], "fisher")
     after = [{"aim": {"stats": path}}, {"fisher_layer": {"stats": fisher, "first": 0.1}}]
     said = recipe(pair, method="ties", after=after)
     plain = merge(said, tmp_path / "plain")
-    other = merge(said, tmp_path / "other", means=means)
+    other = merge(said, tmp_path / "other", options=options)
     for name in plain.specs:
         assert torch.equal(plain.read(name), other.read(name))
 

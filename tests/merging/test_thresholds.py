@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from laconic.merging.engine.thresholds import SAMPLE, Look, find_thresholds
-from laconic.methods.contract.kernels import BINS
+from laconic.merging.engine.thresholds import SAMPLE, CountRequest, find_thresholds
+from laconic.methods.contract.kernels.compiling import BINS
 from laconic.methods.contract.ranking import kept
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ class Held:
 
     def __init__(self, values: np.ndarray) -> None:
         self.bits = values.view(np.uint32).astype(np.int64)
-        self.looks: list[Look] = []
+        self.looks: list[CountRequest] = []
 
-    def __call__(self, look: Look) -> Counts:
+    def __call__(self, look: CountRequest) -> Counts:
         self.looks.append(look)
         rows = self.bits[:, :: look.every]
         if not look.bins:
@@ -53,7 +53,7 @@ def check(counter: Held, values: np.ndarray, density: float) -> None:
     for row, found in zip(values, find_thresholds(counter, size, k), strict=True):
         assert found.value == np.sort(row)[::-1][k - 1]
         assert found.tied == (row == found.value).sum()
-        assert found.spare == k - (row > found.value).sum()
+        assert found.kept_ties == k - (row > found.value).sum()
 
 
 @pytest.mark.parametrize("density", [0.001, 0.2, 1.0])

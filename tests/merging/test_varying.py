@@ -11,7 +11,7 @@ from laconic.errors import RecipeError
 from laconic.merging.merge import merge
 from laconic.merging.plan import plan
 from laconic.merging.recipe import Model, Recipe
-from laconic.merging.varying import PARTS, Rule, Varying, matches, varying
+from laconic.merging.varying import PARTS, ValueRule, Varying, matches, varying
 from tests.conftest import MakeCheckpoint, tensors
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ QUERY = "model.layers.{}.self_attn.q_proj.weight"
 
 
 def test_a_gradient_runs_in_straight_lines_over_the_layers() -> None:
-    rule = Rule((0.0, 1.0, 0.5))
+    rule = ValueRule((0.0, 1.0, 0.5))
     assert [rule.at(layer, 5) for layer in range(5)] == [0.0, 0.5, 1.0, 0.75, 0.5]
 
 
 def test_a_gradient_has_its_first_value_outside_the_layers_and_its_last_in_an_only_layer() -> None:
-    rule = Rule((0.25, 1.0))
+    rule = ValueRule((0.25, 1.0))
     assert rule.at(None, 5) == 0.25
     assert rule.at(0, 1) == 1.0
 
@@ -151,7 +151,7 @@ def test_widest_takes_the_first_of_the_largest_window(make_checkpoint: MakeCheck
 
 
 def test_a_model_keeps_its_varying_weight() -> None:
-    weight = Varying((Rule((0.0, 1.0)),))
+    weight = Varying((ValueRule((0.0, 1.0)),))
     assert Recipe([{"model": "a", "weight": [0, 1]}], "average").models == (Model("a", weight),)
 
 

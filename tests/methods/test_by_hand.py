@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from laconic.errors import RecipeError
-from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS, Setting, TensorGroup
+from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS, TensorGroup
+from laconic.methods.contract.traits import TensorContext
 
 D1 = [0.5, -0.2, 0.1, -0.05, 0, 0.3, -0.4, 0.02, 0.15, -0.25]
 D2 = [-0.6, -0.1, 0.2, 0, 0.05, 0.3, 0.4, -0.01, -0.15, 0.05]
@@ -245,7 +246,7 @@ def test_sparsify_by_chance_keeps_what_dare_keeps() -> None:
 
 
 def test_sparsify_refuses_a_model_that_is_not_there() -> None:
-    check = TRANSFORMS.get("sparsify").traits["check"]
-    assert check({"model": 1}, Setting((1.0, 1.0), True)) == ""
+    check = TRANSFORMS.get("sparsify").traits.check
+    assert check({"model": 1}, TensorContext((1.0, 1.0), True)) == ""
     with pytest.raises(RecipeError, match="no model 2"):
-        check({"model": 2}, Setting((1.0, 1.0), True))
+        check({"model": 2}, TensorContext((1.0, 1.0), True))

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from laconic.errors import CalibrationError, RecipeError
 from laconic.methods.acm import coefficient, part_of
-from laconic.methods.contract.group import ADJUSTMENTS, METHODS, Setting, Stats, TensorGroup
-from laconic.methods.contract.step_statistics import Measured
+from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TensorGroup
+from laconic.methods.contract.step_statistics import StepStatistics
+from laconic.methods.contract.traits import Stats, TensorContext
 from laconic.methods.fisher_layer import by_layer, scores
 from tests.methods.test_by_hand import group, merged, near
 
@@ -27,7 +28,7 @@ OTHER = "model.layers.1.mlp.up_proj.weight"
 
 def stats(kind: str, *models: Mapping[str, Any]) -> Stats:
     held = [{n: torch.tensor(v) for n, v in m.items()} for m in models]
-    return {kind: tuple(Measured(one, dict.fromkeys(one, 1)) for one in held)}
+    return {kind: tuple(StepStatistics(one, dict.fromkeys(one, 1)) for one in held)}
 
 
 def adjusted(name: str, g: TensorGroup, result: Tensor, **params: Any) -> Tensor:
@@ -36,9 +37,9 @@ def adjusted(name: str, g: TensorGroup, result: Tensor, **params: Any) -> Tensor
     return made
 
 
-def checked(registry: Any, name: str, setting: Setting, **params: Any) -> str:
+def checked(registry: Any, name: str, setting: TensorContext, **params: Any) -> str:
     plugin = registry.get(name)
-    said: str = plugin.traits["check"](plugin.bind(params, where="test"), setting)
+    said: str = plugin.traits.check(plugin.bind(params, where="test"), setting)
     return said
 
 
@@ -84,13 +85,13 @@ def test_aim_leaves_what_was_never_used_as_merged(held: dict[str, Any]) -> None:
     ],
 )
 def test_aim_tells_of_weights_without_activations(name: str, role: Role, said: str) -> None:
-    setting = Setting((1.0,), True, name, (4, 4), stats("activations", {}), role=role)
+    setting = TensorContext((1.0,), True, name, (4, 4), stats("activations", {}), role=role)
     assert (said in checked(ADJUSTMENTS, "aim", setting)) if said else True
     assert bool(checked(ADJUSTMENTS, "aim", setting)) == bool(said)
 
 
 def test_aim_refuses_statistics_without_a_dense_weight() -> None:
-    setting = Setting((1.0,), True, NAME, (4, 4), stats("activations", {}))
+    setting = TensorContext((1.0,), True, NAME, (4, 4), stats("activations", {}))
     with pytest.raises(CalibrationError, match=f"hold nothing of '{NAME}'"):
         checked(ADJUSTMENTS, "aim", setting)
 
@@ -118,13 +119,15 @@ def test_sens_of_no_sensitivity_is_task_arithmetic() -> None:
     zero = stats("sensitivity", {NAME: 0.0}, {NAME: 0.0})
     g = group([0.5], base=[1.0], layer=0, stats=zero)
     assert near(merged("sens", g, scale=0.4), [1.2])
-    assert "task_arithmetic" in checked(METHODS, "sens", Setting((1.0,), True, NAME, (1,), zero))
+    assert "task_arithmetic" in checked(
+        METHODS, "sens", TensorContext((1.0,), True, NAME, (1,), zero)
+    )
 
 
 @pytest.mark.parametrize("name", ["sens", "sens_general"])
 def test_sensitivities_of_another_number_of_layers_are_refused(name: str) -> None:
-    short = Measured({NAME: torch.tensor(1.0)}, {NAME: 1, OTHER: 1})
-    setting = Setting((1.0,), True, NAME, (1,), {"sensitivity": (short, short)})
+    short = StepStatistics({NAME: torch.tensor(1.0)}, {NAME: 1, OTHER: 1})
+    setting = TensorContext((1.0,), True, NAME, (1,), {"sensitivity": (short, short)})
     with pytest.raises(CalibrationError, match="are of 1 layers, and the checkpoint has 2"):
         checked(METHODS, name, setting)
 
@@ -139,7 +142,7 @@ def test_sens_general_gives_the_more_sensitive_model_the_larger_share() -> None:
 
 
 def test_sens_general_refuses_alignments_of_other_models() -> None:
-    setting = Setting((1.0, 1.0), True, NAME, (1,), SENSITIVE)
+    setting = TensorContext((1.0, 1.0), True, NAME, (1,), SENSITIVE)
     with pytest.raises(RecipeError, match="a number for each of the 2 models"):
         checked(METHODS, "sens_general", setting, alignment=[1.0])
 
@@ -161,12 +164,12 @@ def test_fisher_of_numbers_a_tensor_is_a_mean_with_one_weight() -> None:
 
 
 def test_fisher_refuses_files_that_lack_a_tensor_or_mix_two_forms() -> None:
-    lacking = Setting((1.0,), True, OTHER, (2,), stats("fisher", {NAME: [1.0, 1.0]}))
+    lacking = TensorContext((1.0,), True, OTHER, (2,), stats("fisher", {NAME: [1.0, 1.0]}))
     with pytest.raises(CalibrationError, match=f"nothing of '{OTHER}'"):
         checked(METHODS, "fisher", lacking)
     mixed = stats("fisher", {NAME: [1.0, 1.0]}, {NAME: 1.0})
     with pytest.raises(CalibrationError, match="as one number"):
-        checked(METHODS, "fisher", Setting((1.0, 1.0), True, NAME, (2,), mixed))
+        checked(METHODS, "fisher", TensorContext((1.0, 1.0), True, NAME, (2,), mixed))
 
 
 GRAMS = stats("gram", {NAME: [[2.0, 1.0], [1.0, 2.0]]}, {NAME: [[1.0, 0.0], [0.0, 3.0]]})
@@ -188,7 +191,7 @@ def test_regmean_takes_the_mean_where_nothing_was_measured() -> None:
     assert near(merged("regmean", g), [[0.75, 0.25]])
     vector = group([1.0, 0.0], [0.0, 1.0], stats=GRAMS)
     assert near(merged("regmean", vector), [0.5, 0.5])
-    said = checked(METHODS, "regmean", Setting((1.0, 1.0), True, NAME, (2, 2), held))
+    said = checked(METHODS, "regmean", TensorContext((1.0, 1.0), True, NAME, (2, 2), held))
     assert said == "regmean takes the mean of matrices without statistics"
 
 
@@ -212,7 +215,7 @@ def test_regmean_names_the_matrix_that_cannot_be_solved() -> None:
 @pytest.mark.parametrize("name", ["fisher", "regmean"])
 def test_negative_weights_are_refused_where_they_have_no_meaning(name: str) -> None:
     kind = {"fisher": "fisher", "regmean": "gram"}[name]
-    setting = Setting((1.0, -0.5), True, NAME, (2, 2), stats(kind, {}, {}))
+    setting = TensorContext((1.0, -0.5), True, NAME, (2, 2), stats(kind, {}, {}))
     with pytest.raises(RecipeError, match="a weight is negative"):
         checked(METHODS, name, setting)
 
@@ -237,9 +240,9 @@ def test_acm_keeps_the_share_of_its_layer() -> None:
     ],
 )
 def test_acm_finds_the_part_of_a_tensor(layer: int | None, role: Role, part: str) -> None:
-    def setting(held: dict[str, list[float]]) -> Setting:
+    def setting(held: dict[str, list[float]]) -> TensorContext:
         told = stats("mutual_information", held)
-        return Setting((1.0,), True, NAME, (1,), told, layer, role)
+        return TensorContext((1.0,), True, NAME, (1,), told, layer, role)
 
     full = setting({part: [1.0, 2.0]})
     assert part_of(full) == part
@@ -251,7 +254,9 @@ def test_acm_finds_the_part_of_a_tensor(layer: int | None, role: Role, part: str
 
 
 def test_fisher_layer_keeps_less_where_moving_costs_more() -> None:
-    held = Measured({NAME: torch.tensor([2.0, 4.0]), OTHER: torch.tensor(1.0)}, {NAME: 2, OTHER: 5})
+    held = StepStatistics(
+        {NAME: torch.tensor([2.0, 4.0]), OTHER: torch.tensor(1.0)}, {NAME: 2, OTHER: 5}
+    )
     assert held.once(by_layer) == {0: 3.0, 1: 1.0}
     assert scores({0: 3.0, 1: 1.0}, {0: 3.0, 1: 1.0}) == pytest.approx({0: 1.0, 1: -1.0})
     assert scores({0: 3.0, 1: 0.0}, {0: 1.0, 1: 1.0}) == {0: 0.0}
@@ -264,6 +269,6 @@ def test_fisher_layer_keeps_less_where_moving_costs_more() -> None:
 
 def test_a_tied_heads_statistics_are_those_of_the_embedding() -> None:
     own = {"model.embed_tokens.weight": torch.ones(2)}
-    assert "lm_head.weight" in Measured(own, tied=True)
-    assert "lm_head.weight" not in Measured(own)
-    assert torch.equal(Measured(own, tied=True)["lm_head.weight"], torch.ones(2))
+    assert "lm_head.weight" in StepStatistics(own, tied=True)
+    assert "lm_head.weight" not in StepStatistics(own)
+    assert torch.equal(StepStatistics(own, tied=True)["lm_head.weight"], torch.ones(2))

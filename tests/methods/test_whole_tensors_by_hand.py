@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from laconic.errors import RecipeError
-from laconic.merging.describe import needs
-from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS, Setting, TensorGroup
+from laconic.merging.describe import describe_step
+from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS, TensorGroup
 from laconic.methods.contract.low_rank import soften, truncate
 from laconic.methods.contract.ranking import Trim, limit_of, within
+from laconic.methods.contract.traits import TensorContext
 from laconic.methods.della import probabilities
 from laconic.methods.wudi import pull
 from tests.methods.test_by_hand import D1, D2, group, merged, near
@@ -375,8 +376,8 @@ def test_random_numbers_do_not_depend_on_how_many_are_drawn_at_a_time() -> None:
 
 def said(name: str, weights: tuple[float, ...], based: bool = True, **params: Any) -> str:
     plugin = METHODS.get(name)
-    check = plugin.traits["check"]
-    text: str = check(plugin.bind(params, where="test"), Setting(weights, based))
+    check = plugin.traits.check
+    text: str = check(plugin.bind(params, where="test"), TensorContext(weights, based))
     return text
 
 
@@ -397,17 +398,25 @@ def test_methods_say_nothing_where_they_are_themselves() -> None:
 
 @pytest.mark.parametrize(("density", "epsilon"), [(0.9, 0.15), (0.1, 0.15), (0.15, 0.15)])
 def test_della_refuses_probabilities_beyond_0_and_1(density: float, epsilon: float) -> None:
-    check = TRANSFORMS.get("della").traits["check"]
+    check = TRANSFORMS.get("della").traits.check
     with pytest.raises(RecipeError, match="must lie in"):
-        check({"density": density, "epsilon": epsilon}, Setting((1.0,), True))
-    assert check({"density": 0.85, "epsilon": 0.15}, Setting((1.0,), True)) == ""
+        check({"density": density, "epsilon": epsilon}, TensorContext((1.0,), True))
+    assert check({"density": 0.85, "epsilon": 0.15}, TensorContext((1.0,), True)) == ""
 
 
 def test_needs_and_cost_are_said_in_sentences() -> None:
-    assert needs(METHODS.get("slerp"))[0].startswith("Takes exactly 2 checkpoints, base included")
-    assert needs(METHODS.get("model_stock"))[0].startswith("Takes at least 2 models and a base")
-    assert needs(METHODS.get("nuslerp"))[0].startswith("Takes exactly 2 models, with a base or")
-    assert needs(METHODS.get("ties"))[1].endswith("after passes to find thresholds.")
-    assert needs(METHODS.get("sce"))[1].endswith("find thresholds and sums over the tensor.")
-    assert needs(METHODS.get("twin_svd"))[2].startswith("Costs one truncated SVD")
-    assert needs(METHODS.get("lore"))[1] == "Takes whole tensors, one at a time."
+    assert describe_step(METHODS.get("slerp"))[0].startswith(
+        "Takes exactly 2 checkpoints, base included"
+    )
+    assert describe_step(METHODS.get("model_stock"))[0].startswith(
+        "Takes at least 2 models and a base"
+    )
+    assert describe_step(METHODS.get("nuslerp"))[0].startswith(
+        "Takes exactly 2 models, with a base or"
+    )
+    assert describe_step(METHODS.get("ties"))[1].endswith("after passes to find thresholds.")
+    assert describe_step(METHODS.get("sce"))[1].endswith(
+        "find thresholds and sums over the tensor."
+    )
+    assert describe_step(METHODS.get("twin_svd"))[2].startswith("Costs one truncated SVD")
+    assert describe_step(METHODS.get("lore"))[1] == "Takes whole tensors, one at a time."

@@ -18,6 +18,7 @@ from laconic.errors import LaconicError, did_you_mean
 
 if TYPE_CHECKING:
     from laconic.registry import Plugin, Registry
+    from laconic.tasks.contract.dataset import Dataset
 
 
 def list_(
@@ -78,7 +79,7 @@ def show(
     out.print(f"[bold]{plugin.name}[/] ({plugin.family})\n")
     text = re.sub(r"\nArgs:\n(?:(?: {4}.*)?\n)+", "\n", plugin.help)
     out.print(re.sub(r"(?<=\S)\n(?=\S)", " ", text), markup=False)
-    if dataset := plugin.traits.get("dataset"):
+    if dataset := _dataset(plugin):
         out.print(f"\nProblems: {dataset.origin}", markup=False)
     if told := _needs(plugin):
         out.print("\n" + " ".join(told), markup=False)
@@ -121,14 +122,19 @@ def _described(plugin: Plugin[Any]) -> dict[str, Any]:
         "help": plugin.help,
         "source": plugin.source,
         "needs": _needs(plugin),
-        "experimental": bool(plugin.traits.get("experimental")),
+        "experimental": getattr(plugin.traits, "experimental", False),
         "parameters": [vars(p) for p in plugin.parameters],
-        **({"problems": dataset.origin} if (dataset := plugin.traits.get("dataset")) else {}),
+        **({"problems": dataset.origin} if (dataset := _dataset(plugin)) else {}),
     }
+
+
+def _dataset(plugin: Plugin[Any]) -> Dataset | None:
+    """Where a task's problems come from; None of other plug-ins, and of tasks that make theirs."""
+    return plugin.traits["dataset"] if plugin.family == "task" else None
 
 
 def _needs(plugin: Plugin[Any]) -> list[str]:
     """What a step of a merge takes and costs; nothing of other plug-ins."""
-    from laconic.merging.describe import needs
+    from laconic.merging.describe import describe_step
 
-    return needs(plugin) if plugin.family in ("method", "transform", "adjustment") else []
+    return describe_step(plugin) if plugin.family in ("method", "transform", "adjustment") else []

@@ -92,7 +92,7 @@ def merge(
     Everything is checked before the first byte is written, and the output
     folder appears only when it is whole.
     """
-    from laconic.merging.engine.options import Means
+    from laconic.merging.engine.options import ExecutionOptions
     from laconic.merging.merge import execute
     from laconic.merging.plan import plan
     from laconic.merging.recipe import Recipe, read_recipe, set_value
@@ -111,14 +111,14 @@ def merge(
         raise RecipeError("Nothing to merge: give a recipe file, or --model, --method and --base.")
     for text in set_ or ():
         set_value(values, *_assignment(text))
-    means = Means(device, threads, ray=ray)
+    options = ExecutionOptions(device, threads, ray=ray)
     planned = plan(Recipe.from_dict(values), output, hash_inputs=hash_)
     if dry_run:
         _show_plan(planned, as_json=as_json)
         return
     with progress_bar("Merging") as progress:
         merged = execute(
-            planned, output, progress=progress, shard_bytes=round(shard_size * 1e9), means=means
+            planned, output, progress=progress, shard_bytes=round(shard_size * 1e9), options=options
         )
     done = {"folder": str(merged.folder), "tensors": len(merged.specs), "digest": planned.digest}
     say(done, f"Merged {len(merged.specs)} tensors into {output}.", as_json=as_json)

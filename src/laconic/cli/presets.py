@@ -14,7 +14,7 @@ from laconic.cli.terminal import out
 from laconic.errors import RecipeError
 
 if TYPE_CHECKING:
-    from laconic.merging.presets.load import Preset
+    from laconic.merging.presets.load import MergePreset
 
 
 def settings() -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def print_presets() -> None:
     table = Table("name", "merge", "in the paper", "runs here", box=None, pad_edge=False)
     for preset in presets().values():
         lacks = f"no: needs {', '.join(preset.missing)}" if preset.missing else "yes"
-        table.add_row(preset.name, *map(escape, (preset.summary, preset.told, lacks)))
+        table.add_row(preset.name, *map(escape, (preset.summary, preset.figures_in_short, lacks)))
     out.print()
     out.print(table)
     out.print(
@@ -66,7 +66,7 @@ def print_presets() -> None:
     )
 
 
-def show_preset(preset: Preset, *, as_json: bool) -> None:
+def show_preset(preset: MergePreset, *, as_json: bool) -> None:
     """Print a preset: its recipe, the paper's figures by data set, the warnings, the command."""
     if as_json:
         out.print_json(json.dumps(_plain(preset)))
@@ -76,7 +76,7 @@ def show_preset(preset: Preset, *, as_json: bool) -> None:
     out.print(yaml.safe_dump(dict(preset.recipe), sort_keys=False), markup=False)
     out.print(_figures(preset))
     if preset.average is not None or preset.length is not None:
-        out.print(f"\nAs the paper sums it up: {preset.told}.", markup=False)
+        out.print(f"\nAs the paper sums it up: {preset.figures_in_short}.", markup=False)
     if preset.rerun:
         accuracy, tokens, change = preset.rerun
         out.print(
@@ -112,7 +112,7 @@ def preset_values(name: str, flags: dict[str, Any], *, recipe: object) -> dict[s
     return values
 
 
-def command(preset: Preset) -> str:
+def command(preset: MergePreset) -> str:
     """The command that makes the paper's merge."""
     return (
         f"laconic merge --preset {preset.name} --base {preset.base} --model {preset.model} "
@@ -120,7 +120,7 @@ def command(preset: Preset) -> str:
     )
 
 
-def _figures(preset: Preset) -> Table:
+def _figures(preset: MergePreset) -> Table:
     """The paper's accuracies and lengths by data set."""
     table = Table("accuracy % (tokens)", "System 1", "System 2", "this merge", box=None)
     for task in preset.system2:
@@ -132,7 +132,7 @@ def _figures(preset: Preset) -> Table:
     return table
 
 
-def _plain(preset: Preset) -> dict[str, Any]:
+def _plain(preset: MergePreset) -> dict[str, Any]:
     missing = list(preset.missing)
     return {"family": "merge preset", **asdict(preset), "missing": missing}
 

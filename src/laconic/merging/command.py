@@ -1,4 +1,4 @@
-"""Flags: the command that merges what a recipe says, for messages that tell the next step."""
+"""The command line that merges what a recipe says, for messages that tell the next step."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from laconic.merging.varying import Varying, shown
+from laconic.merging.varying import Varying, plain_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from laconic.merging.recipe import Recipe, Step
+    from laconic.merging.recipe import Recipe, StepSpec
 
 
 def merge_command(recipe: Recipe, output: str) -> str:
     """The command line of a merge, ready for a shell.
 
     Args:
-        recipe: What to merge. One that flags cannot say is named as a file.
+        recipe: What to merge. One that options cannot express is named as a file.
         output: The folder to create.
     """
-    unsaid = (
+    without_option = (
         *(recipe.overrides, recipe.head, recipe.layers),
         *(recipe.config, recipe.generation_config, recipe.chat_template),
         *(recipe.towers, recipe.mtp, recipe.carry_code),
     )
-    if any(unsaid) or any(isinstance(m.weight, Varying) for m in recipe.models):
+    if any(without_option) or any(isinstance(m.weight, Varying) for m in recipe.models):
         return f"laconic merge {output}.yaml -o {output}"
     words = ["laconic", "merge"]
     if recipe.base:
@@ -44,7 +44,7 @@ def merge_command(recipe: Recipe, output: str) -> str:
     return " ".join(map(shlex.quote, [*words, "-o", output]))
 
 
-def _spec(step: Step) -> str:
+def _spec(step: StepSpec) -> str:
     """A step as ``--before`` and ``--after`` take it."""
     values = ",".join(f"{key}={value}" for key, value in _plain(step.params))
     return f"{step.name}:{values}" if values else step.name
@@ -53,5 +53,5 @@ def _spec(step: Step) -> str:
 def _plain(params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Parameters and their values as the command line reads them."""
     for key, value in params.items():
-        plain = shown(value)
+        plain = plain_value(value)
         yield key, plain if isinstance(plain, str) else json.dumps(plain)

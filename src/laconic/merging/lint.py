@@ -1,4 +1,4 @@
-"""What a recipe asks for in vain: weights that cancel, steps that change nothing, twins."""
+"""What in a recipe has no effect: weights that cancel, steps that change nothing, equal models."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from laconic.errors import CalibrationError, RecipeError
-from laconic.merging.varying import Varying, shown, value_at
-from laconic.methods.contract.group import Setting
+from laconic.merging.varying import Varying, plain_value
+from laconic.methods.contract.traits import TensorContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from laconic.checkpoints.checkpoint import Checkpoint
-    from laconic.checkpoints.layout import Depth
     from laconic.merging.recipe import Recipe
-    from laconic.merging.step import Stage
+    from laconic.merging.step import Step
 
 
-def check_effects(
+def lint_recipe(
     recipe: Recipe,
+    steps: Sequence[Step],
     *,
-    before: Sequence[Stage],
-    method: Stage,
-    after: Sequence[Stage],
     base: Checkpoint | None,
     models: Sequence[Checkpoint],
     merged: Mapping[str, tuple[int, ...]],
@@ -32,9 +29,7 @@ def check_effects(
 
     Args:
         recipe: The recipe.
-        before: Its transforms.
-        method: Its method, overrides included.
-        after: Its adjustments.
+        steps: Its transforms, its method with overrides, and its adjustments.
         base: The base, if any.
         models: The models.
         merged: The shapes of the tensors that are merged, not copied, by name.
@@ -47,17 +42,19 @@ def check_effects(
             step itself refuses.
         CalibrationError: For statistics that a step cannot use, with the command that makes others.
     """
-    if base is None and (steps := [*before, *after]):
+    method = next(step for step in steps if step.family == "method")
+    others = [step for step in steps if step is not method]
+    if base is None and others:
         raise RecipeError(
-            f"{steps[0].plugin.name} works on task vectors, and without a base there are none. "
+            f"{others[0].plugin.name} works on task vectors, and without a base there are none. "
             "Add 'base: ...' (--base on the command line)."
         )
     return (
-        *_idle_steps(before, method, after),
-        *_weights(recipe, method, stepless=not before and not after),
-        *_checks(recipe, [*before, method, *after], merged, based=base is not None),
-        *_overrides(method, list(merged)),
-        *_twins(base, models),
+        *_no_op_notes(method, others),
+        *_weight_notes(recipe, method, alone=not others),
+        *_check_notes(recipe, steps, merged, based=base is not None),
+        *_override_notes(method, list(merged)),
+        *_equal_notes(base, models),
     )
 
 
@@ -66,61 +63,59 @@ def equals_base(name: str) -> str:
     return f"{name} equals the base in every tensor: it adds nothing."
 
 
-def _idle_steps(before: Sequence[Stage], method: Stage, after: Sequence[Stage]) -> Iterator[str]:
-    for stage in (*before, *after):
-        if values := _idle_at(stage):
-            yield f"{stage.plugin.name} with {values} changes nothing: leave it out."
-    if (values := _idle_at(method)) and not method.overrides:
+def _no_op_notes(method: Step, others: Sequence[Step]) -> Iterator[str]:
+    """Steps whose parameters make them change nothing."""
+    for step in others:
+        if values := _no_op_values(step):
+            yield f"{step.plugin.name} with {values} changes nothing: leave it out."
+    if (values := _no_op_values(method)) and not method.overrides:
         yield f"{method.plugin.name} with {values} gives back the base: nothing is merged into it."
 
 
-def _idle_at(stage: Stage) -> str:
+def _no_op_values(step: Step) -> str:
     """The parameters at which a step does nothing, if it has them; else empty."""
-    idle = stage.plugin.traits.get("idle") or {}
-    if not idle or any(stage.params.get(key) != value for key, value in idle.items()):
+    no_op_at = step.traits.no_op_at
+    if not no_op_at or any(step.params.get(k) != value for k, value in no_op_at.items()):
         return ""
-    return " and ".join(f"{key} {value:g}" for key, value in idle.items())
+    return " and ".join(f"{key} {value:g}" for key, value in no_op_at.items())
 
 
-def _checks(
+def _check_notes(
     recipe: Recipe,
-    stages: Sequence[Stage],
+    steps: Sequence[Step],
     merged: Mapping[str, tuple[int, ...]],
     *,
     based: bool,
 ) -> Iterator[str]:
-    """What the steps themselves say of their parameters and statistics, for each tensor."""
-    for stage in stages:
-        check = stage.plugin.traits.get("check")
+    """What the checks of the steps say of their parameters and statistics, for each tensor."""
+    for step in steps:
+        check = step.traits.check
         if check is None:
             continue
-        said: Counter[str] = Counter()
+        sentences: Counter[str] = Counter()
         for name, shape in merged.items():
-            layout = stage.layout
-            weights = _weights_for(recipe, name, layout.depth)
-            setting = Setting(
-                weights, based, name, shape, stage.stats, layout.depth.of(name), layout.role(name)
+            layout = step.layout
+            weights = recipe.weights_for(name, layout.depth)
+            context = TensorContext(
+                weights, based, name, shape, step.stats, layout.depth.of(name), layout.role(name)
             )
             try:
-                said[check(stage.params_for(name), setting)] += 1
+                sentences[check(step.params_for(name), context)] += 1
             except CalibrationError as error:
-                raise CalibrationError(f"{error} {stage.remedy}") from None
-        for sentence, count in said.items():
+                raise CalibrationError(f"{error} {step.remedy}") from None
+        for sentence, count in sentences.items():
             if sentence:
                 share = f" ({count} of {len(merged)} tensors)" if count < len(merged) else ""
                 yield sentence + share
 
 
-def _weights_for(recipe: Recipe, name: str, depth: Depth) -> tuple[float, ...]:
-    return tuple(value_at(m.weight, name, depth.of(name), depth.count) for m in recipe.models)
-
-
-def _weights(recipe: Recipe, method: Stage, *, stepless: bool) -> Iterator[str]:
-    name, traits = method.plugin.name, method.plugin.traits
+def _weight_notes(recipe: Recipe, method: Step, *, alone: bool) -> Iterator[str]:
+    """Weights that change nothing, and a base that does not count."""
+    name, traits = method.plugin.name, method.traits
     weights = [model.weight for model in recipe.models]
-    if not traits.get("normalises"):
+    if not traits.normalises:
         for model in recipe.models:
-            if traits["weighted"] and model.weight == 0:
+            if traits.weighted and model.weight == 0:
                 yield f"{model.model} has weight 0: it adds nothing."
         return
     constant = [weight for weight in weights if not isinstance(weight, Varying)]
@@ -129,22 +124,22 @@ def _weights(recipe: Recipe, method: Stage, *, stepless: bool) -> Iterator[str]:
     if len(recipe.models) == 1:
         model = recipe.models[0]
         what = (
-            f"the weight {shown(model.weight)} of {model.model} cancels"
+            f"the weight {plain_value(model.weight)} of {model.model} cancels"
             if model.weight != 1
-            else (f"the mean of {model.model} alone is itself")
+            else f"the mean of {model.model} alone is itself"
         )
         yield (
             f"{name} divides by the sum of the weights: {what}. To go part of the way, use "
             "task_arithmetic and its scale, or list the base among the models."
         )
-    if recipe.base is not None and stepless:
+    if recipe.base is not None and alone:
         yield (
             f"The base has no effect on {name}: it is not one of the models. List it there to make "
             "it one."
         )
 
 
-def _overrides(method: Stage, merged: Sequence[str]) -> Iterator[str]:
+def _override_notes(method: Step, merged: Sequence[str]) -> Iterator[str]:
     """Overrides that no tensor takes, or that change no parameter."""
     winners = {id(method.override_for(name)) for name in merged}
     for number, (override, params) in enumerate(method.overrides):
@@ -160,7 +155,7 @@ def _overrides(method: Stage, merged: Sequence[str]) -> Iterator[str]:
             )
 
 
-def _twins(base: Checkpoint | None, models: Sequence[Checkpoint]) -> Iterator[str]:
+def _equal_notes(base: Checkpoint | None, models: Sequence[Checkpoint]) -> Iterator[str]:
     seen: dict[Any, str] = {}
     for model in models:
         if base is not None and model.fingerprint == base.fingerprint:

@@ -13,7 +13,7 @@ from laconic.errors import BackendError, CalibrationError, CheckpointError, Reci
 from laconic.files.json import write_json
 from laconic.merging.card import model_card
 from laconic.merging.engine.cluster import connected, spread
-from laconic.merging.engine.options import Means
+from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.engine.streaming import Engine
 from laconic.merging.plan import Plan, plan
 from laconic.runtime import Progress, silent, versions
@@ -35,7 +35,7 @@ def merge(
     progress: Progress = silent,
     shard_bytes: int = SHARD_BYTES,
     hash_inputs: bool = False,
-    means: Means | None = None,
+    options: ExecutionOptions | None = None,
 ) -> Checkpoint:
     """Merge checkpoints into a new folder.
 
@@ -50,7 +50,7 @@ def merge(
             the values.
         hash_inputs: Whether run.json is to hold a hash of every input file in full; that can take
             longer than the merge.
-        means: Where and how fast: device, threads, a Ray cluster. It does not change the values
+        options: Where and how fast: device, threads, a Ray cluster. It does not change the values
             either.
 
     Returns:
@@ -63,7 +63,7 @@ def merge(
         WorkerError: Where the workers of a Ray cluster cannot be had, see other files, or died.
     """
     planned = plan(recipe, output, hash_inputs=hash_inputs)
-    return execute(planned, output, progress=progress, shard_bytes=shard_bytes, means=means)
+    return execute(planned, output, progress=progress, shard_bytes=shard_bytes, options=options)
 
 
 def execute(
@@ -72,17 +72,17 @@ def execute(
     *,
     progress: Progress = silent,
     shard_bytes: int = SHARD_BYTES,
-    means: Means | None = None,
+    options: ExecutionOptions | None = None,
 ) -> Checkpoint:
     """Carry out a plan; arguments and errors as for `merge`."""
     target = Path(output).expanduser()
     check_free(target)
     for note in plan.notes:
         logger.warning("%s", note)
-    means = means or Means()
-    with connected(means.ray):
+    options = options or ExecutionOptions()
+    with connected(options.ray):
         plan.fetch()
-        merged = _write(plan, target, progress=progress, shard_bytes=shard_bytes, means=means)
+        merged = _write(plan, target, progress=progress, shard_bytes=shard_bytes, options=options)
     if sum(spec.nbytes for spec in plan.specs) >= CHECKED_BYTES:
         _check_tokenizer(merged)
     return merged
@@ -99,27 +99,30 @@ def _check_tokenizer(merged: Checkpoint) -> None:
 
 
 def _write(
-    plan: Plan, target: Path, *, progress: Progress, shard_bytes: int, means: Means
+    plan: Plan, target: Path, *, progress: Progress, shard_bytes: int, options: ExecutionOptions
 ) -> Checkpoint:
-    """Carry out a plan whose weights are here."""
-    stamps = [*(model.stamps for model in plan.fetched), *(r.header.stamp for r in plan.readings)]
+    """Carry out a plan whose weights are on this machine."""
+    stamps = [
+        *(model.stamps for model in plan.fetched),
+        *(file.header.stamp for file in plan.statistics),
+    ]
     digest = f"{plan.digest}/{shard_bytes}/{stamps}"
     with CheckpointWriter(target, plan.specs, digest=digest, shard_bytes=shard_bytes) as writer:
         try:
-            engine = Engine(plan, means, writer, progress)
+            engine = Engine(plan, options, writer, progress)
             writer.open()
-            if means.ray is None:
+            if options.ray is None:
                 engine.run()
             else:
                 spread(engine, writer)
             for model in plan.fetched:
                 model.check_unchanged()
-            for reading in plan.readings:
-                reading.header.check(reading.path)
-            found = tuple(note for note in engine.still() if note not in plan.notes)
-            for note in found:
+            for file in plan.statistics:
+                file.header.check(file.path)
+            late_notes = tuple(n for n in engine.unchanged_models() if n not in plan.notes)
+            for note in late_notes:
                 logger.warning("%s", note)
-            _write_companions(plan, writer.work, (*plan.notes, *found), engine.means.device)
+            _write_companions(plan, writer.work, (*plan.notes, *late_notes), engine.options.device)
             return Checkpoint(writer.publish())
         except OSError as error:
             lost = f" ({error.filename})" if isinstance(error, FileNotFoundError) else ""
@@ -134,7 +137,7 @@ def _write(
 
 
 def _kept(writer: CheckpointWriter) -> str:
-    """What becomes of the work of a merge that was stopped by something to be mended."""
+    """What becomes of a stopped merge's work, where the user can remove the cause."""
     if not writer.stands():
         return f"{writer.work}, where it was being made, is gone: merge again."
     if not writer.finished:
@@ -148,7 +151,7 @@ def _kept(writer: CheckpointWriter) -> str:
 
 def _write_companions(plan: Plan, folder: Path, notes: tuple[str, ...], device: str) -> None:
     """Everything beside the weights: config, tokenizer, templates, card, run.json."""
-    beside = plan.inputs.companions
+    beside = plan.companions
     beside.write(folder, rows=plan.rows, tied=plan.tied, dtype=plan.recipe.dtype)
     record = {
         "schema": 1,
@@ -157,7 +160,7 @@ def _write_companions(plan: Plan, folder: Path, notes: tuple[str, ...], device: 
         "recipe": plan.recipe.to_dict(),
         "digest": plan.digest,
         "inputs": plan.identities(),
-        "statistics": [reading.facts() for reading in plan.readings],
+        "statistics": [file.facts() for file in plan.statistics],
         "system2": plan.system2.name,
         "seed": plan.recipe.seed,
         "notes": list(notes),

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,25 +21,25 @@ from laconic.checkpoints.writer import check_free
 from laconic.errors import RecipeError, did_you_mean
 from laconic.merging.command import merge_command
 from laconic.merging.describe import count_words
-from laconic.merging.lint import check_effects
+from laconic.merging.lint import lint_recipe
 from laconic.merging.output import output_notes, output_specs
-from laconic.merging.sources import Inputs, settle
+from laconic.merging.sources import resolve_sources
 from laconic.merging.step import (
-    Stage,
+    Step,
     check_varying,
-    held_copies,
-    held_stats,
-    make_stage,
+    extra_copies,
+    make_step,
     need_whole,
+    statistics_bytes,
     with_overrides,
 )
-from laconic.merging.step_statistics import STEP, Reading, check_shapes, read_stats
-from laconic.merging.varying import Varying, shown, value_at
+from laconic.merging.step_statistics import STEP, StatisticsFile, check_shapes, read_stats
+from laconic.merging.varying import Varying, plain_value
 from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
 
 if TYPE_CHECKING:
+    from laconic.checkpoints.model_files import Companions
     from laconic.merging.recipe import Recipe
-    from laconic.registry import Plugin
 
 #: The name that stands for the checkpoint with the largest window, the base included.
 WIDEST: Final = "widest"
@@ -52,21 +52,20 @@ class Plan:
     """Everything that a merge will do, known before the first byte is written.
 
     Attributes:
-        recipe: What was asked for.
+        recipe: The recipe.
         base: The base's checkpoint, if any.
         models: The merged checkpoints.
         system2: The one that gives the output its shape, and whatever has no other donor.
         tokenizer: The donor of the tokenizer.
-        inputs: The donors, and the files beside the weights.
-        before: Transforms, in order.
-        method: The method.
-        after: Adjustments, in order.
+        config: The donor of config.json.
+        companions: The files beside the weights.
+        steps: The transforms, the method and the adjustments, in order.
         specs: Every tensor of the output, in the order written.
         copied: Names of those that are copied unmerged: from the System-2 model, or
             from a donor of their own.
         notes: What the user should know though it is no error.
         budget: What it costs in bytes.
-        readings: The calibration files that its steps read.
+        statistics: The calibration files that its steps read.
         hash_inputs: Whether run.json gets a hash of every input file in full.
         donors: Where tensors of towers and multi-token prediction layers are copied from.
     """
@@ -76,17 +75,31 @@ class Plan:
     models: tuple[Checkpoint, ...]
     system2: Checkpoint
     tokenizer: Checkpoint
-    inputs: Inputs
-    before: tuple[Stage, ...]
-    method: Stage
-    after: tuple[Stage, ...]
+    config: Checkpoint
+    companions: Companions
+    steps: tuple[Step, ...]
     specs: tuple[TensorSpec, ...]
     copied: frozenset[str]
     notes: tuple[str, ...]
     budget: Budget
-    readings: tuple[Reading, ...] = ()
+    statistics: tuple[StatisticsFile, ...] = ()
     hash_inputs: bool = False
     donors: Mapping[str, Checkpoint] = field(default_factory=dict)
+
+    @cached_property
+    def before(self) -> tuple[Step, ...]:
+        """The transforms, in order."""
+        return tuple(step for step in self.steps if step.family == "transform")
+
+    @cached_property
+    def method(self) -> Step:
+        """The method."""
+        return next(step for step in self.steps if step.family == "method")
+
+    @cached_property
+    def after(self) -> tuple[Step, ...]:
+        """The adjustments, in order."""
+        return tuple(step for step in self.steps if step.family == "adjustment")
 
     @property
     def members(self) -> tuple[Checkpoint, ...]:
@@ -112,13 +125,10 @@ class Plan:
 
     def weights_for(self, name: str) -> tuple[float, ...]:
         """The models' weights for one tensor."""
-        depth = self.system2.layout.depth
-        return tuple(
-            value_at(m.weight, name, depth.of(name), depth.count) for m in self.recipe.models
-        )
+        return self.recipe.weights_for(name, self.system2.layout.depth)
 
     def fetch(self) -> None:
-        """Bring the weights that are not on this machine yet.
+        """Download the weights that are not on this machine yet.
 
         Raises:
             CheckpointError: Where they cannot be had.
@@ -127,10 +137,10 @@ class Plan:
             model.fetch()
 
     def identities(self) -> dict[str, dict[str, Any]]:
-        """What says which bytes each checkpoint of the merge has, by name."""
-        weighty = {id(model) for model in self.fetched}
+        """What identifies the bytes of each checkpoint of the merge, by name."""
+        fetched = {id(model) for model in self.fetched}
         return {
-            m.name: m.identity(hashed=self.hash_inputs and id(m) in weighty)
+            m.name: m.identity(hashed=self.hash_inputs and id(m) in fetched)
             for m in (*self.members, self.system2, self.tokenizer)
         }
 
@@ -138,20 +148,20 @@ class Plan:
         """The plan as plain values, for people and programs."""
         return {
             "method": self.recipe.method,
-            "params": shown(self.method.params),
-            "overrides": [f"{o.match} {shown(p)}" for o, p in self.method.overrides],
+            "params": plain_value(self.method.params),
+            "overrides": [f"{o.match} {plain_value(p)}" for o, p in self.method.overrides],
             "base": self.base.name if self.base else None,
             "models": [f"{m.model} (weight {_words(m.weight)})" for m in self.recipe.models],
-            "before": [f"{s.plugin.name} {shown(s.params)}" for s in self.before],
-            "after": [f"{s.plugin.name} {shown(s.params)}" for s in self.after],
-            "statistics": [_of_reading(reading) for reading in self.readings],
-            "config_from": self.inputs.config.name,
+            "before": [f"{s.plugin.name} {plain_value(s.params)}" for s in self.before],
+            "after": [f"{s.plugin.name} {plain_value(s.params)}" for s in self.after],
+            "statistics": [_summary(file) for file in self.statistics],
+            "config_from": self.config.name,
             "tokenizer_from": self.tokenizer.name,
             "tokenizer": self.recipe.tokenizer,
             "rows": self.rows,
             "head": HEADS[self.tied],
             "copied_from_system2": sorted(self.copied - self.donors.keys()),
-            "window": setting(self.inputs.companions.config, WINDOW),
+            "window": setting(self.companions.config, WINDOW),
             "dtype": sorted({FLOATS.get(s.dtype, s.dtype) for s in self.specs}),
             "tensors": len(self.specs),
             "commits": {
@@ -169,11 +179,11 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Of all that decides the bytes of the output; a recipe's notes do not."""
+        """A digest of all that decides the bytes of the output; a recipe's notes do not."""
         identities = [m.fingerprint for m in (*self.members, self.system2, self.tokenizer)]
-        identities += [reading.digest for reading in self.readings]
-        said = replace(self.recipe, notes=()).to_dict()
-        text = json.dumps([said, identities, [repr(s) for s in self.specs]])
+        identities += [file.digest for file in self.statistics]
+        recipe = replace(self.recipe, notes=()).to_dict()
+        text = json.dumps([recipe, identities, [repr(s) for s in self.specs]])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -182,7 +192,8 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
 
     Args:
         recipe: What to merge and how.
-        output: The folder to create; given, it must be free and its disk large enough.
+        output: The folder to create. If given, it must be missing or empty, and its disk large
+            enough.
         hash_inputs: Whether run.json is to hold a hash of every input file in full.
 
     Raises:
@@ -194,14 +205,77 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
     target = None if output is None else Path(output).expanduser()
     if target is not None:
         check_free(target)
-    method = make_stage(METHODS.get(recipe.method), recipe.params, "params")
-    before = tuple(
-        make_stage(TRANSFORMS.get(s.name), s.params, f"before: {s.name}") for s in recipe.before
+    steps = _read_steps(recipe)
+    _check_members(recipe, steps[len(recipe.before)])
+    base, models, system2 = _open_checkpoints(recipe)
+    steps, statistics, statistics_notes = _read_stats(recipe, steps, base, models)
+    parts = _sort_parts(recipe, base, models, system2)
+    sources = resolve_sources(recipe, base, models, system2)
+    companions = sources.companions.with_config(parts.described)
+    sibling_notes = check_siblings(
+        sources.members,
+        sources.system2,
+        config=companions.config,
+        rope=recipe.rope_donor,
+        apart=parts.apart,
     )
-    after = tuple(
-        make_stage(ADJUSTMENTS.get(s.name), s.params, f"after: {s.name}") for s in recipe.after
+    specs, copied = output_specs(recipe, sources.members, sources.system2, parts)
+    merged = {spec.name: spec.shape for spec in specs if spec.name not in copied}
+    layout = sources.system2.layout
+    steps = tuple(replace(step, layout=layout) for step in steps)
+    steps = tuple(
+        with_overrides(step, recipe, list(merged)) if step.family == "method" else step
+        for step in steps
     )
-    _check_members(recipe, method.plugin)
+    notes = (
+        *(*recipe.notes, *sibling_notes, *parts.notes, *sources.notes, *statistics_notes),
+        *output_notes(specs, sources.system2, parts),
+        *check_varying(recipe, steps, [spec.name for spec in specs], layout.head or HEAD),
+    )
+    for step in steps:
+        check_shapes(step, merged)
+    notes += lint_recipe(recipe, steps, base=sources.base, models=sources.models, merged=merged)
+    return Plan(
+        recipe=recipe,
+        base=sources.base,
+        models=sources.models,
+        system2=sources.system2,
+        tokenizer=sources.tokenizer,
+        config=sources.config,
+        companions=companions,
+        steps=steps,
+        specs=specs,
+        copied=copied,
+        notes=notes,
+        budget=reckon(
+            sources.members,
+            _fetched(sources.members, sources.system2, copied),
+            specs,
+            target,
+            whole=need_whole(steps),
+            copies=extra_copies(steps, len(models)),
+            stats=statistics_bytes(steps, merged),
+        ),
+        statistics=statistics,
+        hash_inputs=hash_inputs,
+        donors=parts.donors,
+    )
+
+
+def _read_steps(recipe: Recipe) -> tuple[Step, ...]:
+    """A recipe's transforms, method and adjustments, with their parameters checked."""
+    method = make_step(METHODS.get(recipe.method), recipe.params, "params")
+    before = [
+        make_step(TRANSFORMS.get(s.name), s.params, f"before: {s.name}") for s in recipe.before
+    ]
+    after = [make_step(ADJUSTMENTS.get(s.name), s.params, f"after: {s.name}") for s in recipe.after]
+    return (*before, method, *after)
+
+
+def _open_checkpoints(
+    recipe: Recipe,
+) -> tuple[Checkpoint | None, tuple[Checkpoint, ...], Checkpoint]:
+    """The base, the models and System 2, as far as their headers."""
     opened = cache(lambda name: open_weights(name).with_head(recipe.head))
     base = opened(recipe.base) if recipe.base else None
     models = tuple(opened(m.model) for m in recipe.models)
@@ -220,71 +294,13 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
             f"The recipe speaks of {recipe.layers} layers, but {system2.name} has "
             f"{system2.layers}. Leaving layers out or repeating them is not supported."
         )
-    steps, readings, told = _read_stats(recipe, (*before, method, *after), base, models)
-    before, method, after = steps[: len(before)], steps[len(before)], steps[len(before) + 1 :]
-    parts = _sort_parts(recipe, base, models, system2)
-    inputs = settle(recipe, base, models, system2)
-    inputs = replace(inputs, companions=inputs.companions.with_config(parts.described))
-    base, models, system2 = inputs.base, inputs.models, inputs.system2
-    members = (base, *models) if base else models
-    notes = check_siblings(
-        members,
-        system2,
-        config=inputs.companions.config,
-        rope=recipe.rope_donor,
-        apart=parts.apart,
-    )
-    specs, copied = output_specs(recipe, members, system2, parts)
-    notes = (*recipe.notes, *notes, *parts.notes, *inputs.notes, *told)
-    notes += output_notes(specs, system2, parts)
-    merged = {s.name: s.shape for s in specs if s.name not in copied}
-    stages = [replace(s, layout=system2.layout) for s in (*before, method, *after)]
-    stages[len(before)] = with_overrides(stages[len(before)], recipe, list(merged))
-    head = system2.layout.head or HEAD
-    notes += tuple(check_varying(recipe, stages, [s.name for s in specs], head))
-    for stage in stages:
-        check_shapes(stage, merged)
-    notes += check_effects(
-        recipe,
-        before=stages[: len(before)],
-        method=stages[len(before)],
-        after=stages[len(before) + 1 :],
-        base=base,
-        models=models,
-        merged=merged,
-    )
-    return Plan(
-        recipe=recipe,
-        base=base,
-        models=models,
-        system2=system2,
-        tokenizer=inputs.tokenizer,
-        inputs=inputs,
-        before=tuple(stages[: len(before)]),
-        method=stages[len(before)],
-        after=tuple(stages[len(before) + 1 :]),
-        specs=specs,
-        copied=copied,
-        notes=notes,
-        budget=reckon(
-            members,
-            _fetched(members, system2, copied),
-            specs,
-            target,
-            whole=need_whole(stages),
-            copies=held_copies(stages, len(models)),
-            stats=held_stats(stages, merged),
-        ),
-        readings=readings,
-        hash_inputs=hash_inputs,
-        donors=parts.donors,
-    )
+    return base, models, system2
 
 
 def _sort_parts(
     recipe: Recipe, base: Checkpoint | None, models: Sequence[Checkpoint], system2: Checkpoint
 ) -> Parts:
-    """What becomes of the parts that some checkpoints lack."""
+    """Where towers and multi-token prediction layers come from; some checkpoints lack them."""
     others = [m for m in (base, *models) if m is not None and m is not system2]
     wanted = {"towers": recipe.towers, "mtp": recipe.mtp}
     return sort_parts(wanted, base, [*others, system2])
@@ -296,56 +312,58 @@ def _fetched(
     return (*members, system2) if copied and system2 not in members else tuple(members)
 
 
-def _check_members(recipe: Recipe, method: Plugin[Any]) -> None:
-    """Refuse a recipe whose checkpoints are too few, too many, or weighted in vain."""
-    if method.traits["base"] == "needed" and recipe.base is None:
+def _check_members(recipe: Recipe, method: Step) -> None:
+    """Refuse a recipe with too few or too many checkpoints, or with weights that have no use."""
+    name, traits = method.plugin.name, method.traits
+    if traits.base == "needed" and recipe.base is None:
         raise RecipeError(
-            f"{method.name} needs a base: the checkpoint that the task vectors start from. "
+            f"{name} needs a base: the checkpoint that the task vectors start from. "
             "Add 'base: ...' (--base on the command line)."
         )
-    members, wanted = len(recipe.models) + (recipe.base is not None), method.traits["members"]
-    if wanted is not None and members != wanted:
+    members = len(recipe.models) + (recipe.base is not None)
+    if traits.members is not None and members != traits.members:
         raise RecipeError(
-            f"{method.name} takes exactly {wanted} checkpoints, base included; "
+            f"{name} takes exactly {traits.members} checkpoints, base included; "
             f"the recipe names {members}."
         )
-    least, most = method.traits["models"]
+    least, most = traits.models
     if not least <= len(recipe.models) <= (most or len(recipe.models)):
         raise RecipeError(
-            f"{method.name} takes {count_words(least, most)}, the base not counted; the recipe "
+            f"{name} takes {count_words(least, most)}, the base not counted; the recipe "
             f"names {len(recipe.models)}."
         )
-    if not method.traits["weighted"] and any(m.weight != 1.0 for m in recipe.models):
-        raise RecipeError(f"{method.name} has no use for weights. Remove them from models.")
+    if not traits.weighted and any(m.weight != 1.0 for m in recipe.models):
+        raise RecipeError(f"{name} has no use for weights. Remove them from models.")
 
 
 def _read_stats(
-    recipe: Recipe, stages: Sequence[Stage], base: Checkpoint | None, models: Sequence[Checkpoint]
-) -> tuple[tuple[Stage, ...], tuple[Reading, ...], list[str]]:
-    """The steps with the statistics they read, their files, and what to know of them."""
-    steps: list[Stage] = []
-    readings: dict[Path, Reading] = {}
+    recipe: Recipe, steps: Sequence[Step], base: Checkpoint | None, models: Sequence[Checkpoint]
+) -> tuple[tuple[Step, ...], tuple[StatisticsFile, ...], list[str]]:
+    """The steps with the statistics they read, the files, and what users should know of them."""
+    complete: list[Step] = []
+    files: dict[Path, StatisticsFile] = {}
     notes: list[str] = []
     keys = [f"before.{i}.stats" for i in range(len(recipe.before))] + ["stats"]
     keys += [f"after.{i}.stats" for i in range(len(recipe.after))]
-    for number, (stage, key) in enumerate(zip(stages, keys, strict=True)):
+    for number, (step, key) in enumerate(zip(steps, keys, strict=True)):
 
-        def first(adjusted: int = number - len(recipe.before) - 1) -> tuple[str, str]:
-            step = replace(recipe, after=recipe.after[:adjusted])
-            return plan(step).digest, merge_command(step, STEP)
+        def first_merge(adjusted: int = number - len(recipe.before) - 1) -> tuple[str, str]:
+            shorter = replace(recipe, after=recipe.after[:adjusted])
+            return plan(shorter).digest, merge_command(shorter, STEP)
 
-        made, read, told = read_stats(stage, key, base, models, first)
-        steps.append(made)
-        readings |= {reading.path: reading for reading in read}
-        notes += told
-    return tuple(steps), tuple(readings.values()), notes
+        with_statistics, read, own_notes = read_stats(step, key, base, models, first_merge)
+        complete.append(with_statistics)
+        files |= {file.path: file for file in read}
+        notes += own_notes
+    return tuple(complete), tuple(files.values()), notes
 
 
-def _of_reading(reading: Reading) -> str:
-    held = reading.calibration
+def _summary(file: StatisticsFile) -> str:
+    """A calibration file in one line."""
+    record = file.calibration
     return (
-        f"{reading.path}: {held.kind} of {held.model_name}, {held.samples} samples of "
-        f"{held.data_name}, {held.tokens} tokens"
+        f"{file.path}: {record.kind} of {record.model_name}, {record.samples} samples of "
+        f"{record.data_name}, {record.tokens} tokens"
     )
 
 

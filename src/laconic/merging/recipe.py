@@ -8,16 +8,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
 from laconic.errors import RecipeError, did_you_mean
 from laconic.files.yaml import read_yaml_documents
-from laconic.merging.mergekit.translate import is_mergekit, translate
-from laconic.merging.varying import Varying, is_number, shown, varying
+from laconic.merging.mergekit.translate import DTYPES, is_mergekit, translate
+from laconic.merging.varying import Varying, is_number, plain_value, value_at, varying
 
-DTYPES = ("bfloat16", "float16", "float32")
+if TYPE_CHECKING:
+    from laconic.checkpoints.layout import Depth
+
 #: What becomes of parts that some checkpoints lack.
 PARTS = ("merge", "system2", "base", "drop")
 #: What may have a donor of its own.
@@ -39,8 +41,8 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Step:
-    """A transform before the method, or an adjustment after it, with its parameters."""
+class StepSpec:
+    """A transform before the method, or an adjustment after it, as the recipe writes it."""
 
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -140,13 +142,15 @@ class Recipe:
             value = getattr(self, key)
             if type(value) is not int and (value is not None or key == "seed"):
                 raise RecipeError(f"{key} must be a whole number, got {value!r}.")
-        settle = object.__setattr__
-        settle(self, "params", _mapping("params", self.params))
-        settle(self, "models", tuple(map(_model, _items("models", self.models))))
-        settle(self, "before", tuple(_step("before", s) for s in _items("before", self.before)))
-        settle(self, "after", tuple(_step("after", s) for s in _items("after", self.after)))
-        settle(self, "overrides", tuple(map(_override, _items("overrides", self.overrides))))
-        settle(self, "notes", tuple(str(note) for note in _items("notes", self.notes)))
+        set_field = object.__setattr__
+        set_field(self, "params", _mapping("params", self.params))
+        set_field(self, "models", tuple(map(_model, _items("models", self.models))))
+        set_field(
+            self, "before", tuple(_step_spec("before", s) for s in _items("before", self.before))
+        )
+        set_field(self, "after", tuple(_step_spec("after", s) for s in _items("after", self.after)))
+        set_field(self, "overrides", tuple(map(_override, _items("overrides", self.overrides))))
+        set_field(self, "notes", tuple(str(note) for note in _items("notes", self.notes)))
         if not self.models:
             raise RecipeError("models is empty: name at least one checkpoint to merge.")
 
@@ -181,7 +185,7 @@ class Recipe:
         """The recipe as plain values that `from_dict` reads, without keys left at their default."""
         values: dict[str, Any] = {"base": self.base}
         values["models"] = [
-            m.model if m.weight == 1.0 else {"model": m.model, "weight": shown(m.weight)}
+            m.model if m.weight == 1.0 else {"model": m.model, "weight": plain_value(m.weight)}
             for m in self.models
         ]
         values |= {"system2": self.system2, "method": self.method, "params": dict(self.params)}
@@ -200,6 +204,10 @@ class Recipe:
     def to_yaml(self) -> str:
         """The recipe as YAML that `from_yaml` reads."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    def weights_for(self, name: str, depth: Depth) -> tuple[float, ...]:
+        """The models' weights for one tensor of checkpoints of that depth."""
+        return tuple(value_at(m.weight, name, depth.of(name), depth.count) for m in self.models)
 
     @property
     def config_donor(self) -> str | None:
@@ -245,12 +253,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def _several(documents: Sequence[Any]) -> str:
     """What a file of several YAML documents is, and what to do with it."""
-    said = f"holds {len(documents)} YAML documents, and a recipe is one."
+    problem = f"holds {len(documents)} YAML documents, and a recipe is one."
     if not any(isinstance(d, dict) and "merge_method" in d for d in documents):
-        return f"{said} Write each to a file of its own."
+        return f"{problem} Write each to a file of its own."
     names = [str(d["name"]) for d in documents if isinstance(d, dict) and "name" in d]
     return (
-        f"{said} mergekit-multi runs such a file merge by merge. Here, write each document to a "
+        f"{problem} mergekit-multi runs such a file merge by merge. Here, write each document to a "
         "file of its own and merge them in the order in which they need each other, "
         + (f"{', '.join(names)} " if names else "each ")
         + "with -o NAME, NAME being what the later ones call it."
@@ -283,9 +291,9 @@ def set_value(values: dict[str, Any], key: str, value: object) -> None:
         values.setdefault("params", {})[".".join(rest)] = value
         return
     if head == "config" and len(rest) == 1:
-        held = values.get(head)
-        given = {"from": held} if isinstance(held, str) else held or {}
-        values[head] = {**given, rest[0]: value}
+        donors = values.get(head)
+        donors = {"from": donors} if isinstance(donors, str) else donors or {}
+        values[head] = {**donors, rest[0]: value}
         return
     items = values.get(head)
     if len(rest) != 2 or not isinstance(items, list) or not rest[0].isdigit():
@@ -302,7 +310,7 @@ def _with_value(head: str, item: Any, name: str, value: object) -> Any:
         return {**({"model": item} if isinstance(item, str) else item), name: value}
     if head == "overrides":
         return {**item, "params": {**item.get("params", {}), name: value}}
-    step = _step(head, item)
+    step = _step_spec(head, item)
     return {step.name: {**step.params, name: value}}
 
 
@@ -337,9 +345,9 @@ def _model(value: object) -> Model:
             weight = rest.get("weight", 1.0)
             if isinstance(weight, list | tuple):
                 weight = varying(weight, f"The weight of {name}")
-            if isinstance(weight, Varying) and all(map(is_number, weight.leaves)):
+            if isinstance(weight, Varying) and all(map(is_number, weight.all_values)):
                 return Model(name, weight)
-            weight = shown(weight)
+            weight = plain_value(weight)
             if (
                 isinstance(weight, bool)
                 or not isinstance(weight, int | float)
@@ -350,16 +358,18 @@ def _model(value: object) -> Model:
     raise RecipeError(f"models: write a name or {{model: NAME, weight: NUMBER}}, got {value!r}.")
 
 
-def _step(key: str, value: object) -> Step:
+def _step_spec(key: str, value: object) -> StepSpec:
     match value:
-        case Step():
+        case StepSpec():
             return value
         case str():
-            return Step(value)
+            return StepSpec(value)
         case Mapping() if len(value) == 1:
             ((name, params),) = value.items()
             if isinstance(name, str):
-                return Step(name, _mapping(f"{key}: {name}", params if params is not None else {}))
+                return StepSpec(
+                    name, _mapping(f"{key}: {name}", params if params is not None else {})
+                )
     raise RecipeError(f"{key}: write a name or {{name: {{parameter: value}}}}, got {value!r}.")
 
 

@@ -1,4 +1,4 @@
-"""Who gives what to a merge: donors named in a recipe, opened, and one vocabulary for all."""
+"""The checkpoints that a recipe names, opened and given one vocabulary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class MergeSources:
     """The checkpoints of a merge with one vocabulary, and what stands beside their weights.
 
     Attributes:
@@ -42,10 +42,15 @@ class Inputs:
     companions: Companions
     notes: tuple[str, ...]
 
+    @property
+    def members(self) -> tuple[Checkpoint, ...]:
+        """Every checkpoint that is read for the arithmetic, the base first."""
+        return (self.base, *self.models) if self.base else self.models
 
-def settle(
+
+def resolve_sources(
     recipe: Recipe, base: Checkpoint | None, models: tuple[Checkpoint, ...], system2: Checkpoint
-) -> Inputs:
+) -> MergeSources:
     """Open a recipe's donors, and give every checkpoint the rows of the chosen vocabulary.
 
     Args:
@@ -66,8 +71,8 @@ def settle(
         if name == "base" and base is None:
             raise RecipeError(f"{key}: base, but the recipe has no base. Name a model instead.")
         roles = {"system2": system2, **({"base": base} if base else {})}
-        known = {m.name: m for m in (*members, system2)} | roles
-        return known.get(name) or open_model(name).with_head(recipe.head)
+        by_name = {m.name: m for m in (*members, system2)} | roles
+        return by_name.get(name) or open_model(name).with_head(recipe.head)
 
     vocabulary = _vocabulary(recipe, donor, members, system2)
     tokenizer = vocabulary.donor if vocabulary else system2
@@ -80,7 +85,7 @@ def settle(
         if path.suffix in {".jinja", ".jinja2", ".j2"}
         else donor("chat_template", recipe.chat_template, tokenizer)
     )
-    beside = companions(
+    files = companions(
         vocabulary,
         tokenizer=tokenizer,
         config=config,
@@ -90,20 +95,20 @@ def settle(
         changed=bool(recipe.rope_donor or recipe.towers or recipe.mtp),
     )
     if recipe.rope_donor is not None:
-        beside = beside.with_config(lambda made: turned(made, rope.config))
+        files = files.with_config(lambda values: turned(values, rope.config))
     everyone = (*members, *(() if system2 in members else (system2,)))
     unified = everyone
     if vocabulary is not None:
         unified = unify(vocabulary, everyone, base=base is not None, lenders=len(members))
-    twins = dict(zip(map(id, everyone), unified, strict=True))
-    notes = (*_contradictions(everyone), *(n for m in unified for n in m.notes), *beside.notes)
-    return Inputs(
-        base=twins[id(base)] if base else None,
-        models=tuple(twins[id(model)] for model in models),
-        system2=twins[id(system2)],
+    with_vocabulary = dict(zip(map(id, everyone), unified, strict=True))
+    notes = (*_contradictions(everyone), *(n for m in unified for n in m.notes), *files.notes)
+    return MergeSources(
+        base=with_vocabulary[id(base)] if base else None,
+        models=tuple(with_vocabulary[id(model)] for model in models),
+        system2=with_vocabulary[id(system2)],
         config=config,
         tokenizer=tokenizer,
-        companions=beside,
+        companions=files,
         notes=tuple(dict.fromkeys(notes)),
     )
 

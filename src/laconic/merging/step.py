@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.checkpoints.layout import Depth, Layout
 from laconic.errors import RecipeError
-from laconic.merging.varying import Varying, bind, matches, names_look_like, value_at
+from laconic.merging.varying import Varying, bind, matches, name_hint, value_at
 
 if TYPE_CHECKING:
     from laconic.merging.recipe import Override, Recipe
-    from laconic.methods.contract.step_statistics import Measured
+    from laconic.methods.contract.step_statistics import StepStatistics
+    from laconic.methods.contract.traits import StepTraits
     from laconic.registry import Plugin
 
 Parameters = Mapping[str, Any]
@@ -21,7 +22,7 @@ REACHES: Final = ("element", "row", "tensor", "model")
 
 
 @dataclass(frozen=True)
-class Stage:
+class Step:
     """A plug-in of the pipeline with its checked parameters.
 
     Attributes:
@@ -30,8 +31,8 @@ class Stage:
         overrides: Each override with all the parameters there; the first match wins.
         layout: That of the checkpoints.
         files: The calibration files that the recipe names for it.
-        stats: What it reads of them, by kind, one for each checkpoint asked of.
-        remedy: The command that makes the files anew.
+        stats: The statistics in them, by kind, one for each checkpoint.
+        remedy: A sentence with the command that makes the files again.
     """
 
     plugin: Plugin[Callable[..., Any]]
@@ -39,7 +40,7 @@ class Stage:
     overrides: tuple[tuple[Override, Parameters], ...] = ()
     layout: Layout = field(default_factory=lambda: Layout(None, None, Depth()))
     files: tuple[str, ...] = ()
-    stats: Mapping[str, tuple[Measured, ...]] = field(default_factory=dict)
+    stats: Mapping[str, tuple[StepStatistics, ...]] = field(default_factory=dict)
     remedy: str = ""
 
     def params_for(self, name: str) -> Parameters:
@@ -49,26 +50,37 @@ class Stage:
         return {key: value_at(value, name, layer, layers) for key, value in params.items()}
 
     @property
+    def family(self) -> str:
+        """``transform``, ``method`` or ``adjustment``."""
+        return self.plugin.family
+
+    @property
+    def traits(self) -> StepTraits:
+        """What the plug-in's decorator declares."""
+        traits: StepTraits = self.plugin.traits
+        return traits
+
+    @property
     def reach(self) -> str:
-        """What one element depends on, the most that any tensor's parameters ask for."""
-        declared: str | Callable[[Parameters], str] = self.plugin.traits["reach"]
+        """What one element depends on; the most that the parameters of any tensor need."""
+        declared = self.traits.reach
         if not callable(declared):
             return declared
-        held = [self.params, *(params for _, params in self.overrides)]
+        every = [self.params, *(params for _, params in self.overrides)]
         return max(
             (
-                declared({**params, key: leaf})
-                for params in held
+                declared({**params, key: single})
+                for params in every
                 for key, value in params.items()
-                for leaf in (value.leaves if isinstance(value, Varying) else (value,))
+                for single in (value.all_values if isinstance(value, Varying) else (value,))
             ),
             key=REACHES.index,
         )
 
-    def spoilt(self, name: str) -> str:
-        """Which statistics of a tensor hold NaN or Inf, in a sentence; empty where none do."""
-        for kind, several in self.stats.items():
-            if any(name in m and not bool(m[name].isfinite().all()) for m in several):
+    def nonfinite_statistics(self, name: str) -> str:
+        """A sentence on the statistics of a tensor that hold NaN or Inf; empty where none do."""
+        for kind, of_kind in self.stats.items():
+            if any(name in s and not bool(s[name].isfinite().all()) for s in of_kind):
                 return f"{self.plugin.name}: the {kind} statistics of '{name}' are not finite."
         return ""
 
@@ -80,81 +92,80 @@ class Stage:
         return fits(override, name, self.layout.depth)
 
 
-def make_stage(plugin: Plugin[Any], params: Parameters, where: str) -> Stage:
+def make_step(plugin: Plugin[Any], params: Parameters, where: str) -> Step:
     """A step with its parameters checked against the plug-in's signature."""
-    files, own = _parted(plugin, params, where)
-    return Stage(plugin, bind(plugin, own, where), files=files)
+    files, parameters = _split_files(plugin, params, where)
+    return Step(plugin, bind(plugin, parameters, where), files=files)
 
 
-def with_overrides(stage: Stage, recipe: Recipe, names: Sequence[str]) -> Stage:
+def with_overrides(step: Step, recipe: Recipe, names: Sequence[str]) -> Step:
     """The method with the recipe's overrides, each of which must match something."""
     bound = []
     for number, override in enumerate(recipe.overrides):
         where = f"overrides, entry {number}"
-
-        if not any(fits(override, name, stage.layout.depth) for name in names):
+        if not any(fits(override, name, step.layout.depth) for name in names):
             raise RecipeError(
                 f"{where}: no tensor matches '{override.match}'"
                 + (f" in layers {list(override.layers)}" if override.layers else "")
-                + f". {names_look_like(names)}"
+                + f". {name_hint(names)}"
             )
-        if stage.files and "stats" in override.params:
+        if step.files and "stats" in override.params:
             raise RecipeError(f"{where}: stats are those of the whole merge; name them in params.")
-        _, own = _parted(stage.plugin, {**recipe.params, **override.params}, where)
-        params = bind(stage.plugin, own, where)
-        bound.append((override, params))
-    return replace(stage, overrides=tuple(bound))
+        _, params = _split_files(step.plugin, {**recipe.params, **override.params}, where)
+        bound.append((override, bind(step.plugin, params, where)))
+    return replace(step, overrides=tuple(bound))
 
 
-def need_whole(stages: Iterable[Stage]) -> bool:
+def need_whole(steps: Iterable[Step]) -> bool:
     """Whether some step must see whole tensors, and not blocks of their rows or elements."""
-    return any(stage.reach not in {"element", "row"} for stage in stages)
+    return any(step.reach not in {"element", "row"} for step in steps)
 
 
-def need_rows(stages: Iterable[Stage]) -> bool:
+def need_rows(steps: Iterable[Step]) -> bool:
     """Whether some step must see whole rows of matrices."""
-    return any(stage.reach == "row" for stage in stages)
+    return any(step.reach == "row" for step in steps)
 
 
-def held_copies(stages: Sequence[Stage], models: int) -> int:
+def extra_copies(steps: Sequence[Step], models: int) -> int:
     """The most tensors in float32 that a step holds beside base, vectors and result.
 
-    Where all look at blocks, these are the blocks of statistics. A step that looks at blocks
-    declares nothing, since they are small. Beside one that needs whole tensors it is given them,
-    too: then four for each model, as measured for TIES.
+    Where all steps work on blocks, these are the blocks of statistics. A step that works on blocks
+    declares no copies, since they are small. In a chain with a step that needs whole tensors, all
+    steps are given whole tensors; such a step is then counted with four for each model, as measured
+    for TIES.
     """
-    if not need_whole(stages):
-        return max(sum(map(len, stage.stats.values())) for stage in stages)
+    if not need_whole(steps):
+        return max(sum(map(len, step.stats.values())) for step in steps)
     return max(
-        s.plugin.traits["copies"] if need_whole([s]) else 4 * models
-        for s in stages
+        s.traits.extra_copies if need_whole([s]) else 4 * models
+        for s in steps
         if s.plugin.family != "adjustment"
     )
 
 
-def held_stats(stages: Sequence[Stage], names: Iterable[str]) -> int:
-    """The most bytes that a step holds of copies of a tensor's statistics."""
-    wanted = [
-        (stage.plugin.traits["held"], measured)
-        for stage in stages
-        if stage.plugin.traits["held"]
-        for several in stage.stats.values()
-        for measured in several
+def statistics_bytes(steps: Sequence[Step], names: Iterable[str]) -> int:
+    """The most memory that a step takes for its copies of a tensor's statistics, in bytes."""
+    copied = [
+        (step.traits.stats_copies, statistics)
+        for step in steps
+        if step.traits.stats_copies
+        for of_kind in step.stats.values()
+        for statistics in of_kind
     ]
     return max(
-        (4 * copies * m[name].numel() for name in names for copies, m in wanted if name in m),
+        (4 * copies * s[name].numel() for name in names for copies, s in copied if name in s),
         default=0,
     )
 
 
 def check_varying(
-    recipe: Recipe, stages: Sequence[Stage], names: Sequence[str], head: str
+    recipe: Recipe, steps: Sequence[Step], names: Sequence[str], head: str
 ) -> list[str]:
-    """Compare all that varies by tensor with the tensors that there are.
+    """Compare everything that varies by tensor with the tensors of the result.
 
     Args:
         recipe: The recipe.
-        stages: Its steps.
+        steps: Its steps.
         names: Every tensor of the result.
         head: The output head, which siblings may have though the result has not.
 
@@ -164,23 +175,23 @@ def check_varying(
     Raises:
         RecipeError: For an entry that matches nothing, or a tensor that no entry fits.
     """
-    found: list[tuple[str, Any]] = [(f"The weight of {m.model}", m.weight) for m in recipe.models]
-    for stage in stages:
-        for params in (stage.params, *(params for _, params in stage.overrides)):
-            found += [(f"{stage.plugin.name}: {key}", value) for key, value in params.items()]
+    values: list[tuple[str, Any]] = [(f"The weight of {m.model}", m.weight) for m in recipe.models]
+    for step in steps:
+        for params in (step.params, *(params for _, params in step.overrides)):
+            values += [(f"{step.plugin.name}: {key}", value) for key, value in params.items()]
     return [
         note
-        for where, value in found
+        for where, value in values
         if isinstance(value, Varying)
         for note in value.check(where, names, absent=(head,))
     ]
 
 
-def _parted(
+def _split_files(
     plugin: Plugin[Any], params: Parameters, where: str
 ) -> tuple[tuple[str, ...], Parameters]:
     """The calibration files among a step's parameters, and the other parameters."""
-    if not plugin.traits["stats"] or "stats" not in params:
+    if "stats" not in params or not plugin.traits.stats:
         return (), params
     value = params["stats"]
     files = [value] if isinstance(value, str) else value
@@ -193,7 +204,7 @@ def _parted(
 
 
 def fits(override: Override, name: str, depth: Depth) -> bool:
-    """Whether an override speaks of a tensor."""
+    """Whether an override applies to a tensor."""
     layer = depth.of(name)
     if override.layers is not None:
         first, last = override.layers

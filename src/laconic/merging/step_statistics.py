@@ -1,4 +1,4 @@
-"""Readings: the calibration files that a recipe names, each found its checkpoint before a merge."""
+"""The calibration files that a recipe names, matched to its checkpoints before a merge."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from laconic.calibration.record import MERGE, Calibration, Kind, calibrate_command, read_calibration
 from laconic.checkpoints.header import Header, open_header, samples_of
 from laconic.errors import CalibrationError
-from laconic.methods.contract.step_statistics import Measured
+from laconic.methods.contract.step_statistics import StepStatistics
 
 if TYPE_CHECKING:
     from laconic.checkpoints.checkpoint import Checkpoint
-    from laconic.merging.step import Stage
+    from laconic.merging.step import Step
+    from laconic.methods.contract.traits import Whose
 
-#: Fewer samples than this say little of a model.
+#: Statistics of fewer samples than this get a note.
 FEW: Final = 10
-#: The kinds whose files are small; the others are looked at tensor by tensor as they are merged.
+#: The kinds whose files are small; others are checked tensor by tensor as they are merged.
 SMALL: Final = {"activations", "sensitivity", "mutual_information"}
 #: What a merge of two steps calls the result of the first.
 STEP: Final = "step1"
 
 
 @dataclass(frozen=True)
-class Reading:
+class StatisticsFile:
     """A calibration file that a step of a merge reads.
 
     Attributes:
         path: The file.
         calibration: What it holds.
-        header: Of the file as it was opened.
-        digest: Tells it from other files; of its header and of pieces spread over it.
+        header: The file's header as it was opened.
+        digest: Of its header and of pieces spread over it, to tell it from other files.
     """
 
     path: Path
@@ -44,23 +45,23 @@ class Reading:
     digest: str
 
     def facts(self) -> dict[str, Any]:
-        """What says which statistics these are, for a record of a merge."""
-        known = self.calibration.facts()
+        """Which statistics these are, for a merge's record."""
+        facts = self.calibration.facts()
         keys = ("kind", "model", "model_name", "data", "samples", "tokens")
-        return {"file": str(self.path), "digest": self.digest, **{k: known[k] for k in keys}}
+        return {"file": str(self.path), "digest": self.digest, **{k: facts[k] for k in keys}}
 
 
 @dataclass(frozen=True)
-class Need:
+class RequiredStatistics:
     """Statistics that a step must have.
 
     Attributes:
-        kind: Which.
-        of: Whose, in words.
+        kind: The kind of statistics.
+        of: The measured checkpoint, in words.
         model: The fingerprint of the measured checkpoint; of what a first merge gives, its digest.
         against: The fingerprint of the checkpoint it was compared with, if any.
         checkpoint: The measured checkpoint; None for what a first merge gives.
-        command: Makes them.
+        command: The command that makes them.
     """
 
     kind: Kind
@@ -70,28 +71,28 @@ class Need:
     checkpoint: Checkpoint | None
     command: str
 
-    def met_by(self, reading: Reading) -> bool:
+    def met_by(self, file: StatisticsFile) -> bool:
         """Whether a file holds these statistics."""
-        held = reading.calibration
-        model = held.model if self.checkpoint else held.settings.get(MERGE)
-        return (held.kind, model, held.against) == (self.kind, self.model, self.against)
+        record = file.calibration
+        model = record.model if self.checkpoint else record.settings.get(MERGE)
+        return (record.kind, model, record.against) == (self.kind, self.model, self.against)
 
 
 def read_stats(
-    stage: Stage,
+    step: Step,
     key: str,
     base: Checkpoint | None,
     models: Sequence[Checkpoint],
-    first: Callable[[], tuple[str, str]],
-) -> tuple[Stage, tuple[Reading, ...], tuple[str, ...]]:
+    first_merge: Callable[[], tuple[str, str]],
+) -> tuple[Step, tuple[StatisticsFile, ...], tuple[str, ...]]:
     """Find each checkpoint's statistics among the files that a recipe names for a step.
 
     Args:
-        stage: The step.
+        step: The step.
         key: The recipe's key of its files, as ``--set`` takes it.
         base: The base, if any.
         models: The models.
-        first: Gives the digest of the merge without the step, and the command that makes it.
+        first_merge: Gives the digest of the merge without the step, and the command for it.
 
     Returns:
         The step with its statistics, the files, and what the user should know of them.
@@ -100,55 +101,56 @@ def read_stats(
         CalibrationError: For files that are missing, damaged, too many, or of other checkpoints or
             kinds than the step reads; it ends with the command that makes the right ones.
     """
-    if not stage.plugin.traits["stats"]:
-        return stage, (), ()
-    name = stage.plugin.name
-    needs = _needs(stage, base, models, first)
+    if not step.traits.stats:
+        return step, (), ()
+    name = step.plugin.name
+    needs = _needs(step, base, models, first_merge)
     commands = list(dict.fromkeys(need.command for need in needs))
-    if not stage.files:
+    if not step.files:
         raise CalibrationError(
             f"{name} reads statistics, and the recipe names none: "
             f"{' and '.join(dict.fromkeys(f'{_words(n.kind)} of {n.of}' for n in needs))}. Make "
             f"them, then name {_files(len(commands))} as stats "
             f"({_flag(key, len(commands))}): {' && '.join(commands)}"
         )
-    readings = _read(stage, needs)
-    for reading in readings:
-        if not any(need.met_by(reading) for need in needs):
-            left = [n.command for n in needs if not any(map(n.met_by, readings))] or commands
-            raise CalibrationError(_misfit(name, reading, needs) + f" {' && '.join(left)}")
-        _check_finite(name, reading, commands)
-    chosen = [_only(name, need, readings) for need in needs]
-    stats: dict[str, list[Measured]] = {}
-    for need, reading in zip(needs, chosen, strict=True):
-        stats.setdefault(need.kind, []).append(_measured(need, reading))
-    held = {kind: tuple(measured) for kind, measured in stats.items()}
-    made = replace(stage, stats=held, remedy=f"Measure again: {' && '.join(commands)}")
-    return made, tuple(readings), tuple(_notes(name, chosen))
+    files = _read(step, needs)
+    for file in files:
+        if not any(need.met_by(file) for need in needs):
+            left = [n.command for n in needs if not any(map(n.met_by, files))] or commands
+            raise CalibrationError(_why_unused(name, file, needs) + f" {' && '.join(left)}")
+        _check_finite(name, file, commands)
+    chosen = [_matching_file(name, need, files) for need in needs]
+    stats: dict[str, list[StepStatistics]] = {}
+    for need, file in zip(needs, chosen, strict=True):
+        stats.setdefault(need.kind, []).append(_statistics(need, file))
+    by_kind = {kind: tuple(statistics) for kind, statistics in stats.items()}
+    step = replace(step, stats=by_kind, remedy=f"Measure again: {' && '.join(commands)}")
+    return step, tuple(files), tuple(_notes(name, chosen))
 
 
-def check_shapes(stage: Stage, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_shapes(step: Step, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse statistics whose shape is not that of their tensors.
 
     Args:
-        stage: A step with its statistics.
+        step: A step with its statistics.
         shapes: The shape of each merged tensor.
 
     Raises:
         CalibrationError: Naming the tensor, with the command that makes others.
     """
-    for kind, several in stage.stats.items():
+    for kind, several in step.stats.items():
         for measured in several:
             for name, shape in shapes.items():
                 if name not in measured:
                     continue
-                found, wanted = tuple(measured[name].shape), _shapes(kind, shape)
-                if wanted and found not in wanted:
+                own_shape, right_shapes = tuple(measured[name].shape), _shapes(kind, shape)
+                if right_shapes and own_shape not in right_shapes:
+                    needed = " or ".join(str(list(right)) for right in right_shapes)
                     raise CalibrationError(
-                        f"{stage.plugin.name}: the {_words(kind)} of '{name}' have the shape "
-                        f"{list(found)}, and a tensor of shape {list(shape)} needs "
-                        f"{' or '.join(str(list(one)) for one in wanted)}. Another tokenizer in "
-                        f"the recipe changes rows of embedding and head. {stage.remedy}"
+                        f"{step.plugin.name}: the {_words(kind)} of '{name}' have the shape "
+                        f"{list(own_shape)}, and a tensor of shape {list(shape)} needs {needed}. "
+                        "Another tokenizer in the recipe changes rows of embedding and head. "
+                        f"{step.remedy}"
                     )
 
 
@@ -167,40 +169,42 @@ def _shapes(kind: str, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def _needs(
-    stage: Stage,
+    step: Step,
     base: Checkpoint | None,
     models: Sequence[Checkpoint],
-    first: Callable[[], tuple[str, str]],
-) -> list[Need]:
+    first_merge: Callable[[], tuple[str, str]],
+) -> list[RequiredStatistics]:
     """The statistics that a step must have, the base's first."""
     needs = []
-    for kind, whose in stage.plugin.traits["stats"].items():
+    for kind, whose in cast("Mapping[Kind, Whose]", step.traits.stats).items():
         if base is None and whose != "models":
             raise CalibrationError(
-                f"{stage.plugin.name} reads statistics of the base, and the recipe names no base. "
+                f"{step.plugin.name} reads statistics of the base, and the recipe names no base. "
                 "Add 'base: ...' (--base on the command line)."
             )
         if base is not None and whose == "merged":
-            digest, command = first()
+            digest, command = first_merge()
             command = f"{command} && {calibrate_command(STEP, kind, base.name)}"
-            of = f"what the recipe gives without {stage.plugin.name}, against the base {base.name}"
-            needs.append(Need(kind, of, digest, base.fingerprint, None, command))
+            of = f"what the recipe gives without {step.plugin.name}, against the base {base.name}"
+            needs.append(RequiredStatistics(kind, of, digest, base.fingerprint, None, command))
             continue
         wanted = [("the base", base)] if base is not None and whose != "models" else []
         wanted += [("the model", model) for model in models if whose != "base"]
         for role, checkpoint in wanted:
             command = calibrate_command(checkpoint.name, kind)
             of = f"{role} {checkpoint.name}"
-            needs.append(Need(kind, of, checkpoint.fingerprint, None, checkpoint, command))
+            needs.append(
+                RequiredStatistics(kind, of, checkpoint.fingerprint, None, checkpoint, command)
+            )
     return needs
 
 
-def _read(stage: Stage, needs: Sequence[Need]) -> list[Reading]:
+def _read(step: Step, needs: Sequence[RequiredStatistics]) -> list[StatisticsFile]:
     """The files, read as far as their headers; for a missing one, the command that makes it."""
-    readings: list[Reading] = []
+    files: list[StatisticsFile] = []
     failed: list[tuple[str, CalibrationError]] = []
-    for file in dict.fromkeys(stage.files):
-        path = Path(file).expanduser()
+    for name in dict.fromkeys(step.files):
+        path = Path(name).expanduser()
         try:
             calibration = read_calibration(path)
             digest = hashlib.sha256()
@@ -208,93 +212,93 @@ def _read(stage: Stage, needs: Sequence[Need]) -> list[Reading]:
                 digest.update(piece)
             header = open_header(path)
         except CalibrationError as error:
-            failed.append((file, error))
+            failed.append((name, error))
             continue
-        readings.append(Reading(path, calibration, header, digest.hexdigest()[:16]))
+        files.append(StatisticsFile(path, calibration, header, digest.hexdigest()[:16]))
     if failed:
-        file, why = failed[0]
-        commands = list(dict.fromkeys(n.command for n in needs if not any(map(n.met_by, readings))))
-        if len(commands) == 1 and not Path(file).expanduser().exists():
-            commands = [f"{commands[0].rpartition(' -o ')[0]} -o {shlex.quote(file)}"]
-        raise CalibrationError(f"{stage.plugin.name}: {why} {' && '.join(commands)}".rstrip())
-    return readings
+        name, why = failed[0]
+        commands = list(dict.fromkeys(n.command for n in needs if not any(map(n.met_by, files))))
+        if len(commands) == 1 and not Path(name).expanduser().exists():
+            commands = [f"{commands[0].rpartition(' -o ')[0]} -o {shlex.quote(name)}"]
+        raise CalibrationError(f"{step.plugin.name}: {why} {' && '.join(commands)}".rstrip())
+    return files
 
 
-def _misfit(name: str, reading: Reading, needs: Sequence[Need]) -> str:
-    """Why a file is of no use to a step."""
-    held = reading.calibration
-    of_kind = [need for need in needs if need.kind == held.kind]
+def _why_unused(name: str, file: StatisticsFile, needs: Sequence[RequiredStatistics]) -> str:
+    """Why a step cannot use a file."""
+    record = file.calibration
+    of_kind = [need for need in needs if need.kind == record.kind]
     if not of_kind:
         kinds = " and ".join(dict.fromkeys(_words(need.kind) for need in needs))
         return (
-            f"{reading.path} holds the {_words(held.kind)} of {held.model_name}; {name} reads "
-            f"{kinds}."
+            f"{file.path} holds the {_words(record.kind)} of {record.model_name}; "
+            f"{name} reads {kinds}."
         )
     wanted = " or ".join(need.of for need in of_kind)
-    measured = held.model_name + (f" against {held.against_name}" if held.against else "")
+    measured = record.model_name + (f" against {record.against_name}" if record.against else "")
     if any(
-        need.checkpoint and need.checkpoint.name == held.model_name and not need.against
+        need.checkpoint and need.checkpoint.name == record.model_name and not need.against
         for need in of_kind
     ):
         return (
-            f"{reading.path} was measured on {measured}, which has changed since: its weights or "
-            f"its config are others now."
+            f"{file.path} was measured on {measured}, which has changed since: its weights or its "
+            "config differ now."
         )
-    return f"{reading.path} was measured on {measured}; {name} reads statistics of {wanted}."
+    return f"{file.path} was measured on {measured}; {name} reads statistics of {wanted}."
 
 
-def _check_finite(name: str, reading: Reading, commands: Sequence[str]) -> None:
+def _check_finite(name: str, file: StatisticsFile, commands: Sequence[str]) -> None:
     """Refuse values that are not finite, where there are few enough to look at all of them."""
-    if reading.calibration.kind in SMALL:
-        for tensor, values in reading.calibration.tensors.items():
+    if file.calibration.kind in SMALL:
+        for tensor, values in file.calibration.tensors.items():
             if not bool(values.isfinite().all()):
                 raise CalibrationError(
-                    f"{name}: {reading.path} holds NaN or Inf for '{tensor}'. Measure again: "
+                    f"{name}: {file.path} holds NaN or Inf for '{tensor}'. Measure again: "
                     f"{' && '.join(commands)}"
                 )
 
 
-def _only(name: str, need: Need, readings: Sequence[Reading]) -> Reading:
-    """The one file that has what is needed."""
-    found = [reading for reading in readings if need.met_by(reading)]
-    if not found:
+def _matching_file(
+    name: str, need: RequiredStatistics, files: Sequence[StatisticsFile]
+) -> StatisticsFile:
+    """The one file that holds the statistics that a step needs."""
+    matching_files = [file for file in files if need.met_by(file)]
+    if not matching_files:
         raise CalibrationError(
             f"{name} also reads {_words(need.kind)} of {need.of}, which none of its stats holds. "
             f"Make them and add their file: {need.command}"
         )
-    if len(found) > 1:
-        files = " and ".join(str(reading.path) for reading in found)
+    if len(matching_files) > 1:
+        paths = " and ".join(str(file.path) for file in matching_files)
         raise CalibrationError(
-            f"{name}: {files} both hold {_words(need.kind)} of {need.of}. Leave one out."
+            f"{name}: {paths} both hold {_words(need.kind)} of {need.of}. Leave one out."
         )
-    return found[0]
+    return matching_files[0]
 
 
-def _measured(need: Need, reading: Reading) -> Measured:
-    """A file's statistics as a step is given them."""
-    model, tensors = need.checkpoint, reading.calibration.tensors
+def _statistics(need: RequiredStatistics, file: StatisticsFile) -> StepStatistics:
+    """A file's statistics, in the form that steps read."""
+    model, tensors = need.checkpoint, file.calibration.tensors
     if model is None:
-        return Measured(tensors)
+        return StepStatistics(tensors)
     sizes = {name: math.prod(spec.shape) for name, spec in model.specs.items()}
-    return Measured(tensors, sizes, tied=model.tied, layout=model.layout)
+    return StepStatistics(tensors, sizes, tied=model.tied, layout=model.layout)
 
 
-def _notes(name: str, chosen: Sequence[Reading]) -> list[str]:
+def _notes(name: str, chosen: Sequence[StatisticsFile]) -> list[str]:
     """What the user should know of a step's files though it is no error."""
-    read = {reading.path: reading for reading in chosen}
+    records = {file.path: file.calibration for file in chosen}
     notes = [
-        f"{name}: {path} was measured on {held.calibration.samples} "
-        f"sample{'s' * (held.calibration.samples > 1)}; fewer than {FEW} say little."
-        for path, held in read.items()
-        if held.calibration.samples < FEW
+        f"{name}: {path} was measured on {record.samples} sample{'s' * (record.samples > 1)}; "
+        f"fewer than {FEW} say little."
+        for path, record in records.items()
+        if record.samples < FEW
     ]
-    if len({held.calibration.data for held in read.values()}) > 1:
-        of = " and ".join(
-            f"{r.calibration.model_name} on {r.calibration.data_name}" for r in read.values()
-        )
+    if len({record.data for record in records.values()}) > 1:
+        of = " and ".join(f"{r.model_name} on {r.data_name}" for r in records.values())
         notes.append(
-            f"{name}: its statistics are of different data ({of}). That is meant where each model "
-            "is measured on answers of its own; else measure both on the same."
+            f"{name}: its statistics are of different data ({of}). That is right where each model "
+            "is measured on its own answers; else measure both on the same data."
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""Numbers that differ from tensor to tensor: by name, and along the depth of the model."""
+"""Values that differ from tensor to tensor: by name, and along the depth of the model."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def matches(match: str, name: str) -> bool:
-    """Whether a `match`, the name of a part or a glob, speaks of a tensor."""
+    """Whether a `match`, the name of a part or a glob, matches a tensor's name."""
     if match == "embedding" and matches("head", name):
         return False
     return any(fnmatch.fnmatchcase(name, glob) for glob in PARTS.get(match, (match,)))
 
 
-def names_look_like(names: Sequence[str]) -> str:
-    """The end of a message about a `match` that fits none of these names."""
+def name_hint(names: Sequence[str]) -> str:
+    """The end of a message: what names look like, where a `match` fits none of these."""
     return (
         f"A name looks like '{names[len(names) // 2]}'; parts have names of their own: "
         f"{', '.join(PARTS)}."
@@ -42,7 +42,7 @@ def names_look_like(names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Rule:
+class ValueRule:
     """A value for the tensors whose name matches.
 
     Attributes:
@@ -55,11 +55,11 @@ class Rule:
     match: str = "*"
 
     def fits(self, name: str) -> bool:
-        """Whether the rule speaks of a tensor."""
+        """Whether the rule applies to a tensor."""
         return matches(self.match, name)
 
     def at(self, layer: int | None, layers: int) -> Scalar:
-        """The value in one layer of `layers`; outside the layers that of the first."""
+        """The value in one layer of `layers`; outside the layers the first layer's."""
         if not isinstance(self.value, tuple):
             return self.value
         depth = 0.0 if layer is None else layer / (layers - 1) if layers > 1 else 1.0
@@ -71,15 +71,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Varying:
-    """A parameter or weight that is not one number: the first rule that fits a tensor counts."""
+    """A parameter or weight that varies by tensor: the first rule that applies to a tensor wins."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[ValueRule, ...]
 
     @property
-    def leaves(self) -> tuple[Scalar, ...]:
-        """Every number that the rules speak of; gradients stay between theirs."""
+    def all_values(self) -> tuple[Scalar, ...]:
+        """Every number in the rules; what a gradient gives lies between its numbers."""
         values = (r.value if isinstance(r.value, tuple) else (r.value,) for r in self.rules)
-        return tuple(leaf for value in values for leaf in value)
+        return tuple(number for value in values for number in value)
 
     def at(self, name: str, layer: int | None, layers: int) -> Scalar:
         """The value for one tensor.
@@ -104,7 +104,7 @@ class Varying:
         ]
 
     def check(self, where: str, names: Sequence[str], absent: Sequence[str] = ()) -> list[str]:
-        """Compare the rules with the tensors that there are.
+        """Compare the rules with the tensors of the result.
 
         Args:
             where: What the value is, for messages, such as ``params: t``.
@@ -122,7 +122,7 @@ class Varying:
             if not any(map(rule.fits, names)):
                 if not any(map(rule.fits, absent)):
                     raise RecipeError(
-                        f"{where}: no tensor matches '{rule.match}'. {names_look_like(names)}"
+                        f"{where}: no tensor matches '{rule.match}'. {name_hint(names)}"
                     )
                 notes.append(f"{where}: '{rule.match}' matches only what the result has not.")
             elif not any(map(rule.fits, left)):
@@ -143,7 +143,7 @@ def varying(value: Sequence[Any], where: str) -> Varying:
         RecipeError: For a list of anything else.
     """
     if value and all(is_number(v) for v in value):
-        return Varying((Rule(_leaf(value, where)),))
+        return Varying((ValueRule(_rule_value(value, where)),))
     rules = []
     for entry in value:
         if not isinstance(entry, Mapping) or not {"value"} <= entry.keys() <= {"match", "value"}:
@@ -151,7 +151,7 @@ def varying(value: Sequence[Any], where: str) -> Varying:
         match = entry.get("match", "*")
         if not isinstance(match, str):
             raise RecipeError(f"{where}: match must be a glob such as '*.mlp.*', got {match!r}.")
-        rules.append(Rule(_leaf(entry["value"], where), match))
+        rules.append(ValueRule(_rule_value(entry["value"], where), match))
     if not rules or len(rules) < len(value):
         raise RecipeError(
             f"{where}: write a value, numbers along the layers [0.0, 1.0], or a list of "
@@ -161,19 +161,21 @@ def varying(value: Sequence[Any], where: str) -> Varying:
 
 
 def value_at(value: Any, name: str, layer: int | None, layers: int) -> Any:
-    """The value for one tensor, of something that may or may not vary."""
+    """The value for one tensor, of a parameter or weight that may vary."""
     return value.at(name, layer, layers) if isinstance(value, Varying) else value
 
 
-def shown(value: Any) -> Any:
-    """A value as a recipe writes it; within a mapping, too."""
+def plain_value(value: Any) -> Any:
+    """A value as a recipe writes it, or a mapping of such values."""
     if isinstance(value, Varying):
         return value.plain()
-    return {k: shown(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+    return {k: plain_value(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def bind(plugin: Plugin[Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`Plugin.bind` for values of which lists may vary by tensor; each of their numbers is checked.
+    """Check parameters as `Plugin.bind` does, of which lists may vary by tensor.
+
+    Each number of such a list is checked.
 
     Raises:
         RecipeError: As `Plugin.bind`, and for lists that cannot be meant.
@@ -183,15 +185,15 @@ def bind(plugin: Plugin[Any], values: Mapping[str, Any], where: str) -> dict[str
         for key, value in values.items()
         if isinstance(value, list | tuple) and not plugin.takes_list(key)
     }
-    plain = {**values, **{key: value.leaves[0] for key, value in lists.items()}}
+    plain = {**values, **{key: value.all_values[0] for key, value in lists.items()}}
     bound = plugin.bind(plain, where=where)
     for key, value in lists.items():
-        for leaf in value.leaves[1:]:
-            plugin.bind({**plain, key: leaf}, where=where)
+        for single in value.all_values[1:]:
+            plugin.bind({**plain, key: single}, where=where)
     return {**bound, **lists}
 
 
-def _leaf(value: object, where: str) -> Any:
+def _rule_value(value: object, where: str) -> Any:
     """A rule's value: one scalar, or the numbers of a gradient."""
     if isinstance(value, bool | int | float | str):
         return value

@@ -1,4 +1,4 @@
-"""ACM: shrink each layer of a merge by how much it still says what the base says."""
+"""ACM: shrink each layer of a merge by the information that it shares with the base."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from laconic.errors import CalibrationError
-from laconic.methods.contract.group import Setting, TensorGroup, adjustment
+from laconic.methods.contract.group import TensorGroup, adjustment
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.methods.contract.traits import TensorContext
 
-def check(_: Mapping[str, Any], setting: Setting) -> str:
-    """Refuse statistics without the tensor's part of the model; say what one sample leaves."""
-    (measured,), part = setting.stats["mutual_information"], part_of(setting)
+
+def check(_: Mapping[str, Any], context: TensorContext) -> str:
+    """Refuse statistics without the tensor's part of the model; say what a single sample does."""
+    (measured,), part = context.stats["mutual_information"], part_of(context)
     if part not in measured:
         raise CalibrationError(
-            f"acm: the mutual information holds nothing of '{part}', to which '{setting.name}' "
+            f"acm: the mutual information holds nothing of '{part}', to which '{context.name}' "
             "belongs."
         )
     if measured[part].numel() == 1:
@@ -60,11 +62,11 @@ def coefficient(information: Tensor, sharpness: float) -> float:
     """The share kept of one part of the model, from the information of each sample."""
     import torch
 
-    told = information.double()
-    return 1 - float(torch.sigmoid(sharpness * (told - told.max())).mean())
+    values = information.double()
+    return 1 - float(torch.sigmoid(sharpness * (values - values.max())).mean())
 
 
-def part_of(tensor: Setting | TensorGroup) -> str:
+def part_of(tensor: TensorContext | TensorGroup) -> str:
     """The part of a model that a tensor belongs to, as calibration names it."""
     if tensor.layer is not None:
         return f"layer.{tensor.layer}"

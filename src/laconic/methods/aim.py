@@ -9,32 +9,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Le
 
 from laconic.errors import CalibrationError
-from laconic.methods.contract.group import Setting, TensorGroup, adjustment
+from laconic.methods.contract.group import TensorGroup, adjustment
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Weights that a text may leave unused, or that are no plain layer.
-SPARE = re.compile(r"experts?\.|\.gate\.|router|conv")
+    from laconic.methods.contract.traits import TensorContext
+
+#: Weights that a text may not use (experts, routers), or that are no linear layer.
+MAYBE_UNUSED = re.compile(r"experts?\.|\.gate\.|router|conv")
 
 
-def check(_: Mapping[str, Any], setting: Setting) -> str:
-    """Say where there is nothing to go by."""
-    (base,), name = setting.stats["activations"], setting.name
-    row = setting.role == "embedding" or (setting.role != "head" and "embed" in name)
-    if row or not name.endswith(".weight") or not setting.shape:
+def check(_: Mapping[str, Any], context: TensorContext) -> str:
+    """Say where there is no activity to go by."""
+    (base,), name = context.stats["activations"], context.name
+    row = context.role == "embedding" or (context.role != "head" and "embed" in name)
+    if row or not name.endswith(".weight") or not context.shape:
         return ""
     if name in base:
         dead = not bool(base[name].any())
         return "aim leaves weights as merged whose inputs were all zero" if dead else ""
-    if setting.role != "head" and not SPARE.search(name):
+    if context.role != "head" and not MAYBE_UNUSED.search(name):
         raise CalibrationError(f"aim: the activations hold nothing of '{name}'.")
     return "aim leaves weights as merged that calibration never saw used"
 
 
 @adjustment(
     stats={"activations": "base"},
-    idle={"omega": 1.0},
+    no_op_at={"omega": 1.0},
     check=check,
     cost="one forward pass of the base over the calibration texts",
 )

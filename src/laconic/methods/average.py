@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from laconic.errors import RecipeError
 from laconic.methods.contract.group import TensorGroup, method
+from laconic.methods.contract.kernel_steps import Combination, KernelContext, weighted_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +14,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(base="optional", normalises=True)
+def kernel(context: KernelContext) -> Combination:
+    """The weighted sum over the sum of the weights."""
+    return weighted_mean(context.weights, 1.0, divisor(context.weights))
+
+
+@method(base="optional", normalises=True, kernel=kernel)
 def average(group: TensorGroup) -> Tensor:
     """The mean of the models, their weights normalised to a sum of 1.
 

@@ -9,6 +9,12 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le, Lt
 
 from laconic.methods.contract.group import TensorGroup, transform
+from laconic.methods.contract.kernel_steps import (
+    KernelContext,
+    VectorStep,
+    drop_largest,
+    keep_largest,
+)
 from laconic.methods.contract.ranking import Trim, kept, whole
 
 
@@ -24,7 +30,14 @@ def trims(params: Mapping[str, Any], n: int) -> list[Trim]:
     return [trim for trim in trims_of(n, **params) if 0 < trim.keeps(n) < n]
 
 
-@transform(trims=trims, idle={"density": 1.0})
+def kernel(context: KernelContext) -> list[VectorStep]:
+    """The two trims, of which the engine has found those that change something."""
+    outer, inner = trims_of(context.size, **context.params)
+    steps = [keep_largest(context.limits[outer])] if outer in context.limits else []
+    return [*steps, *([drop_largest(context.limits[inner])] if inner in context.limits else [])]
+
+
+@transform(trims=trims, kernel=kernel, no_op_at={"density": 1.0})
 def breadcrumbs(
     group: TensorGroup,
     *,

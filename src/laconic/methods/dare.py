@@ -8,9 +8,17 @@ from typing import Annotated
 from annotated_types import Gt, Le
 
 from laconic.methods.contract.group import TensorGroup, transform
+from laconic.methods.contract.kernel_steps import KernelContext, VectorStep, keep_at_random
 
 
-@transform(idle={"density": 1.0})
+def kernel(context: KernelContext) -> list[VectorStep]:
+    """One draw for each entry."""
+    density = context.params["density"]
+    factor = 1 / density if context.params["rescale"] else 1.0
+    return [keep_at_random(density, factor, len(context.weights))]
+
+
+@transform(kernel=kernel, no_op_at={"density": 1.0})
 def dare(
     group: TensorGroup,
     *,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from laconic.errors import RecipeError
-from laconic.methods.contract.group import Setting, Sums, TensorGroup, transform
+from laconic.methods.contract.group import TensorGroup, transform
 from laconic.methods.contract.sums import Array, magnitudes
+from laconic.methods.contract.traits import Sums, TensorContext
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,7 @@ TINY = 1e-7
 SLICE = 1 << 20
 
 
-def check(params: Mapping[str, Any], _: Setting) -> str:
+def check(params: Mapping[str, Any], _: TensorContext) -> str:
     """Refuse probabilities outside of (0, 1]."""
     density, epsilon = params["density"], params["epsilon"]
     if density - epsilon <= 0 or density + epsilon > 1 + 1e-9:
@@ -35,17 +36,17 @@ def check(params: Mapping[str, Any], _: Setting) -> str:
 
 def norms(group: TensorGroup, *, density: float, epsilon: float) -> Array:
     """The sums of magnitudes of the vectors, then those of what is kept of them."""
-    held = [
+    kept = [
         vector * (group.uniform(i) < probabilities(vector, density, epsilon))
         for i, vector in enumerate(group.vectors)
     ]
-    return magnitudes([*group.vectors, *held], group.chunk)
+    return magnitudes([*group.vectors, *kept], group.chunk)
 
 
 @transform(
     reach="row",
     sums=Sums(norms, {"rescale": "norm"}),
-    idle={"density": 1.0, "epsilon": 0.0},
+    no_op_at={"density": 1.0, "epsilon": 0.0},
     check=check,
 )
 def della(
@@ -78,13 +79,13 @@ def della(
     sums = group.total(norms, density=density, epsilon=epsilon) if rescale == "norm" else ()
     for i, vector in enumerate(group.vectors):
         chance = probabilities(vector, density, epsilon)
-        held = vector * (group.uniform(i) < chance)
+        kept = vector * (group.uniform(i) < chance)
         if rescale == "probability":
-            held /= chance
+            kept /= chance
         elif rescale == "norm":
             before, after = sums[i], sums[count + i]
-            held *= before / after if min(before, after) >= TINY else 1.0
-        vectors[i] = held
+            kept *= before / after if min(before, after) >= TINY else 1.0
+        vectors[i] = kept
     return replace(group, vectors=vectors)
 
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from laconic.methods.contract.group import TensorGroup, method
+from laconic.methods.contract.kernel_steps import Combination, KernelContext, sum_of_agreeing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(base="optional", idle={"scale": 0.0})
+def kernel(context: KernelContext) -> Combination:
+    """The election, and the sum that follows."""
+    params = context.params
+    return sum_of_agreeing(context.weights, params["scale"], normalise=params["normalise"])
+
+
+@method(base="optional", kernel=kernel, no_op_at={"scale": 0.0})
 def elect(group: TensorGroup, *, scale: float = 1.0, normalise: bool = False) -> Tensor:
     """Elect each element's sign and sum the weighted vectors that have it.
 

@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Gt
 
 from laconic.errors import CalibrationError, RecipeError
-from laconic.methods.contract.group import Setting, TensorGroup, method
+from laconic.methods.contract.group import TensorGroup, method
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from laconic.methods.contract.step_statistics import Measured
+    from laconic.methods.contract.step_statistics import StepStatistics
+    from laconic.methods.contract.traits import TensorContext
 
 
-def check(_: Mapping[str, Any], setting: Setting) -> str:
+def check(_: Mapping[str, Any], context: TensorContext) -> str:
     """Refuse negative weights, and files that lack the tensor or hold it in two ways."""
-    if min(setting.weights) < 0:
+    if min(context.weights) < 0:
         raise RecipeError("fisher: a weight is negative, and so would be what it divides by.")
-    held = [m[setting.name] for m in setting.stats["fisher"] if setting.name in m]
-    if len(held) < len(setting.weights):
-        raise CalibrationError(f"fisher: a file holds nothing of '{setting.name}'.")
-    if len({one.ndim == 0 and setting.shape != () for one in held}) > 1:
+    values = [m[context.name] for m in context.stats["fisher"] if context.name in m]
+    if len(values) < len(context.weights):
+        raise CalibrationError(f"fisher: a file holds nothing of '{context.name}'.")
+    if len({value.ndim == 0 and context.shape != () for value in values}) > 1:
         raise CalibrationError(
-            f"fisher: '{setting.name}' is in one file entry by entry and in another as one number. "
+            f"fisher: '{context.name}' is in one file entry by entry and in another as one number. "
             "Measure both the same way."
         )
     return ""
@@ -78,6 +79,6 @@ def here(group: TensorGroup, values: Tensor) -> Tensor:
     return values.to(group.base)
 
 
-def norm_of_all(measured: Measured) -> float:
+def norm_of_all(measured: StepStatistics) -> float:
     """The Euclidean norm of all of a model's information."""
     return math.sqrt(sum(float(value.double().square().sum()) for value in measured.values()))

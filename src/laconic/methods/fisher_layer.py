@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from laconic.errors import CalibrationError
-from laconic.methods.contract.group import Setting, TensorGroup, adjustment
-from laconic.methods.contract.step_statistics import Measured, misses_layer
+from laconic.methods.contract.group import TensorGroup, adjustment
+from laconic.methods.contract.step_statistics import StepStatistics, layer_mismatch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.methods.contract.traits import TensorContext
 
-def check(params: Mapping[str, Any], setting: Setting) -> str:
+
+def check(params: Mapping[str, Any], context: TensorContext) -> str:
     """Refuse information of other layers; tell where every layer keeps the same."""
-    (base,) = setting.stats["fisher"]
-    if differ := base.once(misses_layer):
+    (base,) = context.stats["fisher"]
+    if differ := base.once(layer_mismatch):
         raise CalibrationError(f"fisher_layer: the Fisher information does not fit: {differ}.")
     if params["first"] == params["last"] or not params["sharpness"]:
         return "fisher_layer keeps the same share of every layer: scale the merge instead"
@@ -28,7 +30,7 @@ def check(params: Mapping[str, Any], setting: Setting) -> str:
 @adjustment(
     stats={"fisher": "base"},
     norms=True,
-    idle={"first": 1.0, "last": 1.0},
+    no_op_at={"first": 1.0, "last": 1.0},
     check=check,
     cost="a forward and a backward pass of the base over a few samples, and the merge once more",
     experimental=True,
@@ -67,7 +69,7 @@ def fisher_layer(
     return group.base + share * (merged - group.base)
 
 
-def by_layer(measured: Measured) -> dict[int, float]:
+def by_layer(measured: StepStatistics) -> dict[int, float]:
     """The mean information of each layer's parameters."""
     sums: dict[int, float] = {}
     sizes: dict[int, int] = {}

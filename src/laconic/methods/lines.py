@@ -10,9 +10,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from laconic.checkpoints.layout import Role
+    from laconic.methods.contract.kernel_steps import KernelContext
 
 
-@adjustment(idle={"first": 1.0, "last": 1.0})
+def kernel(context: KernelContext) -> float:
+    """The tensor's factor."""
+    return factor_at(context.role, context.layer, context.layers, **context.params)
+
+
+@adjustment(kernel=kernel, no_op_at={"first": 1.0, "last": 1.0})
 def lines(group: TensorGroup, merged: Tensor, *, first: float = 0.5, last: float = 1.0) -> Tensor:
     """Scale the merged task vector linearly with depth, from `first` to `last` layer.
 

@@ -7,27 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
 
-from laconic.methods.contract.group import Setting, TensorGroup, method
+from laconic.methods.contract.group import TensorGroup, method
 from laconic.methods.contract.low_rank import soften
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.methods.contract.traits import TensorContext
+
 #: The iteration ends when no entry of the estimated base moves by more than this share of it.
-STILL = 1e-7
+CONVERGED = 1e-7
 
 
-def check(params: Mapping[str, Any], setting: Setting) -> str:
+def check(params: Mapping[str, Any], context: TensorContext) -> str:
     """Say where LoRE is something simpler."""
-    count, equal = len(setting.weights), len(set(setting.weights)) == 1
-    if setting.based:
+    count, equal = len(context.weights), len(set(context.weights)) == 1
+    if context.based:
         return ""
     if count == 1:
         return (
             "lore of one model without a base gives that model back: name a base, or merge two "
             "models of different weights."
         )
-    if equal and (count == 2 or abs(params["scale"] * setting.weights[0] * count - 1) < 1e-9):
+    if equal and (count == 2 or abs(params["scale"] * context.weights[0] * count - 1) < 1e-9):
         return (
             f"lore of {count} models of equal weights is their mean, whatever mu is. Give them "
             "different weights (--model NAME=WEIGHT), or name a base."
@@ -39,7 +41,7 @@ def check(params: Mapping[str, Any], setting: Setting) -> str:
     reach="tensor",
     base="optional",
     check=check,
-    copies=4,
+    extra_copies=4,
     cost="a full singular value decomposition a matrix (of more than two models without a base: a "
     "model and iteration, too): minutes for a layer of a 7B model on a CPU",
 )
@@ -54,7 +56,7 @@ def lore(
 ) -> Tensor:
     """Shrink each task vector's singular values by `mu`, over a base that is known or estimated.
 
-    Without a base, x_0 and the vectors d_k are found by turns: ``x_0 = mean_k(x_k - d_k)``,
+    Without a base, x_0 and the vectors d_k are estimated alternately: ``x_0 = mean_k(x_k - d_k)``,
     ``d_k = SVT(x_k - x_0)``, from d_k = 0, where ``SVT(U S V^T) = U max(S - mu, 0) V^T``. With a
     base in the recipe, x_0 is that base and ``d_k = SVT(x_k - x_0)`` at once. The result is
     ``x_0 + scale * sum_k w_k d_k``.
@@ -72,7 +74,8 @@ def lore(
         mu: What is taken from each singular value; at or above the largest nothing remains.
         relative: Whether `mu` is a fraction of the largest singular value of the matrix shrunk.
         scale: The multiple of the summed vectors that is added.
-        iterations: The most turns of the estimation; it ends earlier when the base stands still.
+        iterations: The most rounds of the estimation; it ends earlier where the base
+            no longer changes.
         embeddings: Whether matrices outside the layers (embedding and head) are shrunk, too.
 
     Source: Liu et al. 2025 (arXiv 2502.10749), the solver as others describe it, who also give the
@@ -98,13 +101,13 @@ def lore(
 def _estimate(
     models: Tensor, threshold: float, iterations: int, *, relative: bool
 ) -> tuple[Tensor, Tensor]:
-    """The base and the vectors ``[model, *shape]``, found by turns."""
+    """The base and the vectors ``[model, *shape]``, estimated alternately."""
     import torch
 
     base, shrunk = models.mean(0), torch.zeros_like(models)
     for turn in range(iterations):
         earlier, base = base, models.mean(0).sub_(shrunk.mean(0))
-        if turn and bool(((base - earlier).abs() <= STILL * base.abs().max()).all()):
+        if turn and bool(((base - earlier).abs() <= CONVERGED * base.abs().max()).all()):
             break
         for i, model in enumerate(models):
             shrunk[i] = soften(model - base, threshold, relative=relative)

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laconic.methods.contract.group import Sums, TensorGroup, method, vector_products
+from laconic.methods.contract.group import VECTOR_PRODUCTS, TensorGroup, method, vector_products
+from laconic.methods.contract.kernel_steps import Combination, KernelContext, weighted_mean
 from laconic.methods.contract.sums import square
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(models=(2, None), weighted=False, sums=Sums(vector_products))
+def kernel(context: KernelContext) -> Combination:
+    """The mean of the vectors, times the ratio."""
+    count = len(context.weights)
+    return weighted_mean([1.0] * count, ratio(context.known_sums), float(count))
+
+
+@method(models=(2, None), weighted=False, sums=VECTOR_PRODUCTS, kernel=kernel)
 def model_stock(group: TensorGroup) -> Tensor:
     """The base plus `t` times the mean task vector, t from the angle between the vectors.
 
@@ -35,7 +42,8 @@ def ratio(products: Sequence[float]) -> float:
     matrix = square(products)
     norms = np.sqrt(matrix.diagonal())
     gross = np.outer(norms, norms)
-    cosines = np.divide(matrix, gross, out=np.zeros_like(matrix), where=gross > 0)
+    with np.errstate(invalid="ignore"):  # products that overflow give NaN, which the engine reports
+        cosines = np.divide(matrix, gross, out=np.zeros_like(matrix), where=gross > 0)
     count = len(norms)
     mean = float(np.triu(cosines, 1).sum()) / (count * (count - 1) / 2)
     cosine = min(max(mean, 0.0), 1.0)

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from laconic.methods.contract.group import Reach, Sums, TensorGroup, method, vector_products
+from laconic.methods.contract.group import VECTOR_PRODUCTS, TensorGroup, method, vector_products
+from laconic.methods.contract.kernel_steps import Combination, KernelContext, weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from laconic.methods.contract.traits import Reach
 
 TINY = 1e-8
 #: Rows whose products are taken to float64 at a time, in entries.
@@ -20,15 +23,21 @@ REACHES: Final[Mapping[str, Reach]] = {"tensor": "element", "row": "row", "colum
 
 
 def reach(params: Mapping[str, Any]) -> Reach:
-    """What an element depends on beside the inner products of whole tensors."""
+    """What an element depends on, apart from the inner products of whole tensors."""
     return REACHES[params["along"]]
+
+
+def kernel(context: KernelContext) -> Combination:
+    """The two vectors, each times its share; for whole tensors."""
+    return weighted_sum(shares_of(context.known_sums, share(context.weights)), 1.0)
 
 
 @method(
     reach=reach,
     base="optional",
     models=(2, 2),
-    sums=Sums(vector_products, {"along": "tensor"}),
+    sums=VECTOR_PRODUCTS._replace(only={"along": "tensor"}),
+    kernel=kernel,
 )
 def nuslerp(group: TensorGroup, *, along: Literal["tensor", "row", "column"] = "tensor") -> Tensor:
     """Go from one model to the other along the great circle, or from one task vector to the other.
@@ -47,8 +56,8 @@ def nuslerp(group: TensorGroup, *, along: Literal["tensor", "row", "column"] = "
     """
     t, (a, b) = share(group.weights), group.vectors
     if along == "tensor":
-        own = shares_of(group.total(vector_products), t)
-        return group.base + sum(replace(group, weights=tuple(own)).weighted())
+        weights = tuple(shares_of(group.total(vector_products), t))
+        return group.base + sum(replace(group, weights=weights).weighted())
     turned = along == "column" and a.ndim > 1
     if turned:
         a, b = a.mT, b.mT

@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Le
 
 from laconic.errors import CalibrationError, RecipeError
-from laconic.methods.contract.group import Setting, TensorGroup, method
+from laconic.methods.contract.group import TensorGroup, method
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.methods.contract.traits import TensorContext
 
-def check(_: Mapping[str, Any], setting: Setting) -> str:
+
+def check(_: Mapping[str, Any], context: TensorContext) -> str:
     """Refuse negative weights and files that differ in what they hold; tell of lone matrices."""
-    if min(setting.weights) < 0:
+    if min(context.weights) < 0:
         raise RecipeError("regmean: a weight is negative; the problem then has no solution.")
-    name, held = setting.name, [setting.name in m for m in setting.stats["gram"]]
-    if any(held) and not all(held):
+    name, present = context.name, [context.name in m for m in context.stats["gram"]]
+    if any(present) and not all(present):
         raise CalibrationError(f"regmean: a file holds nothing of '{name}', another does.")
-    if any(held) or len(setting.shape) != 2 or setting.role or "embed" in name:
+    if any(present) or len(context.shape) != 2 or context.role or "embed" in name:
         return ""
     return "regmean takes the mean of matrices without statistics"
 
@@ -32,8 +34,8 @@ def check(_: Mapping[str, Any], setting: Setting) -> str:
     normalises=True,
     stats={"gram": "models"},
     check=check,
-    copies=8,
-    held=8,
+    extra_copies=8,
+    stats_copies=8,
     cost="a forward pass of each model over its calibration texts, and a Cholesky decomposition of "
     "inputs x inputs a matrix: minutes for a down projection of a 7B model on a CPU",
 )
@@ -93,5 +95,5 @@ def solved(name: str, left: Tensor, right: Tensor) -> Tensor:
             f"regmean: the Gram matrices of '{name}' are singular: fewer tokens than inputs, or "
             "inputs that say the same. Use off_diagonal below 1, a larger ridge, or more samples."
         )
-    made: Tensor = torch.cholesky_solve(right, factor)
-    return made
+    solution: Tensor = torch.cholesky_solve(right, factor)
+    return solution

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Gt, Le
 
-from laconic.methods.contract.group import Setting, Sums, TensorGroup, method
-from laconic.methods.contract.ranking import Limit, Trim, limit_of, within
+from laconic.methods.contract.group import TensorGroup, method
+from laconic.methods.contract.ranking import Trim, TrimLimit, limit_of, within
 from laconic.methods.contract.sums import Array, squares
+from laconic.methods.contract.traits import Sums, TensorContext
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,9 +21,9 @@ TINY = 1e-6
 SMALLEST = 2.0**-149
 
 
-def check(params: Mapping[str, Any], setting: Setting) -> str:
-    """Say what one model leaves of SCE."""
-    if len(setting.weights) > 1:
+def check(params: Mapping[str, Any], context: TensorContext) -> str:
+    """Say what SCE of a single model is."""
+    if len(context.weights) > 1:
         return ""
     if params["density"] < 1:
         return (
@@ -42,8 +43,8 @@ def variance(group: TensorGroup) -> Tensor:
     vectors, count = group.vectors, len(group.vectors)
     mean = sum(vectors) / count
     spread = sum((v - mean).square() for v in vectors) / count
-    found: Tensor = spread.clamp(min=SMALLEST) * (vectors != vectors[0]).any(0)
-    return found[None]
+    ranks: Tensor = spread.clamp(min=SMALLEST) * (vectors != vectors[0]).any(0)
+    return ranks[None]
 
 
 def energies(group: TensorGroup, *, density: float) -> Array:
@@ -56,7 +57,7 @@ def energies(group: TensorGroup, *, density: float) -> Array:
     trims=trims,
     ranks=variance,
     sums=Sums(energies),
-    idle={"scale": 0.0},
+    no_op_at={"scale": 0.0},
     check=check,
 )
 def sce(
@@ -108,5 +109,5 @@ def _selected(group: TensorGroup, density: float) -> Tensor:
     if density >= 1:
         return group.vectors
     trim, (sizes,) = _selection(density), variance(group)
-    limit: Limit = group.limits[trim][0] if trim in group.limits else limit_of(sizes, trim)
+    limit: TrimLimit = group.limits[trim][0] if trim in group.limits else limit_of(sizes, trim)
     return group.vectors * within(sizes, limit, group.offset)

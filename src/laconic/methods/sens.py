@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Gt
 
 from laconic.errors import CalibrationError
-from laconic.methods.contract.group import Setting, TensorGroup, method
-from laconic.methods.contract.step_statistics import layer_shares, misses_layer
+from laconic.methods.contract.group import TensorGroup, method
+from laconic.methods.contract.step_statistics import layer_mismatch, layer_shares
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.methods.contract.traits import TensorContext
 
-def check(params: Mapping[str, Any], setting: Setting) -> str:
+
+def check(params: Mapping[str, Any], context: TensorContext) -> str:
     """Refuse sensitivities of other layers than the models have."""
-    for measured in setting.stats["sensitivity"]:
-        if differ := measured.once(misses_layer):
+    for measured in context.stats["sensitivity"]:
+        if differ := measured.once(layer_mismatch):
             raise CalibrationError(f"sens: the sensitivities do not fit: {differ}.")
-    if not any(any(m.once(layer_shares).values()) for m in setting.stats["sensitivity"]):
+    if not any(any(m.once(layer_shares).values()) for m in context.stats["sensitivity"]):
         return "sens: all sensitivities are zero, which makes it task_arithmetic"
     return ""
 
@@ -30,7 +32,7 @@ def check(params: Mapping[str, Any], setting: Setting) -> str:
     models=(1, 1),
     weighted=False,
     stats={"sensitivity": "members"},
-    still={"rescale_base": False},
+    zero_params={"rescale_base": False},
     check=check,
     cost="a forward and a backward pass of base and model over the calibration samples",
 )
@@ -67,6 +69,6 @@ def sens(
     layer = group.layer
     first, second = (m.once(layer_shares)[layer] for m in group.stats["sensitivity"])
     lean = ((1 - scale) * first - scale * second) / temperature
-    own, other = 2 / (1 + math.exp(-lean)), 2 / (1 + math.exp(lean))
-    base = own * group.base if rescale_base else group.base
+    base_share, other = 2 / (1 + math.exp(-lean)), 2 / (1 + math.exp(lean))
+    base = base_share * group.base if rescale_base else group.base
     return base + other * scale * vector

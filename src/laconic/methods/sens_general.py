@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Gt
 
 from laconic.errors import CalibrationError, RecipeError
-from laconic.methods.contract.group import Setting, TensorGroup, method
-from laconic.methods.contract.step_statistics import layer_shares, misses_layer
+from laconic.methods.contract.group import TensorGroup, method
+from laconic.methods.contract.step_statistics import layer_mismatch, layer_shares
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.methods.contract.traits import TensorContext
 
-def check(params: Mapping[str, Any], setting: Setting) -> str:
+
+def check(params: Mapping[str, Any], context: TensorContext) -> str:
     """Refuse sensitivities of other layers and alignments of other models; tell of one model."""
-    for measured in setting.stats["sensitivity"]:
-        if differ := measured.once(misses_layer):
+    for measured in context.stats["sensitivity"]:
+        if differ := measured.once(layer_mismatch):
             raise CalibrationError(f"sens_general: the sensitivities do not fit: {differ}.")
-    count, alignment = len(setting.weights), params["alignment"]
+    count, alignment = len(context.weights), params["alignment"]
     if alignment is not None and (len(alignment) != count or sum(alignment) == 0):
         raise RecipeError(
             f"sens_general.alignment must hold a number for each of the {count} models, with a sum "
@@ -30,7 +32,7 @@ def check(params: Mapping[str, Any], setting: Setting) -> str:
 
 
 @method(
-    idle={"scale": 0.0},
+    no_op_at={"scale": 0.0},
     stats={"sensitivity": "models"},
     check=check,
     cost="a forward and a backward pass of each model over the calibration samples",

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from laconic.methods.contract.group import Sums, TensorGroup, method
+from laconic.methods.contract.group import TensorGroup, method
+from laconic.methods.contract.kernel_steps import Combination, KernelContext, between_two
 from laconic.methods.contract.sums import Array, products
+from laconic.methods.contract.traits import Sums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +24,20 @@ def own_products(group: TensorGroup) -> Array:
     return products(group.members, group.chunk)
 
 
-@method(base="optional", members=2, weighted=False, sums=Sums(own_products), idle={"t": 0.0})
+def kernel(context: KernelContext) -> Combination:
+    """The two checkpoints, each times its share."""
+    aa, ab, bb = context.known_sums
+    return between_two(context.weights, shares(aa, ab, bb, **context.params))
+
+
+@method(
+    base="optional",
+    members=2,
+    weighted=False,
+    sums=Sums(own_products, kernel="member_products"),
+    kernel=kernel,
+    no_op_at={"t": 0.0},
+)
 def slerp(
     group: TensorGroup,
     *,

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Le
 
 from laconic.errors import RecipeError
-from laconic.methods.contract.group import Setting, Sums, TensorGroup, transform
+from laconic.methods.contract.group import TensorGroup, transform
+from laconic.methods.contract.kernel_steps import (
+    KernelContext,
+    VectorStep,
+    keep_at_random,
+    keep_trimmed,
+    multiply,
+)
 from laconic.methods.contract.ranking import Trim, kept
 from laconic.methods.contract.sums import Array, magnitudes
+from laconic.methods.contract.traits import Sums, TensorContext
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,10 +27,10 @@ if TYPE_CHECKING:
 TINY = 1e-7
 
 
-def check(params: Mapping[str, Any], setting: Setting) -> str:
+def check(params: Mapping[str, Any], context: TensorContext) -> str:
     """Refuse a model that is not there."""
     model = params["model"]
-    if model is not None and not 0 <= model < len(setting.weights):
+    if model is not None and not 0 <= model < len(context.weights):
         raise RecipeError(f"sparsify.model: there is no model {model}; they count from 0.")
     return ""
 
@@ -35,11 +43,30 @@ def trims(params: Mapping[str, Any], n: int) -> list[Trim]:
 
 def norms(group: TensorGroup, *, density: float, by: str, model: int | None) -> Array:
     """The sums of magnitudes of the vectors, then those of what is kept of them."""
-    held = {i: _held(group, i, density, by, model) for i in _models(group, model)}
-    return magnitudes([*(group.vectors[i] for i in held), *held.values()], group.chunk)
+    kept_vectors = {i: _kept_entries(group, i, density, by, model) for i in _models(group, model)}
+    return magnitudes(
+        [*(group.vectors[i] for i in kept_vectors), *kept_vectors.values()], group.chunk
+    )
 
 
-@transform(trims=trims, sums=Sums(norms, {"rescale": True}), idle={"density": 1.0}, check=check)
+def kernel(context: KernelContext) -> list[VectorStep]:
+    """A draw or a trim, then the scale that restores the norm, once it is known."""
+    params, models = context.params, len(context.weights)
+    steps = keep_trimmed(context)
+    if params["by"] == "chance":
+        steps.append(keep_at_random(params["density"], 1.0, models, params["model"]))
+    if context.sums is not None:
+        steps.append(multiply(factors(context.sums), models, params["model"]))
+    return steps
+
+
+@transform(
+    trims=trims,
+    sums=Sums(norms, {"rescale": True}, kernel="magnitudes"),
+    kernel=kernel,
+    no_op_at={"density": 1.0},
+    check=check,
+)
 def sparsify(
     group: TensorGroup,
     *,
@@ -70,7 +97,7 @@ def sparsify(
     if rescale:
         grown = factors(group.total(norms, density=density, by=by, model=model))
     for i, factor in zip(models, grown, strict=True):
-        vectors[i] = _held(group, i, density, by, model) * factor
+        vectors[i] = _kept_entries(group, i, density, by, model) * factor
     return replace(group, vectors=vectors)
 
 
@@ -89,7 +116,7 @@ def _trim(n: int, density: float, model: int | None) -> Trim:
     return Trim(ties="exact", number=kept(n, density), model=model)
 
 
-def _held(group: TensorGroup, i: int, density: float, by: str, model: int | None) -> Tensor:
+def _kept_entries(group: TensorGroup, i: int, density: float, by: str, model: int | None) -> Tensor:
     """What is kept of one vector."""
     if by == "chance":
         return group.vectors[i] * (group.uniform(i) < density)

@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from laconic.methods.contract.group import TensorGroup, method
+from laconic.methods.contract.kernel_steps import Combination, KernelContext, weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(idle={"scale": 0.0})
+def kernel(context: KernelContext) -> Combination:
+    """The scaled weighted sum."""
+    return weighted_sum(context.weights, context.params["scale"])
+
+
+@method(kernel=kernel, no_op_at={"scale": 0.0})
 def task_arithmetic(group: TensorGroup, *, scale: float = 0.7) -> Tensor:
     """The base plus `scale` times the weighted sum of the task vectors.
 

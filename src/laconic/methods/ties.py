@@ -7,13 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Gt, Le
 
 from laconic.methods.contract.group import TensorGroup, method
+from laconic.methods.contract.kernel_steps import (
+    Combination,
+    KernelContext,
+    mean_of_agreeing,
+    weighted_sum,
+)
 from laconic.methods.contract.ranking import Scope, Ties  # noqa: TC001  # the registry reads the types
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(trims=True, idle={"scale": 0.0})
+def kernel(context: KernelContext) -> Combination:
+    """The vote; of one model there is nothing to elect."""
+    combine = mean_of_agreeing if len(context.weights) > 1 else weighted_sum
+    return combine(context.weights, context.params["scale"])
+
+
+@method(trims=True, kernel=kernel, no_op_at={"scale": 0.0})
 def ties(
     group: TensorGroup,
     *,

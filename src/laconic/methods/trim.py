@@ -7,10 +7,11 @@ from typing import Annotated
 from annotated_types import Gt, Le
 
 from laconic.methods.contract.group import TensorGroup, transform
+from laconic.methods.contract.kernel_steps import keep_trimmed
 from laconic.methods.contract.ranking import Scope, Ties  # noqa: TC001  # the registry reads the types
 
 
-@transform(trims=True, idle={"density": 1.0})
+@transform(trims=True, kernel=keep_trimmed, no_op_at={"density": 1.0})
 def trim(
     group: TensorGroup,
     *,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @method(
     reach="tensor",
-    copies=3,
+    extra_copies=3,
     cost="one truncated SVD a model and matrix: seconds for a layer of a 7B model, see "
     "benchmarks/svd.md",
 )

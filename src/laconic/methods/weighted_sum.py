@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from laconic.methods.contract.group import TensorGroup, method
+from laconic.methods.contract.kernel_steps import Combination, KernelContext, weighted_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
 TINY = 1e-8
 
 
-@method(base="optional", idle={"scale": 0.0})
+def kernel(context: KernelContext) -> Combination:
+    """The weighted sum over its divisor."""
+    params = context.params
+    total = divisor(context.weights, normalise=params["normalise"])
+    return weighted_mean(context.weights, params["scale"], total)
+
+
+@method(base="optional", kernel=kernel, no_op_at={"scale": 0.0})
 def weighted_sum(group: TensorGroup, *, scale: float = 1.0, normalise: bool = False) -> Tensor:
     """The base plus `scale` times the weighted sum of the vectors, with or without a base.
 

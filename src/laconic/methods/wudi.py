@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt
 
-from laconic.methods.contract.group import Setting, TensorGroup, method
+from laconic.methods.contract.group import TensorGroup, method
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from laconic.methods.contract.traits import TensorContext
 
 #: Adam's decays of the mean gradient and of its square, and what keeps its divisor away from 0.
 DECAYS = (0.9, 0.999)
@@ -18,9 +20,9 @@ EPSILON = 1e-8
 TINY = 1e-30
 
 
-def check(_: Mapping[str, Any], setting: Setting) -> str:
-    """Say what one model leaves of WUDI."""
-    if len(setting.weights) > 1:
+def check(_: Mapping[str, Any], context: TensorContext) -> str:
+    """Say what WUDI of a single model is."""
+    if len(context.weights) > 1:
         return ""
     return (
         "wudi of one model is task_arithmetic: nothing interferes with its vector, so the descent "
@@ -31,9 +33,9 @@ def check(_: Mapping[str, Any], setting: Setting) -> str:
 @method(
     reach="tensor",
     weighted=False,
-    idle={"scale": 0.0},
+    no_op_at={"scale": 0.0},
     check=check,
-    copies=3,
+    extra_copies=3,
     cost="per matrix of the layers, steps * models products of min(rows, columns) * rows * columns "
     "multiplications, twice: days for a 7B model on a CPU, so use a GPU",
 )

@@ -27,10 +27,10 @@ from laconic.checkpoints.checkpoint import FLOATS, WIDTH, open_checkpoint
 from laconic.errors import BackendError
 from laconic.evaluation.evaluate import open_engine
 from laconic.merging.engine.members import asked_trims
-from laconic.merging.engine.options import Means
+from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.engine.streaming import Engine
 from laconic.merging.merge import execute
-from laconic.merging.varying import shown
+from laconic.merging.varying import plain_value
 from laconic.runtime import silent
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from laconic.backends.contract.backend import Backend
     from laconic.merging.plan import Plan
-    from laconic.merging.step import Stage
+    from laconic.merging.step import Step
 
 log = logging.getLogger(__name__)
 #: Where folders are kept in memory, where the system has such a place.
@@ -80,13 +80,13 @@ class Weights:
     """
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], plan: Plan, means: Means | None = None
+        self, tensors: Mapping[str, Tensor], plan: Plan, means: ExecutionOptions | None = None
     ) -> None:
         self.finished: dict[str, dict[str, Any]] = {}
         self.written = 0
         self._lock = threading.Lock()
         self._tensors = tensors
-        self._means = means or Means()
+        self._means = means or ExecutionOptions()
         self._types = {spec.name: spec.dtype for spec in plan.specs}
         self._made = coefficients(plan)
         self._found: dict[str, _Found] = {}
@@ -255,7 +255,7 @@ class Seats:
 
 def coefficients(plan: Plan) -> dict[str, str]:
     """What decides each merged tensor's values beside the checkpoints, by name."""
-    stages = (*plan.before, plan.method, *plan.after)
+    stages = plan.steps
     names = [spec.name for spec in plan.specs if spec.name not in plan.copied]
     told = {
         name: json.dumps(
@@ -274,9 +274,9 @@ def coefficients(plan: Plan) -> dict[str, str]:
     return told
 
 
-def _looks_around(stage: Stage, name: str) -> bool:
+def _looks_around(stage: Step, name: str) -> bool:
     """Whether a step's result for one tensor depends on the others."""
-    if stage.plugin.traits.get("norms") or stage.reach == "model":
+    if stage.traits.norms or stage.reach == "model":
         return True
     return any(trim.scope == "model" for trim in asked_trims(stage, name))
 
@@ -284,8 +284,8 @@ def _looks_around(stage: Stage, name: str) -> bool:
 def _before(plan: Plan) -> str:
     """What thresholds and inner products depend on beside their own parameters."""
     recipe = plan.recipe
-    weights = [shown(model.weight) for model in recipe.models]
-    before = [[step.name, shown(step.params)] for step in recipe.before]
+    weights = [plain_value(model.weight) for model in recipe.models]
+    before = [[step.name, plain_value(step.params)] for step in recipe.before]
     return json.dumps([recipe.seed, weights, before], sort_keys=True)
 
 

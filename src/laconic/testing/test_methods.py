@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS, Method, TensorGroup
-from laconic.methods.contract.ranking import EVERY, Limit, Trim
-from laconic.methods.contract.step_statistics import Measured
+from laconic.methods.contract.ranking import EVERY, Trim, TrimLimit
+from laconic.methods.contract.step_statistics import StepStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from laconic.methods.contract.group import Stats
+    from laconic.methods.contract.traits import Stats
     from laconic.registry import Plugin
 
 CHAINS = list(
@@ -33,7 +33,7 @@ LAYERS = 4
 def make_group(plugin: Plugin[Method], shape: tuple[int, ...], seed: int = 0) -> TensorGroup:
     """Random vectors for as many models as a method takes, over a random base."""
     draw = torch.Generator().manual_seed(seed)
-    members, most = plugin.traits.get("members"), plugin.traits.get("models", (1, None))[1]
+    members, most = plugin.traits.members, plugin.traits.models[1]
     models = members - 1 if members else most or 2
     vectors = torch.randn(models, *shape, generator=draw)
     return TensorGroup(
@@ -44,7 +44,9 @@ def make_group(plugin: Plugin[Method], shape: tuple[int, ...], seed: int = 0) ->
         layer=1,
         layers=LAYERS,
         norms={layer: 1.0 + layer for layer in range(LAYERS)},
-        limits={Trim(0.2, "model"): tuple(Limit(float(v.abs().median()), EVERY) for v in vectors)},
+        limits={
+            Trim(0.2, "model"): tuple(TrimLimit(float(v.abs().median()), EVERY) for v in vectors)
+        },
     )
 
 
@@ -54,8 +56,10 @@ def make_stats(plugin: Plugin[Any], group: TensorGroup) -> Stats:
     counts = {"base": 1, "merged": 1, "models": models, "members": models + 1}
     sizes = {NAME.format(layer): group.base.numel() for layer in range(LAYERS)}
     return {
-        kind: tuple(Measured(_tensors(kind, group.base, i), sizes) for i in range(counts[whose]))
-        for kind, whose in plugin.traits["stats"].items()
+        kind: tuple(
+            StepStatistics(_tensors(kind, group.base, i), sizes) for i in range(counts[whose])
+        )
+        for kind, whose in plugin.traits.stats.items()
     }
 
 
@@ -74,14 +78,14 @@ def _tensors(kind: str, base: Tensor, seed: int) -> dict[str, Tensor]:
 
 
 def run_chain(
-    chain: tuple[Plugin[Any] | None, ...], group: TensorGroup, *, still: bool = False
+    chain: tuple[Plugin[Any] | None, ...], group: TensorGroup, *, zero: bool = False
 ) -> Tensor:
     """The tensor that a transform, a method and an adjustment make of a group."""
     before, method, after = chain
     assert method is not None
     if before is not None:
         group = before.function(given(before, group), **defaults(before))
-    params = defaults(method) | (dict(method.traits["still"]) if still else {})
+    params = defaults(method) | (dict(method.traits.zero_params) if zero else {})
     merged: Tensor = method.function(given(method, group), **params)
     if after is not None:
         merged = after.function(given(after, group), merged, **defaults(after))
@@ -132,8 +136,8 @@ def test_a_chain_changes_nothing_it_was_given(chain: tuple[Plugin[Any], ...]) ->
 @pytest.mark.parametrize("chain", CHAINS, ids=named)
 def test_a_chain_of_zero_vectors_gives_the_base(chain: tuple[Plugin[Any], ...]) -> None:
     group = make_group(chain[1], (6, 10))
-    still = replace(group, vectors=torch.zeros_like(group.vectors))
-    assert torch.allclose(run_chain(chain, still, still=True), group.base, rtol=1e-6, atol=0)
+    zero = replace(group, vectors=torch.zeros_like(group.vectors))
+    assert torch.allclose(run_chain(chain, zero, zero=True), group.base, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids=named)
@@ -151,13 +155,13 @@ def test_a_plugin_explains_itself(plugin: Plugin[Callable[..., Any]]) -> None:
     assert [p.name for p in plugin.parameters if not p.help] == []
 
 
-IDLE = [p for r in (TRANSFORMS, METHODS, ADJUSTMENTS) for p in r.all() if p.traits["idle"]]
+NO_OPS = [p for r in (TRANSFORMS, METHODS, ADJUSTMENTS) for p in r.all() if p.traits.no_op_at]
 
 
-@pytest.mark.parametrize("plugin", IDLE, ids=lambda p: p.name)
-def test_parameters_declared_idle_change_nothing(plugin: Plugin[Any]) -> None:
+@pytest.mark.parametrize("plugin", NO_OPS, ids=lambda p: p.name)
+def test_parameters_declared_as_no_op_change_nothing(plugin: Plugin[Any]) -> None:
     group = given(plugin, make_group(plugin, (6, 10)))
-    params = plugin.bind(plugin.traits["idle"], where="contract")
+    params = plugin.bind(plugin.traits.no_op_at, where="contract")
     if plugin.family == "transform":
         assert torch.equal(plugin.function(group, **params).vectors, group.vectors)
     elif plugin.family == "method":
@@ -171,7 +175,7 @@ def test_parameters_declared_idle_change_nothing(plugin: Plugin[Any]) -> None:
 def test_a_method_that_normalises_heeds_only_the_proportions_of_weights(
     plugin: Plugin[Any],
 ) -> None:
-    if not plugin.traits["normalises"]:
+    if not plugin.traits.normalises:
         pytest.skip(f"{plugin.name} does not say that it normalises")
     group = given(plugin, make_group(plugin, (6, 10)))
     weights = tuple(0.25 + i for i in range(len(group.vectors)))

@@ -1,4 +1,4 @@
-"""A merge divided over the workers of a Ray cluster, an output file at a time, on shared storage.
+"""A merge divided over the workers of a Ray cluster, one output file at a time, on shared storage.
 
 One worker at a time writes a file: on network file systems, two machines that write to the same
 page of a file lose bytes.
@@ -28,15 +28,15 @@ from laconic.runtime import silent, versions
 if TYPE_CHECKING:
     from laconic.checkpoints.checkpoint import TensorSpec
     from laconic.merging.engine.members import Array
-    from laconic.merging.engine.options import Means
+    from laconic.merging.engine.options import ExecutionOptions
     from laconic.merging.engine.streaming import Limits
-    from laconic.merging.engine.thresholds import Look
+    from laconic.merging.engine.thresholds import CountRequest
     from laconic.merging.recipe import Recipe
     from laconic.methods.contract.ranking import Trim
 
     OverModel = Mapping[tuple[int, Trim], Mapping[str, Limits]]
 
-#: Whose versions decide the bytes, and must be the same everywhere.
+#: The packages whose versions decide the bytes; they must be the same on all machines.
 PACKAGES: Final = ("numpy", "numba", "torch")
 #: How long a cluster's address may take to answer, in seconds.
 PATIENCE: Final = 10
@@ -79,10 +79,10 @@ def connected(address: str | None) -> Iterator[None]:
     if ray is None or ray.is_initialized():
         yield
         return
-    own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    extra: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
         _knock(str(address))
-        ray.init(address, log_to_driver=False, logging_level="error", **own)
+        ray.init(address, log_to_driver=False, logging_level="error", **extra)
     except (OSError, RuntimeError, ValueError) as error:
         raise WorkerError(
             f"No Ray cluster answers at '{address}' ({_first_line(error)}). Start one with 'ray "
@@ -113,7 +113,7 @@ def spread(engine: Engine, writer: CheckpointWriter) -> None:
     }
     files = {file: specs for file, specs in files.items() if specs}
     workers = _Workers(engine, writer.work.resolve(), len(files))
-    engine.passes = partial(_Rounds, workers, writer)
+    engine.make_counter = partial(_RemoteCounter, workers, writer)
     if files:
         engine.find_over_model()
     limits = workers.ray.put(engine.over_model)
@@ -126,7 +126,7 @@ def spread(engine: Engine, writer: CheckpointWriter) -> None:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _WorkerJob:
     """What every worker must know."""
 
     recipe: Recipe
@@ -134,7 +134,7 @@ class _Job:
     versions: dict[str, str]
     folder: str
     work: Path
-    means: Means
+    options: ExecutionOptions
 
 
 class _Workers:
@@ -142,16 +142,16 @@ class _Workers:
 
     def __init__(self, engine: Engine, work: Path, files: int) -> None:
         self.ray = _ray()
-        self.threads = self._threads(engine.means.threads, files)
-        means = replace(engine.means, ray=None, threads=self.threads)
+        self.threads = self._threads(engine.options.threads, files)
+        options = replace(engine.options, ray=None, threads=self.threads)
         self.job = self.ray.put(
-            _Job(
+            _WorkerJob(
                 recipe=engine.plan.recipe,
                 digest=engine.plan.digest,
                 versions=versions(*PACKAGES),
                 folder=str(Path.cwd()),
                 work=work,
-                means=means,
+                options=options,
             )
         )
         self.environment = _environment(engine.plan)
@@ -190,24 +190,24 @@ class _Workers:
                 f"A worker died again and again, or its machine did ({_first_line(error)})."
             ) from error
 
-    def _threads(self, asked: int | None, files: int) -> int:
+    def _threads(self, threads: int | None, files: int) -> int:
         """How many processors a worker takes: as many as there are for each file."""
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         processors = [int(resources.get("CPU", 0)) for resources in nodes]
         most = max(processors, default=0)
-        if most < (asked or 1):
+        if most < (threads or 1):
             raise WorkerError(
-                f"No machine of the Ray cluster has {asked or 1} processors: the largest has "
+                f"No machine of the Ray cluster has {threads or 1} processors: the largest has "
                 f"{most}. Ask for fewer threads, or add machines."
             )
-        return asked or min(most, max(1, sum(processors) // max(1, files)))
+        return threads or min(most, max(1, sum(processors) // max(1, files)))
 
 
-class _Rounds:
+class _RemoteCounter:
     """Counts the magnitudes of tensors together, each worker those of an output file."""
 
     def __init__(
-        self, workers: _Workers, writer: CheckpointWriter, engine: Engine, chains: Any, step: int
+        self, workers: _Workers, writer: CheckpointWriter, engine: Engine, chains: Any, number: int
     ) -> None:
         names = {chain.members.name for chain in chains}
         self.parts = [
@@ -217,11 +217,11 @@ class _Rounds:
         ]
         self.workers = workers
         self.engine = engine
-        self.step = step
+        self.number = number
 
-    def __call__(self, look: Look) -> Array:
+    def __call__(self, request: CountRequest) -> Array:
         limits = self.workers.ray.put(self.engine.over_model)
-        jobs = [(*part, limits, self.step, look) for part in self.parts]
+        jobs = [(*part, limits, self.number, request) for part in self.parts]
         total = np.zeros((), np.int64)
         for done, counts in enumerate(self.workers.run(_count, jobs), start=1):
             total = total + counts
@@ -230,41 +230,41 @@ class _Rounds:
 
 
 def _merge(
-    job: _Job, file: str, specs: Sequence[TensorSpec], names: Sequence[str], limits: OverModel
+    job: _WorkerJob, file: str, specs: Sequence[TensorSpec], names: Sequence[str], limits: OverModel
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """In a worker: merge some tensors of a weight file; each one's name and facts, when it is."""
-    with _engine(job, file, specs, names, limits) as (engine, held):
-        for name in engine.steps():
-            yield name, held.facts.pop(name)
+    with _worker_engine(job, file, specs, names, limits) as (engine, weight_file):
+        for name in engine.merge_tensors():
+            yield name, weight_file.facts.pop(name)
 
 
 def _count(
-    job: _Job,
+    job: _WorkerJob,
     file: str,
     specs: Sequence[TensorSpec],
     names: Sequence[str],
     limits: OverModel,
-    step: int,
-    look: Look,
+    number: int,
+    request: CountRequest,
 ) -> Iterator[Array]:
     """In a worker: the counts over some tensors of a weight file, as `Engine.count` has them."""
-    with _engine(job, file, specs, names, limits) as (engine, _):
-        yield engine.count(names, step, look)
+    with _worker_engine(job, file, specs, names, limits) as (engine, _):
+        yield engine.count(names, number, request)
 
 
 @contextmanager
-def _engine(
-    job: _Job, file: str, specs: Sequence[TensorSpec], names: Sequence[str], limits: OverModel
+def _worker_engine(
+    job: _WorkerJob, file: str, specs: Sequence[TensorSpec], names: Sequence[str], limits: OverModel
 ) -> Iterator[tuple[Engine, WeightFile]]:
-    """In a worker: an engine for some tensors of a weight file, after the plan is seen to be one.
+    """In a worker: an engine for some tensors of a weight file, once its plan is the same.
 
     Raises:
         WorkerError: Where this worker sees other files or packages than the job's process.
     """
     here = f"The worker on {platform.node()}"
-    own = versions(*PACKAGES)
+    installed = versions(*PACKAGES)
     if differ := [
-        f"{k} {v}, not {job.versions[k]}" for k, v in own.items() if v != job.versions[k]
+        f"{k} {v}, not {job.versions[k]}" for k, v in installed.items() if v != job.versions[k]
     ]:
         raise WorkerError(f"{here} has {', '.join(differ)}. Install the same on all machines.")
     with chdir(job.folder) if Path(job.folder).is_dir() else nullcontext():
@@ -277,13 +277,13 @@ def _engine(
             raise WorkerError(f"{here} sees other checkpoints than the first machine. {SHARED}")
         others = {spec.name for spec in planned.specs}.difference(names)
         try:
-            held = WeightFile(job.work / file, specs, others)
+            weight_file = WeightFile(job.work / file, specs, others)
         except FileNotFoundError:
             raise WorkerError(f"{here} does not see {job.work / file}. {SHARED}") from None
-        with held:
-            engine = Engine(planned, job.means, held, silent)
+        with weight_file:
+            engine = Engine(planned, job.options, weight_file, silent)
             engine.over_model.update(limits)
-            yield engine, held
+            yield engine, weight_file
 
 
 def _environment(plan: Plan) -> dict[str, Any]:

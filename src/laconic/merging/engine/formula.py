@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from laconic.checkpoints.checkpoint import FLOATS
-from laconic.merging.engine.members import Found
-from laconic.methods.contract import kernels
+from laconic.merging.engine.members import PassResults
 from laconic.methods.contract.group import TensorGroup
+from laconic.methods.contract.kernels.codes import CHUNK
+from laconic.methods.contract.kernels.compiling import BINS
+from laconic.methods.contract.kernels.summing import products
 
 if TYPE_CHECKING:
     import threading
@@ -21,9 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from laconic.merging.engine.members import Array, Members
-    from laconic.merging.engine.thresholds import Look
+    from laconic.merging.engine.thresholds import CountRequest
     from laconic.merging.plan import Plan
-    from laconic.merging.step import Stage
 
 
 class Formula:
@@ -54,46 +55,48 @@ class Formula:
         self.plan = plan
         self.members = members
         self.dtype = dtype
-        self.found = Found()
+        self.results = PassResults()
         self.sound = True
         self.device = torch.device(device)
         self.streams = streams
-        self.chunk = members.row * max(1, kernels.CHUNK // members.row) if rows else kernels.CHUNK
+        self.chunk = members.row * max(1, CHUNK // members.row) if rows else CHUNK
         self.shape = members.shape if whole else (-1, members.row) if rows else (-1,)
 
-    def count(self, blocks: Sequence[tuple[int, int]], steps: int, look: Look) -> Array:
+    def count(self, blocks: Sequence[tuple[int, int]], done: int, request: CountRequest) -> Array:
         """The counts of some blocks after the first transforms; every entry is counted."""
-        width = look.width + 2 if look.bins else kernels.BINS
+        width = request.width + 2 if request.bins else BINS
         total: Array | None = None
         for start, stop in blocks:
             with self._queued():
-                ranked = self._ranked(start, stop, steps)
-                if look.model is not None:
-                    ranked = ranked[look.model][None]
+                ranked = self._ranked(start, stop, done)
+                if request.model is not None:
+                    ranked = ranked[request.model][None]
                 total = np.zeros((len(ranked), width), np.int64) if total is None else total
                 for i, values in enumerate(ranked):
                     places = values.abs().flatten().view(torch.int32)
-                    if look.bins:
-                        places = places - (look.bins[i] << 16)
-                        places[places >= look.width] = look.width + 1
-                        places[places < 0] = look.width
+                    if request.bins:
+                        places = places - (request.bins[i] << 16)
+                        places[places >= request.width] = request.width + 1
+                        places[places < 0] = request.width
                     else:
                         places = places >> 16
                     total[i] += _array(torch.bincount(places, minlength=width))
         assert total is not None, "only tensors with entries are counted"
         return total
 
-    def places(self, start: int, stop: int, steps: int, i: int, value: float) -> Array:
+    def places(self, start: int, stop: int, done: int, i: int, value: float) -> Array:
         """Where in a block entries of one magnitude are: their numbers, in order."""
         with self._queued():
-            ranked = self._ranked(start, stop, steps)[i].flatten()
+            ranked = self._ranked(start, stop, done)[i].flatten()
             return start + _array((ranked.abs() == value).nonzero().flatten())
 
-    def sums(self, start: int, stop: int, step: int, params: Mapping[str, Any]) -> Array:
+    def sums(self, start: int, stop: int, number: int, params: Mapping[str, Any]) -> Array:
         """The sums over a block's chunks that a step asks for, ``[sum, chunk]``."""
         with self._queued():
-            group = self._given(self._group(start, stop, step), step)
-            parts: Array = self._stage(step).plugin.traits["sums"].parts(group, **params)
+            group = self._with_results(self._group(start, stop, number), number)
+            sums = self.plan.steps[number].traits.sums
+            assert sums is not None
+            parts: Array = sums.parts(group, **params)
             return parts
 
     def merge(self, start: int, stop: int) -> tuple[Array, bool]:
@@ -108,25 +111,25 @@ class Formula:
         with self._queued():
             return bool(torch.isfinite(self._merged(start, stop)).all())
 
-    def squares(self, start: int, stop: int, steps: int) -> Array:
+    def squares(self, start: int, stop: int, done: int) -> Array:
         """The squared norms of what a block's chunks have moved after the first adjustments."""
         with self._queued():
-            moved = (self._merged(start, stop, steps) - self._read(0, start, stop)).flatten()
+            moved = (self._merged(start, stop, done) - self._read(0, start, stop)).flatten()
             chunks = map(_array, torch.split(moved, self.chunk))
-            return np.array([kernels.products(chunk, chunk)[0] for chunk in chunks])
+            return np.array([products(chunk, chunk)[0] for chunk in chunks])
 
-    def _merged(self, start: int, stop: int, steps: int | None = None) -> Tensor:
+    def _merged(self, start: int, stop: int, done: int | None = None) -> Tensor:
         """A block after the method and the first adjustments; None for all of them."""
-        step, method = len(self.plan.before), self.plan.method
-        group = self._given(self._group(start, stop, step), step)
+        number, method = len(self.plan.before), self.plan.method
+        group = self._with_results(self._group(start, stop, number), number)
         merged: Tensor = method.plugin.function(group, **method.params_for(self.members.name))
-        for number, stage in enumerate(self.plan.after[:steps]):
-            norms = self.found.norms.get(number, {})
-            group = replace(group, stats=stage.stats, norms=norms)
-            merged = stage.plugin.function(group, merged, **stage.params_for(self.members.name))
+        for number, step in enumerate(self.plan.after[:done]):
+            norms = self.results.norms.get(number, {})
+            group = replace(group, stats=step.stats, norms=norms)
+            merged = step.plugin.function(group, merged, **step.params_for(self.members.name))
         return merged
 
-    def _group(self, start: int, stop: int, steps: int) -> TensorGroup:
+    def _group(self, start: int, stop: int, done: int) -> TensorGroup:
         """A block of all checkpoints after the first transforms."""
         values = [self._read(j, start, stop) for j in range(len(self.members.arrays))]
         self.sound = self.sound and all(bool(torch.isfinite(value).all()) for value in values)
@@ -146,36 +149,32 @@ class Formula:
             size=self.members.size,
             chunk=self.chunk,
         )
-        for step, stage in enumerate(self.plan.before[:steps]):
-            group = self._given(group, step)
-            group = stage.plugin.function(group, **stage.params_for(self.members.name))
+        for number, step in enumerate(self.plan.before[:done]):
+            group = self._with_results(group, number)
+            group = step.plugin.function(group, **step.params_for(self.members.name))
         return group
 
-    def _ranked(self, start: int, stop: int, step: int) -> Tensor:
+    def _ranked(self, start: int, stop: int, number: int) -> Tensor:
         """What a step's trims rank in a block, ``[rank, *shape]``."""
-        group, stage = self._group(start, stop, step), self._stage(step)
-        ranks = stage.plugin.traits.get("ranks")
+        group, step = self._group(start, stop, number), self.plan.steps[number]
+        ranks = step.traits.ranks
         values: Tensor = ranks(group) if ranks else group.vectors
         return values
 
-    def _given(self, group: TensorGroup, step: int) -> TensorGroup:
+    def _with_results(self, group: TensorGroup, number: int) -> TensorGroup:
         """A group as a step is given it, with what was found for the step."""
-        found = self.found
-        limits, sums = found.limits.get(step, {}), found.sums.get(step)
-        return replace(group, limits=limits, sums=sums, stats=self._stage(step).stats)
-
-    def _stage(self, step: int) -> Stage:
-        """A transform, or the method."""
-        return (*self.plan.before, self.plan.method)[step]
+        results = self.results
+        limits, sums = results.limits.get(number, {}), results.sums.get(number)
+        return replace(group, limits=limits, sums=sums, stats=self.plan.steps[number].stats)
 
     def _read(self, j: int, start: int, stop: int) -> Tensor:
         """A block of checkpoint `j` in float32 on the device, by way of pinned memory."""
         dtype = getattr(torch, FLOATS[self.members.dtypes[j]])
         pinned = self.device.type == "cuda"
-        held = torch.empty(stop - start, dtype=dtype, pin_memory=pinned)
+        block = torch.empty(stop - start, dtype=dtype, pin_memory=pinned)
         raw = self.members.stored(j, start, stop)
-        _bits(held).numpy()[:] = raw.view(np.uint8 if raw.dtype.itemsize == 4 else np.uint16)
-        return held.to(self.device, non_blocking=True).float().view(self.shape)
+        _bits(block).numpy()[:] = raw.view(np.uint8 if raw.dtype.itemsize == 4 else np.uint16)
+        return block.to(self.device, non_blocking=True).float().view(self.shape)
 
     @contextmanager
     def _queued(self) -> Iterator[None]:
@@ -200,9 +199,9 @@ def _bits(values: Tensor) -> Tensor:
 def _array(values: Tensor) -> Array:
     """A tensor's values on the CPU, by way of pinned memory where they come from a GPU."""
     if values.device.type == "cuda":
-        held = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-        held.copy_(values, non_blocking=True)
+        pinned = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        pinned.copy_(values, non_blocking=True)
         torch.cuda.current_stream(values.device).synchronize()
-        values = held
+        values = pinned
     array: Array = values.numpy()
     return array

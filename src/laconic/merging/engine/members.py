@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laconic.methods.contract.ranking import Limit, Scope, Trim
+from laconic.methods.contract.ranking import Scope, Trim, TrimLimit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from laconic.checkpoints.layout import Role
     from laconic.merging.plan import Plan
-    from laconic.merging.step import Stage
+    from laconic.merging.step import Step
 
     Array = np.ndarray[Any, Any]
 
@@ -89,8 +89,8 @@ def open_members(plan: Plan, name: str) -> Members:
 
 
 @dataclass
-class Found:
-    """What a tensor's chain needs to know beforehand, as far as it has been found.
+class PassResults:
+    """What passes over a tensor have found so far, which its steps need before its blocks.
 
     Attributes:
         limits: The limits of each trim, one a model, by the number of the step that asks.
@@ -98,17 +98,17 @@ class Found:
         norms: What merging moved in each layer before an adjustment, by the adjustment's number.
     """
 
-    limits: dict[int, dict[Trim, tuple[Limit, ...]]] = field(default_factory=dict)
+    limits: dict[int, dict[Trim, tuple[TrimLimit, ...]]] = field(default_factory=dict)
     sums: dict[int, tuple[float, ...]] = field(default_factory=dict)
     norms: dict[int, Mapping[int, float]] = field(default_factory=dict)
 
 
-def asked_trims(stage: Stage, name: str, size: int = 1) -> Sequence[Trim]:
-    """How a stage trims a tensor of so many elements, where it does."""
-    trims = stage.plugin.traits.get("trims")
+def asked_trims(step: Step, name: str, size: int = 1) -> Sequence[Trim]:
+    """The trims of a step, from its parameters for a tensor of so many elements."""
+    trims = step.traits.trims
     if not trims:
         return ()
-    params = stage.params_for(name)
+    params = step.params_for(name)
     if callable(trims):
         return tuple(trims(params, size))
     scope: Scope = params.get("scope", "tensor")
@@ -116,11 +116,11 @@ def asked_trims(stage: Stage, name: str, size: int = 1) -> Sequence[Trim]:
     return (trim,) if trim.density < 1 else ()
 
 
-def asked_sums(stage: Stage, name: str) -> Mapping[str, Any] | None:
-    """The parameters of the sums that a stage asks for over a tensor, where it does."""
-    sums = stage.plugin.traits.get("sums")
-    params = stage.params_for(name)
+def asked_sums(step: Step, name: str) -> Mapping[str, Any] | None:
+    """The parameters of the sums that a step needs over a tensor; None where it needs none."""
+    sums = step.traits.sums
+    params = step.params_for(name)
     if sums is None or any(params[key] != value for key, value in sums.only.items()):
         return None
-    _, *wanted = inspect.signature(sums.parts).parameters
-    return {key: params[key] for key in wanted}
+    _, *names = inspect.signature(sums.parts).parameters
+    return {name: params[name] for name in names}

@@ -12,33 +12,33 @@ if TYPE_CHECKING:
 
 
 def give_norms(engine: Engine, chain: Chain) -> None:
-    """Tell a tensor's chain how far the adjustments before each that asks have moved the layers."""
-    for step, stage in enumerate(engine.plan.after):
-        if stage.plugin.traits["norms"]:
-            if step not in engine.norms:
-                engine.norms[step] = _find(engine, step)
-            chain.found.norms[step] = engine.norms[step]
+    """Add to a chain's results how far merging has moved each layer, before each step that asks."""
+    for number, step in enumerate(engine.plan.after):
+        if step.traits.norms:
+            if number not in engine.norms:
+                engine.norms[number] = _find_norms(engine, number)
+            chain.results.norms[number] = engine.norms[number]
 
 
-def _find(engine: Engine, step: int) -> dict[int, float]:
+def _find_norms(engine: Engine, number: int) -> dict[int, float]:
     """The squared norm of what is moved in each layer before an adjustment, without rounding."""
     parts: dict[int, list[float]] = {}
     specs = engine.plan.specs
-    for done, spec in enumerate(specs, start=1):
+    for finished, spec in enumerate(specs, start=1):
         chain = None if spec.name in engine.plan.copied else engine.chain(spec.name)
         if chain is None or chain.members.layer is None or not chain.members.size:
             continue
-        engine.make_ready(chain)
-        chain.found.norms.update(engine.norms)
+        engine.prepare(chain)
+        chain.results.norms.update(engine.norms)
         blocks = engine.blocks(chain, chain.chunk)
-        for chunks in engine.map(partial(_squares, chain, step), blocks):
+        for chunks in engine.map(partial(_squares, chain, number), blocks):
             parts.setdefault(chain.members.layer, []).extend(chunks.tolist())
-        engine.progress(done, len(specs), "norms")
+        engine.progress(finished, len(specs), "norms")
     return {layer: math.fsum(squares) for layer, squares in parts.items()}
 
 
-def _squares(chain: Chain, step: int, block: tuple[int, int]) -> Array:
+def _squares(chain: Chain, number: int, block: tuple[int, int]) -> Array:
     from laconic.merging.engine.formula import Formula
 
     assert isinstance(chain, Formula)  # no kernel knows such adjustments
-    return chain.squares(*block, step)
+    return chain.squares(*block, number)

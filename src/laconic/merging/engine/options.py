@@ -10,7 +10,7 @@ from laconic.errors import RecipeError
 
 
 @dataclass(frozen=True)
-class Means:
+class ExecutionOptions:
     """Where and how fast a merge is done; none of it changes a byte.
 
     Attributes:

@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -14,12 +13,11 @@ import numpy as np
 from laconic.checkpoints.checkpoint import FLOATS, WIDTH
 from laconic.checkpoints.computed_tensors import float32, rounded
 from laconic.errors import CheckpointError
+from laconic.merging.engine.limits import MagnitudeCounter, find_limits
 from laconic.merging.engine.members import asked_sums, asked_trims, open_members
 from laconic.merging.engine.norms import give_norms
-from laconic.merging.engine.thresholds import Look, Threshold, find_thresholds
 from laconic.merging.lint import equals_base
 from laconic.merging.step import need_rows, need_whole
-from laconic.methods.contract.ranking import ALL, EVERY, NONE, Limit, Trim
 from laconic.methods.contract.sums import add
 
 if TYPE_CHECKING:
@@ -30,18 +28,17 @@ if TYPE_CHECKING:
     from laconic.merging.engine.formula import Formula
     from laconic.merging.engine.fused import Fused
     from laconic.merging.engine.members import Array, Members
-    from laconic.merging.engine.options import Means
-    from laconic.merging.engine.thresholds import Counter
+    from laconic.merging.engine.options import ExecutionOptions
+    from laconic.merging.engine.thresholds import Counter, CountRequest
     from laconic.merging.plan import Plan
+    from laconic.methods.contract.ranking import Trim, TrimLimit
     from laconic.runtime import Progress
 
     Chain = Fused | Formula
-    Limits = tuple[Limit, ...]
+    Limits = tuple[TrimLimit, ...]
 
 #: How many tensors may be under way at once; their blocks are read when a thread takes them.
 AHEAD: Final = 8
-#: The most blocks that a thread counts in one go; a stop waits for it.
-TOGETHER: Final = 64
 
 
 class Sink(Protocol):
@@ -61,36 +58,38 @@ class Engine:
 
     Args:
         plan: What to merge.
-        means: Where and how fast.
+        options: Where and how fast.
         writer: Takes the finished blocks; its finished tensors are left out.
         progress: Told after each tensor.
 
     Attributes:
         moved: For each model, whether any of its values differs from the base's.
-        passes: Makes what counts the magnitudes of tensors that are ranked together.
+        make_counter: Makes what counts the magnitudes of tensors that are ranked together.
         over_model: The limits of the steps that rank all tensors together, as far as found.
         norms: What merging moves in each layer before an adjustment, as far as found.
         map: Runs a function for each of some blocks in the engine's threads.
-        limits: Those of steps that rank tensors one by one; `sums`: those over tensors.
+        limits: The limits of the steps that rank tensors one by one, as far as found.
+        sums: The sums over tensors, as far as found.
     """
 
-    def __init__(self, plan: Plan, means: Means, writer: Sink, progress: Progress) -> None:
+    def __init__(
+        self, plan: Plan, options: ExecutionOptions, writer: Sink, progress: Progress
+    ) -> None:
         from laconic.merging.engine.fused import has_kernel
 
         self.plan = plan
-        self.means = means
+        self.options = options
         self.writer = writer
         self.progress = progress
-        self.fused = means.kernels and means.device == "cpu" and has_kernel(plan)
-        self.stages = (*plan.before, plan.method)
-        self.whole = need_whole((*self.stages, *plan.after))
-        self.rows = not self.whole and need_rows((*self.stages, *plan.after))
+        self.fused = options.kernels and options.device == "cpu" and has_kernel(plan)
+        self.steps = (*plan.before, plan.method)
+        self.whole = need_whole((*self.steps, *plan.after))
+        self.rows = not self.whole and need_rows((*self.steps, *plan.after))
         earlier = [facts.get("moved", []) for facts in writer.finished.values()]
         self.moved = [any(i in facts for facts in earlier) for i in range(len(plan.models))]
-        self._pool = ThreadPoolExecutor(1 if self.whole else means.workers)
-        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(1 if self.whole else options.workers)
         self._streams = threading.local()
-        self.passes: Callable[[Engine, Sequence[Chain], int], Counter] = _Passes
+        self.make_counter: Callable[[Engine, Sequence[Chain], int], Counter] = MagnitudeCounter
         self.over_model: dict[tuple[int, Trim], Mapping[str, Limits]] = {}
         self.norms: dict[int, Mapping[int, float]] = {}
         self.map = self._pool.map
@@ -98,11 +97,11 @@ class Engine:
         self.sums: dict[Any, tuple[float, ...]] = {}
 
     def run(self) -> None:
-        """Merge every tensor that is not finished; errors as for `steps`."""
-        for _ in self.steps():
+        """Merge every tensor that is not finished; errors as for `merge_tensors`."""
+        for _ in self.merge_tensors():
             pass
 
-    def steps(self) -> Iterator[str]:
+    def merge_tensors(self) -> Iterator[str]:
         """Merge every tensor that is not finished, and give the name of each when it is.
 
         Raises:
@@ -125,15 +124,15 @@ class Engine:
         """Find all of `over_model`, before any tensor is merged."""
         with self._threads():
             for spec in self.plan.specs:
-                for step, stage in enumerate(self.stages):
-                    for trim in asked_trims(stage, spec.name):
+                for number, step in enumerate(self.steps):
+                    for trim in asked_trims(step, spec.name):
                         if trim.scope == "model" and spec.name not in self.plan.copied:
-                            self._model_limits(step, trim)
+                            self._model_limits(number, trim)
 
-    def count(self, names: Iterable[str], step: int, look: Look) -> Array:
+    def count(self, names: Iterable[str], number: int, request: CountRequest) -> Array:
         """The counts over some tensors before a step."""
         with self._threads():
-            return _Passes(self, [self.chain(name) for name in names], step)(look)
+            return MagnitudeCounter(self, [self.chain(name) for name in names], number)(request)
 
     def note(self, name: str, moved: Iterable[int] = ()) -> None:
         """Note that a tensor is finished, and which models were found to differ from the base."""
@@ -143,8 +142,8 @@ class Engine:
         self.writer.finished[name] = {}
         self.progress(len(self.writer.finished), len(self.plan.specs), name)
 
-    def still(self) -> tuple[str, ...]:
-        """A note for each model that equals the base everywhere."""
+    def unchanged_models(self) -> tuple[str, ...]:
+        """A note for each model that equals the base in every tensor."""
         if self.plan.base is None:
             return ()
         return tuple(
@@ -155,7 +154,7 @@ class Engine:
 
     @contextmanager
     def _threads(self) -> Iterator[None]:
-        """Stop the threads at the end, whatever it is, without work that has not begun."""
+        """Stop the threads at the end, also after an error, and drop work that has not begun."""
         try:
             if self.fused or self.whole:
                 yield
@@ -168,19 +167,15 @@ class Engine:
             self._pool.shutdown(cancel_futures=True)
 
     def _start(self, spec: TensorSpec) -> list[Future[None]]:
-        """Find out what a tensor's chain must know, and queue its blocks."""
+        """Run the passes that a tensor needs first, and queue its blocks."""
         if spec.name in self.plan.copied:
             return [self._pool.submit(self._copy, spec)]
         chain = self.chain(spec.name, spec.dtype)
         if not chain.members.size:
             return []
-        self.make_ready(chain)
+        self.prepare(chain)
         give_norms(self, chain)
         return [self._pool.submit(self._merge, chain, *block) for block in self.blocks(chain)]
-
-    def make_ready(self, chain: Chain) -> None:
-        """Find what the transforms and the method must know of a tensor."""
-        self._prepare(chain, len(self.stages))
 
     def _finish(self, spec: TensorSpec, blocks: Sequence[Future[None]]) -> str:
         for block in blocks:
@@ -201,7 +196,7 @@ class Engine:
             self.plan,
             members,
             dtype,
-            device=self.means.device,
+            device=self.options.device,
             whole=self.whole,
             rows=self.rows,
             streams=self._streams,
@@ -211,87 +206,55 @@ class Engine:
         """The first and the end of each block of a tensor; blocks are of a multiple of elements."""
         size = chain.members.size
         multiple = max(multiple, chain.members.row if self.rows else 1)
-        step = max(1, size) if self.whole else -(-self.means.block // multiple) * multiple
-        return [(start, min(start + step, size)) for start in range(0, size, step)]
+        length = max(1, size) if self.whole else -(-self.options.block // multiple) * multiple
+        return [(start, min(start + length, size)) for start in range(0, size, length)]
 
-    def _prepare(self, chain: Chain, steps: int) -> None:
-        """Find what a tensor's first steps ask for, each after the ones before it."""
+    def prepare(self, chain: Chain, done: int | None = None) -> None:
+        """Run the passes that a tensor's transforms and method need, each after the steps before.
+
+        Args:
+            chain: The tensor's.
+            done: Only the first so many steps; None for all.
+        """
         name = chain.members.name
-        for step, stage in enumerate(self.stages[:steps]):
-            limits = chain.found.limits.setdefault(step, {})
-            for trim in asked_trims(stage, name, chain.members.size):
+        for number, step in enumerate(self.steps[:done]):
+            limits = chain.results.limits.setdefault(number, {})
+            for trim in asked_trims(step, name, chain.members.size):
                 if trim not in limits:
-                    limits[trim] = self._limits(chain, step, trim)
-            sums = asked_sums(stage, name)
-            if sums is not None and step not in chain.found.sums:
-                key = (name, step, *sums.items())
+                    limits[trim] = self._limits(chain, number, trim)
+            sums = asked_sums(step, name)
+            if sums is not None and number not in chain.results.sums:
+                key = (name, number, *sums.items())
                 if key not in self.sums:
                     blocks = self.blocks(chain, chain.chunk)
                     parts = [
-                        *self.map(lambda b, n=step, p=sums: chain.sums(b[0], b[1], n, p), blocks)
+                        *self.map(lambda b, n=number, p=sums: chain.sums(b[0], b[1], n, p), blocks)
                     ]
                     self.sums[key] = tuple(map(add, np.concatenate(parts, axis=1)))
-                chain.found.sums[step] = self.sums[key]
+                chain.results.sums[number] = self.sums[key]
 
-    def _limits(self, chain: Chain, step: int, trim: Trim) -> Limits:
+    def _limits(self, chain: Chain, number: int, trim: Trim) -> Limits:
         """The limits of a trim of one tensor."""
         name = chain.members.name
         if trim.scope == "model":
-            return self._model_limits(step, trim)[name]
-        if (key := (name, step, trim)) not in self.limits:
-            self.limits[key] = self._find([chain], step, trim, _Passes(self, [chain], step))[0]
+            return self._model_limits(number, trim)[name]
+        if (key := (name, number, trim)) not in self.limits:
+            self.limits[key] = find_limits(
+                self, [chain], number, trim, MagnitudeCounter(self, [chain], number)
+            )[0]
         return self.limits[key]
 
-    def _model_limits(self, step: int, trim: Trim) -> Mapping[str, Limits]:
+    def _model_limits(self, number: int, trim: Trim) -> Mapping[str, Limits]:
         """The limits of a step that ranks the entries of all tensors together, by tensor."""
-        key = (step, trim)
+        key = (number, trim)
         if key not in self.over_model:
             names = [spec.name for spec in self.plan.specs if spec.name not in self.plan.copied]
             chains = [self.chain(name) for name in names]
-            limits = self._find(chains, step, trim, self.passes(self, chains, step))
+            limits = find_limits(
+                self, chains, number, trim, self.make_counter(self, chains, number)
+            )
             self.over_model[key] = dict(zip(names, limits, strict=True))
         return self.over_model[key]
-
-    def _find(
-        self, chains: Sequence[Chain], step: int, trim: Trim, passes: Counter
-    ) -> list[Limits]:
-        """The limits of a step over all of these tensors together, for each of them."""
-        size = sum(chain.members.size for chain in chains)
-        count = trim.keeps(self._nonzero(passes, size) if trim.nonzero else size)
-        if not 0 < count < size:
-            return [(NONE if count < 1 else ALL,) * len(self.plan.models)] * len(chains)
-        found = find_thresholds(passes, size, count, trim.model)
-        if trim.ties == "all":
-            return [tuple(Limit(one.value, EVERY) for one in found)] * len(chains)
-        for chain in chains:
-            self._prepare(chain, step)
-        models = range(len(found)) if trim.model is None else (trim.model,)
-        by_model = [self._lasts(chains, step, i, one) for i, one in zip(models, found, strict=True)]
-        if trim.model is not None:
-            every = [ALL] * len(chains)
-            by_model = [
-                by_model[0] if i == trim.model else every for i in range(len(self.plan.models))
-            ]
-        return [tuple(limits) for limits in zip(*by_model, strict=True)]
-
-    def _nonzero(self, passes: Counter, size: int) -> int:
-        """How many entries of the one thing that is ranked are not 0."""
-        (row,) = passes(Look(bins=(0,)))
-        return size - int(row[0])
-
-    def _lasts(self, chains: Sequence[Chain], step: int, i: int, found: Threshold) -> list[Limit]:
-        """Model `i`'s limit in each tensor where only the first entries at it are kept."""
-        limits, spare = [], found.spare
-        for chain in chains:
-            last = EVERY
-            if found.spare < found.tied:
-                blocks = self.blocks(chain)
-                find = partial(_places, chain, step, i, found.value)
-                last, spare = _last(
-                    find, self.map(lambda b, f=find: len(f(b)), blocks), blocks, spare
-                )
-            limits.append(Limit(found.value, last))
-        return limits
 
     def _merge(self, chain: Chain, start: int, stop: int) -> None:
         self._note_moves(chain.members, start, stop)
@@ -302,9 +265,9 @@ class Engine:
 
     def _copy(self, spec: TensorSpec) -> None:
         donor = self.plan.donors.get(spec.name, self.plan.system2)
-        values, own = donor.stored(spec.name), donor.specs[spec.name]
-        if spec.dtype != own.dtype:
-            values = rounded(float32(values, own.dtype), spec.dtype)
+        values, dtype = donor.stored(spec.name), donor.specs[spec.name].dtype
+        if spec.dtype != dtype:
+            values = rounded(float32(values, dtype), spec.dtype)
         self.writer.put(spec.name, 0, np.ascontiguousarray(values))
 
     def _note_moves(self, members: Members, start: int, stop: int) -> None:
@@ -313,8 +276,8 @@ class Engine:
             return
         for i, moved in enumerate(self.moved):
             if not moved:
-                base, own = (members.floats(j, start, stop) for j in (0, i + 1))
-                self.moved[i] = bool((base != own).any())
+                base, values = (members.floats(j, start, stop) for j in (0, i + 1))
+                self.moved[i] = bool((base != values).any())
 
     def _blame(self, chain: Chain, start: int, stop: int) -> CheckpointError:
         """Why a block is not finite."""
@@ -325,9 +288,9 @@ class Engine:
                     f"'{name}' of {model.name} holds NaN or Inf: the checkpoint is broken. "
                     "Fetch or train it again."
                 )
-        for stage in (*self.plan.before, method, *self.plan.after):
-            if spoilt := stage.spoilt(name):
-                return CheckpointError(f"{spoilt} {stage.remedy}")
+        for step in (*self.plan.before, method, *self.plan.after):
+            if problem := step.nonfinite_statistics(name):
+                return CheckpointError(f"{problem} {step.remedy}")
         cause = (
             f"its values do not fit {FLOATS[chain.dtype]}; choose another dtype"
             if chain.fits_float32(start, stop)
@@ -335,65 +298,3 @@ class Engine:
             "look at its parameters"
         )
         return CheckpointError(f"The merged '{name}' is not finite: {cause}.")
-
-
-class _Passes:
-    """Counts the magnitudes of some tensors together, block by block in the engine's threads."""
-
-    def __init__(self, engine: Engine, chains: Sequence[Chain], step: int) -> None:
-        self.engine = engine
-        self.chains = chains
-        self.step = step
-        for chain in chains:
-            engine._prepare(chain, step)
-
-    def __call__(self, look: Look) -> Array:
-        total = np.zeros((), np.int64)
-
-        def count(job: tuple[Chain, Sequence[tuple[int, int]]]) -> Array:
-            chain, blocks = job
-            return chain.count(blocks, self.step, look)
-
-        jobs = [(chain, part) for chain in self.chains for part in self._parts(chain)]
-        for done, counts in enumerate(self.engine._pool.map(count, jobs), start=1):
-            total = total + counts
-            if len(self.chains) > 1:
-                self.engine.progress(done, len(jobs), "threshold")
-        return total
-
-    def _parts(self, chain: Chain) -> Iterator[Sequence[tuple[int, int]]]:
-        """A tensor's blocks in as many parts as there are threads, none of them too long to stop.
-
-        Blocks of a part share their room for the counts.
-        """
-        blocks = self.engine.blocks(chain)
-        length = max(1, min(TOGETHER, -(-len(blocks) // self.engine.means.workers)))
-        for start in range(0, len(blocks), length):
-            yield blocks[start : start + length]
-
-
-def _last(
-    find: Callable[[tuple[int, int]], Array],
-    counts: Iterable[int],
-    blocks: Sequence[tuple[int, int]],
-    spare: int,
-) -> tuple[int, int]:
-    """The last entry kept among those at a limit, and how many may still be kept after a tensor.
-
-    Args:
-        find: The places of the entries at the limit in a block.
-        counts: How many each block has.
-        blocks: The tensor's blocks.
-        spare: How many of them are kept, from here on.
-    """
-    if spare < 1:
-        return -1, 0
-    for block, count in zip(blocks, counts, strict=False):
-        if count >= spare:
-            return int(find(block)[spare - 1]), 0
-        spare -= count
-    return EVERY, spare
-
-
-def _places(chain: Chain, step: int, i: int, value: float, block: tuple[int, int]) -> Array:
-    return chain.places(*block, step, i, value)

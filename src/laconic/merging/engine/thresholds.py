@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     Counts = np.ndarray[Any, np.dtype[np.int64]]
-    Counter = Callable[["Look"], Counts]
+    Counter = Callable[["CountRequest"], Counts]
 
 #: About how many entries say where to look for a threshold, and how many upper bins are looked into
 #: then: the share kept of a sample of this size is off by 0.1 % of all entries once in 15 times,
@@ -24,7 +24,7 @@ GROUP: Final = 1 << 8
 
 
 @dataclass(frozen=True)
-class Look:
+class CountRequest:
     """What one pass over the entries of every model counts, by the bits of their magnitudes.
 
     The bit pattern of a non-negative float32 grows with its value; its upper 15 bits (of 31) are
@@ -55,12 +55,12 @@ class Threshold(NamedTuple):
 
     Attributes:
         value: The magnitude.
-        spare: How many entries of exactly this magnitude are among the k largest.
+        kept_ties: How many entries of exactly this magnitude are among the k largest.
         tied: How many entries have exactly this magnitude.
     """
 
     value: float
-    spare: int
+    kept_ties: int
     tied: int
 
 
@@ -73,29 +73,29 @@ def find_thresholds(
     is not there, and where there are few entries, a pass over all of them finds the bin first.
 
     Args:
-        counter: Counts what a `Look` says.
+        counter: Counts what a `CountRequest` says.
         size: How many entries each model has, at least 1.
         count: How many of them are the largest, at least 1 and at most `size`.
         model: Which model's threshold is wanted; None for all.
     """
     every = min(FEWEST, size // SAMPLE)
     if every > 1:
-        found = _look(counter, Look(every, model=model), SPAN, size, count)
-        if None not in found:
-            return found  # type: ignore[return-value]  # as the line above says
-    return _look(counter, Look(model=model), 1, size, count)  # type: ignore[return-value]  # exact bins
+        thresholds = _count_twice(counter, CountRequest(every, model=model), SPAN, size, count)
+        if None not in thresholds:
+            return thresholds  # type: ignore[return-value]  # as the line above says
+    return _count_twice(counter, CountRequest(model=model), 1, size, count)  # type: ignore[return-value]  # exact bins
 
 
-def _look(
-    counter: Counter, first: Look, span: int, size: int, count: int
+def _count_twice(
+    counter: Counter, first: CountRequest, span: int, size: int, count: int
 ) -> tuple[Threshold | None, ...]:
     """Each model's threshold, from a pass that finds its bin and one that looks around it."""
     bins = []
     for row in counter(first):
-        found = _find(row, max(1, int(row.sum()) * count // size))
-        assert found is not None
-        bins.append(max(0, found[0] - span // 2))
-    rows = counter(Look(bins=tuple(bins), span=span, model=first.model))
+        place = _find_place(row, max(1, int(row.sum()) * count // size))
+        assert place is not None
+        bins.append(max(0, place[0] - span // 2))
+    rows = counter(CountRequest(bins=tuple(bins), span=span, model=first.model))
     return tuple(_threshold(row, bin_, count) for row, bin_ in zip(rows, bins, strict=True))
 
 
@@ -103,15 +103,15 @@ def _threshold(counts: Counts, bin_: int, k: int) -> Threshold | None:
     """The k-th largest magnitude, where it is not among the smaller or larger ones."""
     import numpy as np
 
-    found = _find(counts[:-2], k - int(counts[-1]))
-    if found is None:
+    place_and_rank = _find_place(counts[:-2], k - int(counts[-1]))
+    if place_and_rank is None:
         return None
-    place, spare = found
+    place, kept_ties = place_and_rank
     value = np.array((bin_ << 16) + place, np.uint32).view(np.float32)
-    return Threshold(float(value), spare, int(counts[place]))
+    return Threshold(float(value), kept_ties, int(counts[place]))
 
 
-def _find(counts: Counts, k: int) -> tuple[int, int] | None:
+def _find_place(counts: Counts, k: int) -> tuple[int, int] | None:
     """The place that holds the k-th largest entry and its rank from the top within that place.
 
     None where there are fewer entries, or more than k above them.

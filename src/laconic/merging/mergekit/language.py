@@ -1,4 +1,4 @@
-"""Mergekit's configuration language: models with parameters by level, filter and layer."""
+"""mergekit's configuration files: models whose parameters stand at levels, by filter and layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from laconic.errors import RecipeError, did_you_mean
 
-#: Parameters that mergekit knows somewhere; those a method does not use it takes and ignores.
+#: Parameters that mergekit accepts anywhere; it ignores those that a method does not use.
 PARAMETERS: Final = (
     "weight", "density", "normalize", "rescale", "lambda", "int8_mask", "t", "epsilon", "gamma",
     "select_topk", "filter_wise", "scale",
@@ -20,7 +20,7 @@ BY_MERGEKIT: Final = (
     "writes wherever it takes a checkpoint."
 )
 #: A value, the numbers of a gradient, or ``{match, value}`` entries, as recipes write them.
-Setting = Any
+ParameterValue = Any
 #: Where a parameter may stand, the nearest place first: the place's name and its mapping.
 Levels = tuple[tuple[str, Mapping[str, Any]], ...]
 
@@ -39,8 +39,8 @@ class Source:
 
 
 @dataclass
-class Reading:
-    """A configuration while it is translated.
+class MergekitConfig:
+    """A mergekit configuration, parsed; notes are added while it is translated.
 
     Attributes:
         method: mergekit's name of the method.
@@ -63,20 +63,22 @@ class Reading:
         """The sources that are not the base."""
         return [source for source in self.sources if source.model != self.base]
 
-    def number(self, key: str, default: float | None = None) -> Setting:
+    def number(self, key: str, default: float | None = None) -> ParameterValue:
         """A parameter of the whole merge that is a number."""
         return _setting(key, self.levels, _number, default, self.method)
 
-    def switch(self, key: str, *, default: bool) -> Setting:
+    def switch(self, key: str, *, default: bool) -> ParameterValue:
         """A parameter of the whole merge that is true or false."""
         return _setting(key, self.levels, _switch, default, self.method)
 
-    def of_each(self, key: str, sources: Sequence[Source], default: float | None) -> list[Setting]:
+    def of_each(
+        self, key: str, sources: Sequence[Source], default: float | None
+    ) -> list[ParameterValue]:
         """A parameter of each model."""
         return [_setting(key, s.levels, _number, default, s.model) for s in sources]
 
 
-def read(config: Mapping[str, Any], method: str, used: Sequence[str]) -> Reading:
+def parse(config: Mapping[str, Any], method: str, used: Sequence[str]) -> MergekitConfig:
     """The models of a configuration with their parameters.
 
     Args:
@@ -113,9 +115,9 @@ def read(config: Mapping[str, Any], method: str, used: Sequence[str]) -> Reading
     base = config.get("base_model")
     if base is not None and model_name(base, "base_model") not in models:
         sources.append(Source(base, top))
-    reading = Reading(method, base, sources, top, layers)
-    _check_names(reading, used)
-    return reading
+    parsed = MergekitConfig(method, base, sources, top, layers)
+    _check_names(parsed, used)
+    return parsed
 
 
 def _source(entry: object, where: str, top: Levels) -> Source:
@@ -123,8 +125,8 @@ def _source(entry: object, where: str, top: Levels) -> Source:
     known = ("model", "parameters", "layer_range")
     check_keys(values, known[:2] if where.startswith("models") else known, where)
     model = model_name(values.get("model"), f"{where}.model")
-    own = _parameters(values, where)
-    return Source(model, ((f"{where}.parameters", own), *top) if own else top)
+    parameters = _parameters(values, where)
+    return Source(model, ((f"{where}.parameters", parameters), *top) if parameters else top)
 
 
 def _layers(entries: Sequence[Any]) -> int:
@@ -144,21 +146,23 @@ def _layers(entries: Sequence[Any]) -> int:
     return int(first[1])
 
 
-def _check_names(reading: Reading, used: Sequence[str]) -> None:
+def _check_names(parsed: MergekitConfig, used: Sequence[str]) -> None:
     """Refuse unknown parameters; say which of mergekit's have no effect."""
-    levels = [level for source in reading.sources for level in source.levels]
-    for where, values in dict.fromkeys((w, tuple(v)) for w, v in [*levels, *reading.levels]):
+    levels = [level for source in parsed.sources for level in source.levels]
+    for where, values in dict.fromkeys((w, tuple(v)) for w, v in [*levels, *parsed.levels]):
         for key in values:
             if key not in PARAMETERS:
                 raise RecipeError(
-                    f"{where}: {reading.method} has no '{key}'. {did_you_mean(key, used)}"
+                    f"{where}: {parsed.method} has no '{key}'. {did_you_mean(key, used)}"
                 )
             if key not in used:
-                reading.notes.append(f"{where}: {key} has no effect in {reading.method}.")
-    for source in reading.sources:
-        if reading.method != "linear" and source.model == reading.base:
-            own = source.levels[: len(source.levels) - len(reading.levels)]
-            reading.notes += [f"{where}: those of the base have no effect." for where, _ in own]
+                parsed.notes.append(f"{where}: {key} has no effect in {parsed.method}.")
+    for source in parsed.sources:
+        if parsed.method != "linear" and source.model == parsed.base:
+            model_levels = source.levels[: len(source.levels) - len(parsed.levels)]
+            parsed.notes += [
+                f"{where}: the base's parameters have no effect." for where, _ in model_levels
+            ]
 
 
 def _setting(
@@ -167,8 +171,8 @@ def _setting(
     convert: Callable[[object], float | bool | None],
     default: float | bool | None,
     owner: str,
-) -> Setting:
-    """A parameter as laconic writes it: the nearest level counts, and in it the first filter."""
+) -> ParameterValue:
+    """A parameter as laconic writes it: the nearest level wins, and in it the first filter."""
     entries: list[dict[str, Any]] = []
     for where, values in levels:
         if key in values:
@@ -200,15 +204,15 @@ def _entries(
             )
         check_keys(entry, ("filter", "value"), where)
         part = entry.get("filter")
-        held = {"value": _value(entry["value"], where, convert)}
+        plain = {"value": _value(entry["value"], where, convert)}
         if part in (None, "", "*"):
-            return [*entries, held]
+            return [*entries, plain]
         if not isinstance(part, str) or not part.isascii() or set(part) & set("*?[] "):
             raise RecipeError(
                 f"{where}: filter {part!r} can match nothing. mergekit's filters are parts of "
                 "tensor names, not patterns, such as 'mlp' or 'self_attn.q_proj'."
             )
-        entries.append({"match": f"*{part}*", **held})
+        entries.append({"match": f"*{part}*", **plain})
     return entries
 
 
@@ -216,9 +220,9 @@ def _value(
     value: object, where: str, convert: Callable[[object], float | bool | None]
 ) -> float | bool | list[float]:
     """One value, or the numbers of a gradient."""
-    found = convert(value)
-    if found is not None:
-        return found
+    converted = convert(value)
+    if converted is not None:
+        return converted
     if convert is _number and isinstance(value, Sequence) and not isinstance(value, str) and value:
         numbers = [_number(v) for v in value]
         if None not in numbers:
@@ -240,12 +244,14 @@ def _switch(value: object) -> bool | None:
     return bool(value) if isinstance(value, int | float) else None
 
 
-def leaves(setting: Setting) -> list[float]:
+def all_numbers(setting: ParameterValue) -> list[float]:
     """Every number that a setting speaks of."""
     if not isinstance(setting, list):
         return [setting]
     return [
-        n for part in setting for n in leaves(part["value"] if isinstance(part, dict) else part)
+        n
+        for part in setting
+        for n in all_numbers(part["value"] if isinstance(part, dict) else part)
     ]
 
 
@@ -281,8 +287,8 @@ def model_name(value: object, where: str) -> str:
 
 
 def _parameters(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    held = values.get("parameters")
-    return {} if held is None else as_mapping(held, f"{where}: parameters")
+    parameters = values.get("parameters")
+    return {} if parameters is None else as_mapping(parameters, f"{where}: parameters")
 
 
 def _list(value: object, where: str) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""Mergekit's configuration language, translated into laconic's recipes with the same numbers."""
+"""mergekit's configurations, translated into laconic's recipes with the same numbers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Final
 from laconic.errors import RecipeError, did_you_mean
 from laconic.merging.mergekit.language import (
     BY_MERGEKIT,
-    Reading,
-    Setting,
+    MergekitConfig,
+    ParameterValue,
     Source,
+    all_numbers,
     as_mapping,
     check_keys,
-    leaves,
     model_name,
-    read,
+    parse,
 )
 
 KEYS: Final = (
@@ -45,6 +45,7 @@ OTHER_METHODS: Final = {
         "what only one did.",
     ),
 }
+#: The types that a result can be stored in.
 DTYPES: Final = ("bfloat16", "float16", "float32")
 
 
@@ -71,20 +72,20 @@ def translate(config: Mapping[str, Any]) -> dict[str, Any]:
             "modules: is not supported. Write models: for a merge of whole models, which treats "
             f"all their parts alike. {BY_MERGEKIT}"
         )
-    reading = read(config, method, USED[method])
-    plain = METHODS[method](reading)
+    parsed = parse(config, method, USED[method])
+    plain = METHODS[method](parsed)
     recipe = {
-        "base": reading.base,
+        "base": parsed.base,
         **plain,
         "system2": "widest",
-        "layers": reading.layers,
-        "tokenizer": _tokenizer(config, reading),
-        "dtype": _dtype(config, reading),
+        "layers": parsed.layers,
+        "tokenizer": _tokenizer(config, parsed),
+        "dtype": _dtype(config, parsed),
     }
     if "name" in config:
-        reading.notes.append("name: has no effect; the folder is named on the command line.")
-    _template(config, reading)
-    recipe["notes"] = reading.notes
+        parsed.notes.append("name: has no effect; the folder is named on the command line.")
+    _template(config, parsed)
+    recipe["notes"] = parsed.notes
     return {key: value for key, value in recipe.items() if value is not None}
 
 
@@ -99,64 +100,68 @@ def _no_method(method: str) -> str:
     return f"merge_method: no '{method}'. {did_you_mean(method, known)}"
 
 
-def _linear(reading: Reading) -> dict[str, Any]:
+def _linear(parsed: MergekitConfig) -> dict[str, Any]:
     """``sum w x / sum w``; mergekit's base is one more model."""
-    models, base = reading.sources, reading.base
-    reading.base = None
+    models, base = parsed.sources, parsed.base
+    parsed.base = None
     for source in models:
         if source.model == base and not any("weight" in level for _, level in source.levels):
             raise RecipeError(
                 f"linear: base_model {base} has no weight. List it under models with a weight to "
                 "make it part of the mean, or remove base_model."
             )
-    weights = reading.of_each("weight", models, None)
-    normalise = reading.switch("normalize", default=True)
+    weights = parsed.of_each("weight", models, None)
+    normalise = parsed.switch("normalize", default=True)
     plain = {"models": _weighted(models, weights)}
     if normalise is True:
         return plain | {"method": "average"}
     return plain | {"method": "weighted_sum", "params": {"normalise": normalise}}
 
 
-def _slerp(reading: Reading) -> dict[str, Any]:
+def _slerp(parsed: MergekitConfig) -> dict[str, Any]:
     """From the base to the other model, tensor by tensor."""
-    if reading.base is None:
+    if parsed.base is None:
         raise RecipeError("slerp needs base_model: the model that t = 0 stands for.")
-    if len(reading.sources) != 2:
+    if len(parsed.sources) != 2:
         raise RecipeError(
-            f"slerp takes exactly 2 models, the base included; got {len(reading.sources)}."
+            f"slerp takes exactly 2 models, the base included; got {len(parsed.sources)}."
         )
-    models = [source.model for source in reading.others]
-    params = {"t": reading.number("t"), "zeros": "circle"}
+    models = [source.model for source in parsed.others]
+    params = {"t": parsed.number("t"), "zeros": "circle"}
     return {"models": models, "method": "slerp", "params": params}
 
 
 def _task_vectors(
-    reading: Reading, *, by: str | None = None, elect: bool = False, normalize: bool = False,
+    parsed: MergekitConfig, *, by: str | None = None, elect: bool = False, normalize: bool = False,
     rescale: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Task arithmetic, TIES and DARE: sparsify each vector, elect signs or not, sum.
 
     Args:
-        reading: The configuration.
+        parsed: The configuration.
         by: How vectors are sparsified: ``magnitude``, ``chance``, or None for not at all.
         elect: Whether signs are elected.
         normalize: mergekit's default.
         rescale: mergekit's default.
     """
-    if reading.base is None:
-        raise RecipeError(f"{reading.method} needs base_model: where task vectors start from.")
-    models = reading.others
+    if parsed.base is None:
+        raise RecipeError(f"{parsed.method} needs base_model: where task vectors start from.")
+    models = parsed.others
     if not models:
-        raise RecipeError(f"{reading.method} needs a model beside base_model {reading.base}.")
-    weights = reading.of_each("weight", models, None)
-    densities = reading.of_each("density", models, 1.0) if by else []
-    normalise = reading.switch("normalize", default=normalize)
-    restored = reading.switch("rescale", default=rescale) if by else False
-    scale = reading.number("lambda", 1.0)
+        raise RecipeError(f"{parsed.method} needs a model beside base_model {parsed.base}.")
+    weights = parsed.of_each("weight", models, None)
+    densities = parsed.of_each("density", models, 1.0) if by else []
+    normalise = parsed.switch("normalize", default=normalize)
+    restored = parsed.switch("rescale", default=rescale) if by else False
+    scale = parsed.number("lambda", 1.0)
     _check_densities(models, densities, by)
-    if normalise is True and len(_different(weights)) == 1 and not {*leaves(weights[0])} <= {0, 1}:
-        reading.notes.append(
-            f"The weight {weights[0]} cancels where it is not 0: {reading.method} with normalize: "
+    if (
+        normalise is True
+        and len(_different(weights)) == 1
+        and not {*all_numbers(weights[0])} <= {0, 1}
+    ):
+        parsed.notes.append(
+            f"The weight {weights[0]} cancels where it is not 0: {parsed.method} with normalize: "
             "true divides by it again. Use lambda, or normalize: false."
         )
     if len(models) == 1 and normalise is False and by != "magnitude":
@@ -176,7 +181,7 @@ def _task_vectors(
     return plain | {"method": "elect" if elect else "weighted_sum"}
 
 
-METHODS: Final[Mapping[str, Callable[[Reading], dict[str, Any]]]] = {
+METHODS: Final[Mapping[str, Callable[[MergekitConfig], dict[str, Any]]]] = {
     "linear": _linear,
     "slerp": _slerp,
     "task_arithmetic": _task_vectors,
@@ -196,7 +201,7 @@ USED: Final = {
 
 
 def _sparsified(
-    densities: Sequence[Setting], by: str | None, rescale: Setting
+    densities: Sequence[ParameterValue], by: str | None, rescale: ParameterValue
 ) -> list[dict[str, Any]]:
     """The steps that sparsify: one for all models where they agree, else one for each."""
     values = _different(densities)
@@ -215,7 +220,7 @@ def _sparsified(
     ]
 
 
-def _cancel(weights: Sequence[Setting]) -> bool:
+def _cancel(weights: Sequence[ParameterValue]) -> bool:
     """Whether TIES that divides by the agreeing weights is TIES that divides by their number."""
     first = weights[0]
     if isinstance(first, list) or any(weight != first for weight in weights):
@@ -224,10 +229,10 @@ def _cancel(weights: Sequence[Setting]) -> bool:
 
 
 def _check_densities(
-    models: Sequence[Source], densities: Sequence[Setting], by: str | None
+    models: Sequence[Source], densities: Sequence[ParameterValue], by: str | None
 ) -> None:
     for source, density in zip(models, densities, strict=bool(by)):
-        for number in leaves(density):
+        for number in all_numbers(density):
             if not 0 <= number <= 1 or (number == 0 and by == "magnitude"):
                 raise RecipeError(
                     f"The density of {source.model} must be in (0, 1], got {number:g}: it is the "
@@ -235,7 +240,7 @@ def _check_densities(
                 )
 
 
-def _tokenizer(config: Mapping[str, Any], reading: Reading) -> str | None:
+def _tokenizer(config: Mapping[str, Any], parsed: MergekitConfig) -> str | None:
     """The donor of the tokenizer where the configuration names one."""
     block = config.get("tokenizer")
     source = config.get("tokenizer_source")
@@ -259,14 +264,14 @@ def _tokenizer(config: Mapping[str, Any], reading: Reading) -> str | None:
             raise RecipeError("tokenizer_source: base needs base_model.")
         source = str(config["base_model"])
     if source != "union":
-        reading.notes.append(
+        parsed.notes.append(
             f"The tokenizer is that of {source}, rows matched by token. mergekit would also cut "
             "the embeddings to its length; here rows past it are kept."
         )
     return source
 
 
-def _dtype(config: Mapping[str, Any], reading: Reading) -> str | None:
+def _dtype(config: Mapping[str, Any], parsed: MergekitConfig) -> str | None:
     """The type stored; the arithmetic is float32 whatever the configuration says."""
     names = {}
     for key in ("dtype", "out_dtype"):
@@ -277,14 +282,14 @@ def _dtype(config: Mapping[str, Any], reading: Reading) -> str | None:
         if names[key] not in DTYPES:
             raise RecipeError(f"{key} '{value}': {did_you_mean(str(value), DTYPES)}")
     if names.get("dtype") != "float32":
-        reading.notes.append(
+        parsed.notes.append(
             f"mergekit would calculate in {names.get('dtype', 'the type of the checkpoints')}; "
             "here it is float32, rounded once."
         )
     return names.get("out_dtype", names.get("dtype"))
 
 
-def _template(config: Mapping[str, Any], reading: Reading) -> None:
+def _template(config: Mapping[str, Any], parsed: MergekitConfig) -> None:
     """What is said of the donor of config and template; a template of one's own is refused."""
     template = config.get("chat_template")
     if template not in (None, "auto"):
@@ -293,7 +298,7 @@ def _template(config: Mapping[str, Any], reading: Reading) -> None:
             "the template as a file, --set chat_template=FILE.jinja."
         )
     own = config.get("tokenizer") is None and config.get("tokenizer_source") is None
-    reading.notes.append(
+    parsed.notes.append(
         ("Config, tokenizer and chat template come" if own else "The config comes")
         + " from the checkpoint with the largest context window; mergekit takes "
         + ("base_model's" if config.get("base_model") else "any one's")
@@ -301,14 +306,14 @@ def _template(config: Mapping[str, Any], reading: Reading) -> None:
     )
 
 
-def _weighted(models: Sequence[Source], weights: Sequence[Setting]) -> list[dict[str, Any]]:
+def _weighted(models: Sequence[Source], weights: Sequence[ParameterValue]) -> list[dict[str, Any]]:
     return [{"model": m.model, "weight": w} for m, w in zip(models, weights, strict=True)]
 
 
-def _different(settings: Sequence[Setting]) -> list[Setting]:
+def _different(settings: Sequence[ParameterValue]) -> list[ParameterValue]:
     """The settings without repetitions, in order."""
-    found: list[Setting] = []
+    different: list[ParameterValue] = []
     for setting in settings:
-        if setting not in found:
-            found.append(setting)
-    return found
+        if setting not in different:
+            different.append(setting)
+    return different

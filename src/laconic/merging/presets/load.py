@@ -22,7 +22,7 @@ Figures = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Preset:
+class MergePreset:
     """A recipe from the paper, and what it says came of it.
 
     Attributes:
@@ -78,7 +78,7 @@ class Preset:
         return {**self.recipe, "notes": [start, *self.warnings]}
 
     @property
-    def told(self) -> str:
+    def figures_in_short(self) -> str:
         """The paper's figures in a few words."""
         words = []
         if self.average is not None:
@@ -93,13 +93,13 @@ class Preset:
 
 
 @cache
-def presets() -> Mapping[str, Preset]:
+def presets() -> Mapping[str, MergePreset]:
     """Every merge preset, by name, in the paper's order."""
     data = read_yaml_mapping(DATA, "The presets", RecipeError)
     return {name: _preset(name, entry, data) for name, entry in data["presets"].items()}
 
 
-def find_preset(name: str) -> Preset:
+def find_preset(name: str) -> MergePreset:
     """The preset of that name.
 
     Raises:
@@ -110,9 +110,9 @@ def find_preset(name: str) -> Preset:
     return presets()[name]
 
 
-def _preset(name: str, entry: Mapping[str, Any], data: Mapping[str, Any]) -> Preset:
+def _preset(name: str, entry: Mapping[str, Any], data: Mapping[str, Any]) -> MergePreset:
     pair = data["pairs"][entry["pair"]]
-    return Preset(
+    return MergePreset(
         name=name,
         summary=entry["summary"],
         base=pair["base"],

@@ -1,4 +1,4 @@
-"""What a merging method is: a function of one tensor group; and its counterparts around it."""
+"""What a merging method is given, and the decorators that register it and its counterparts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 
-from laconic.methods.contract.ranking import Limit, Scope, Ties, Trim, limit_of, within
+from laconic.methods.contract.kernels.codes import CHUNK
+from laconic.methods.contract.ranking import Scope, Ties, Trim, TrimLimit, limit_of, within
+from laconic.methods.contract.traits import STATS, Parts, Stats, StepTraits, Sums
 from laconic.registry import Registry
 
 if TYPE_CHECKING:
@@ -17,61 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from laconic.checkpoints.layout import Role
-    from laconic.methods.contract.step_statistics import Measured
 
-Reach = Literal["element", "row", "tensor", "model"]
-#: Of which checkpoints a step reads statistics: of the base, of each model, or of all of them.
-Whose = Literal["base", "models", "members"]
-#: An adjustment also of what the recipe gives without it, measured against the base.
-Result = Literal["merged"]
-#: Statistics by kind, then one for each of those checkpoints, the base first.
-Stats = Mapping[str, tuple["Measured", ...]]
-#: The trims that a step asks for, from its parameters for a tensor and the number of elements.
-Trims = Callable[[Mapping[str, Any], int], Sequence[Trim]]
-Reaches = Callable[[Mapping[str, Any]], Reach]
 MASK32: Final = (1 << 32) - 1
-
-
-#: How many elements are drawn or summed at a time, so that wide types take little memory.
+#: How many random numbers are drawn at a time, so that wide integers take little memory.
 SLICE: Final = 1 << 20
-
-
-#: How many elements are summed at a time; the kernels' `CHUNK`.
-CHUNK: Final = 1 << 16
-
-
-class Sums(NamedTuple):
-    """What a step needs summed over a tensor before its blocks are computed.
-
-    Attributes:
-        parts: Gives the sums over the chunks of a group; it takes the group and those parameters
-            that it names.
-        only: The step asks where its parameters have these values; empty for always.
-    """
-
-    parts: Parts
-    only: Mapping[str, Any] = MappingProxyType({})
-
-
-class Setting(NamedTuple):
-    """What a recipe gives one tensor beside the parameters.
-
-    Attributes:
-        weights: The models' weights.
-        based: Whether there is a base.
-        name: The tensor's name.
-        shape: Its shape.
-        stats: The calibration statistics that the step reads.
-        layer: The layer that the tensor belongs to, as `TensorGroup` has it; so is `role`.
-    """
-
-    weights: tuple[float, ...]
-    based: bool
-    name: str = ""
-    shape: tuple[int, ...] = ()
-    stats: Stats = MappingProxyType({})
-    layer: int | None = None
-    role: Role = ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +63,7 @@ class TensorGroup:
     offset: int = 0
     size: int = 0
     chunk: int = CHUNK
-    limits: Mapping[Trim, tuple[Limit, ...]] = field(default_factory=dict)
+    limits: Mapping[Trim, tuple[TrimLimit, ...]] = field(default_factory=dict)
     sums: tuple[float, ...] | None = None
     stats: Stats = field(default_factory=dict)
     norms: Mapping[int, float] = field(default_factory=dict)
@@ -152,7 +102,7 @@ class TensorGroup:
         """Which entries of model `i` a trim keeps, ``shape``."""
         return within(self.vectors[i].abs(), self.limit(i, trim), self.offset)
 
-    def limit(self, i: int, trim: Trim) -> Limit:
+    def limit(self, i: int, trim: Trim) -> TrimLimit:
         """Where a trim cuts model `i`: found by the engine, else by a sort of this group."""
         if trim in self.limits or trim.scope == "model":
             return self.limits[trim][i]
@@ -163,13 +113,13 @@ class TensorGroup:
         return self.limit(i, Trim(density, scope)).value
 
     def measured(self, kind: str) -> list[Tensor | None]:
-        """This tensor's statistics of a kind, one for each checkpoint that they are asked of.
+        """This tensor's statistics of a kind, one for each checkpoint that the step reads.
 
-        They are of the whole tensor, though the group may be a block of it: float32, where the base
-        is; None where the file has none.
+        They are of the whole tensor, though the group may be a block of it: float32, on the base's
+        device; None where the file has none.
         """
-        own = [held.get(self.name) for held in self.stats[kind]]
-        return [None if one is None else one.float().to(self.base.device) for one in own]
+        values = [statistics.get(self.name) for statistics in self.stats[kind]]
+        return [None if v is None else v.float().to(self.base.device) for v in values]
 
     def total(self, parts: Parts, **params: Any) -> tuple[float, ...]:
         """Sums over the whole tensor: found by the engine, else over this group.
@@ -225,179 +175,54 @@ def random_key(seed: int, i: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{i}/{name}".encode()).digest()[:8], "little")
 
 
-#: Sums over the chunks of a group, ``[sum, chunk]``.
-Parts = Callable[..., "np.ndarray[Any, Any]"]
-
-
 def vector_products(group: TensorGroup) -> np.ndarray[Any, Any]:
-    """The inner products of a group's vectors with each other, for `Sums`."""
+    """The inner products of a group's vectors with each other, for `VECTOR_PRODUCTS`."""
     from laconic.methods.contract.sums import products
 
     return products(list(group.vectors), group.chunk)
 
 
+#: Asks for the inner products of the task vectors, by `group.total(vector_products)`.
+VECTOR_PRODUCTS: Final = Sums(vector_products, kernel="vector_products")
+
+
 Transform = Callable[..., TensorGroup]
 Method = Callable[..., "Tensor"]
 Adjustment = Callable[..., "Tensor"]
-#: Looks at a step's parameters for one tensor before anything is read: gives a sentence on what is
-#: asked for in vain, or nothing, and raises a RecipeError for what cannot be meant.
-Check = Callable[[Mapping[str, Any], Setting], str]
-M = TypeVar("M", bound=Method)
-T = TypeVar("T", bound=Transform)
-A = TypeVar("A", bound=Adjustment)
+F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
 METHODS: Registry[Method] = Registry("method", "laconic.methods")
 TRANSFORMS: Registry[Transform] = Registry("transform", "laconic.methods")
 ADJUSTMENTS: Registry[Adjustment] = Registry("adjustment", "laconic.methods")
+#: The traits that only one family has.
+OF_METHODS: Final = frozenset(
+    {"base", "members", "models", "weighted", "normalises", "ranks", "zero_params"}
+)
+OF_ADJUSTMENTS: Final = frozenset({"norms"})
 
 
-def method(
-    *,
-    reach: Reach | Reaches = "element",
-    base: Literal["needed", "optional"] = "needed",
-    members: int | None = None,
-    models: tuple[int, int | None] = (1, None),
-    weighted: bool = True,
-    normalises: bool = False,
-    trims: bool | Trims = False,
-    ranks: Callable[[TensorGroup], Tensor] | None = None,
-    sums: Sums | None = None,
-    idle: Mapping[str, Any] | None = None,
-    check: Check | None = None,
-    copies: int = 0,
-    cost: str = "",
-    stats: Mapping[str, Whose] | None = None,
-    held: int = 0,
-    still: Mapping[str, Any] | None = None,
-    experimental: bool = False,
-) -> Callable[[M], M]:
-    """Register ``(group, *, ...) -> Tensor``: the merged tensor, float32, ``shape``.
+def _decorator(
+    registry: Registry[Any], foreign: frozenset[str], declare: Callable[P, StepTraits]
+) -> Callable[P, Callable[[F], F]]:
+    """A decorator that takes the fields of `StepTraits` as keywords, but for those of others."""
 
-    Args:
-        reach: What one element of the result depends on, apart from what the group is asked for;
-            or a function of the parameters that says so.
-        base: Whether a recipe must name a base.
-        members: How many checkpoints it takes, base included; None for any number of models.
-        models: The fewest and the most models it takes, base not counted; None for any number.
-        weighted: Whether it uses the models' weights.
-        normalises: Whether only the proportions of the weights count; then the base cancels, too.
-        trims: Whether it trims with its own ``density``, ``scope`` and ``ties``, the last two being
-            optional: `group.trimmed`, `group.limit` or `group.magnitude`. Or the trims that it asks
-            for, as a function of its parameters and the number of elements.
-        ranks: What its trims rank, float32, ``[rank, *shape]``, none below 0; None for the
-            magnitudes of the vectors.
-        sums: What it asks for by `group.total`.
-        idle: Parameters at which it gives back its first checkpoint; users are told.
-        check: Looks at the parameters before anything is read.
-        copies: Of a reach beyond ``element``: how many tensors in float32 it holds at its peak
-            beside base, vectors and result, of which the engine knows.
-        cost: What it costs beyond a pass over the weights, as users read it.
-        stats: The kinds of calibration statistics it reads (`KINDS` in
-            `laconic.calibration.record`), each with the checkpoints they are of; they come
-            in `group.stats`, and a recipe names their files as its ``stats``.
-        held: How many copies in float32 of one checkpoint's statistics of a tensor it holds.
-        still: Parameters at which task vectors of zero give the base, where not all do.
-        experimental: Whether its figures are not to be relied on.
-    """
+    def decorate(*args: P.args, **traits: P.kwargs) -> Callable[[F], F]:
+        if wrong := foreign.intersection(traits):
+            raise TypeError(f"@{registry.family} has no {', '.join(sorted(wrong))}.")
+        declared = declare(*args, **traits)
+        extra = (STATS,) if declared.stats else ()
 
-    def register(function: M) -> M:
-        return METHODS.register(
-            function,
-            reach=reach,
-            base=base,
-            members=members,
-            models=models,
-            weighted=weighted,
-            normalises=normalises,
-            trims=trims,
-            ranks=ranks,
-            sums=sums,
-            idle=idle or {},
-            check=check,
-            copies=copies,
-            cost=cost,
-            stats=stats or {},
-            held=held,
-            still=still or {},
-            experimental=experimental,
-        )
+        def register(function: F) -> F:
+            return registry.register(function, declared, extra_parameters=extra)
 
-    return register
+        return register
+
+    return decorate
 
 
-def transform(
-    *,
-    reach: Reach = "element",
-    trims: bool | Trims = False,
-    sums: Sums | None = None,
-    idle: Mapping[str, Any] | None = None,
-    check: Check | None = None,
-    copies: int = 0,
-    cost: str = "",
-    stats: Mapping[str, Whose] | None = None,
-    held: int = 0,
-    experimental: bool = False,
-) -> Callable[[T], T]:
-    """Register ``(group, *, ...) -> TensorGroup``: the group with other vectors.
-
-    Args:
-        reach: What one element of the result depends on, apart from what the group is asked for.
-        trims: As for `method`; so is `sums`.
-        idle: Parameters at which it changes nothing; users are told.
-        check: As for `method`; so are `copies`, `cost`, `stats`, `held` and `experimental`.
-    """
-
-    def register(function: T) -> T:
-        return TRANSFORMS.register(
-            function,
-            reach=reach,
-            trims=trims,
-            ranks=None,
-            sums=sums,
-            idle=idle or {},
-            check=check,
-            copies=copies,
-            cost=cost,
-            stats=stats or {},
-            held=held,
-            experimental=experimental,
-        )
-
-    return register
-
-
-def adjustment(
-    *,
-    reach: Reach = "element",
-    idle: Mapping[str, Any] | None = None,
-    check: Check | None = None,
-    copies: int = 0,
-    cost: str = "",
-    stats: Mapping[str, Whose | Result] | None = None,
-    held: int = 0,
-    norms: bool = False,
-    experimental: bool = False,
-) -> Callable[[A], A]:
-    """Register ``(group, merged, *, ...) -> Tensor``: adjust what a method made of the group.
-
-    Args:
-        reach: What one element of the result depends on.
-        idle: Parameters at which it changes nothing; users are told.
-        norms: Whether it asks for `group.norms`, for which everything is merged once more.
-        check: As for `method`; so are `copies`, `cost`, `stats`, `held` and `experimental`.
-    """
-
-    def register(function: A) -> A:
-        return ADJUSTMENTS.register(
-            function,
-            reach=reach,
-            idle=idle or {},
-            check=check,
-            copies=copies,
-            cost=cost,
-            stats=stats or {},
-            held=held,
-            norms=norms,
-            experimental=experimental,
-        )
-
-    return register
+#: Registers ``(group, *, ...) -> Tensor``: the merged tensor, float32, ``shape``.
+method = _decorator(METHODS, OF_ADJUSTMENTS, StepTraits)
+#: Registers ``(group, *, ...) -> TensorGroup``: the group with other vectors.
+transform = _decorator(TRANSFORMS, OF_METHODS | OF_ADJUSTMENTS, StepTraits)
+#: Registers ``(group, merged, *, ...) -> Tensor``: what a method made of the group, adjusted.
+adjustment = _decorator(ADJUSTMENTS, OF_METHODS | {"trims", "sums"}, StepTraits)

@@ -14,7 +14,7 @@ Ties = Literal["all", "exact"]
 EVERY: Final = (1 << 63) - 1
 
 
-class Limit(NamedTuple):
+class TrimLimit(NamedTuple):
     """Where a trim cuts one model's entries.
 
     Attributes:
@@ -27,8 +27,8 @@ class Limit(NamedTuple):
 
 
 #: The limits of a trim that keeps every entry, and none.
-ALL: Final = Limit(0.0, EVERY)
-NONE: Final = Limit(math.inf, -1)
+ALL: Final = TrimLimit(0.0, EVERY)
+NONE: Final = TrimLimit(math.inf, -1)
 
 
 class Trim(NamedTuple):
@@ -67,7 +67,7 @@ def kept(n: int, density: float) -> int:
     return max(1, whole(n, density))
 
 
-def limit_of(sizes: Tensor, trim: Trim) -> Limit:
+def limit_of(sizes: Tensor, trim: Trim) -> TrimLimit:
     """Where a trim cuts these magnitudes, all of a tensor's, found by sorting them."""
     flat = sizes.flatten()
     k = trim.keeps(int((flat != 0).sum()) if trim.nonzero else flat.numel())
@@ -77,12 +77,12 @@ def limit_of(sizes: Tensor, trim: Trim) -> Limit:
         return ALL
     value = _kth_largest(flat, k)
     if trim.ties == "all":
-        return Limit(value, EVERY)
-    spare = k - int((flat > value).sum())
-    return Limit(value, int((flat == value).nonzero()[spare - 1]))
+        return TrimLimit(value, EVERY)
+    kept_ties = k - int((flat > value).sum())
+    return TrimLimit(value, int((flat == value).nonzero()[kept_ties - 1]))
 
 
-def within(sizes: Tensor, limit: Limit, offset: int = 0) -> Tensor:
+def within(sizes: Tensor, limit: TrimLimit, offset: int = 0) -> Tensor:
     """Which magnitudes a limit keeps; the first is the tensor's element number `offset`."""
     import torch
 

@@ -1,4 +1,4 @@
-"""Measured: the calibration statistics of one checkpoint as a merge's plug-ins are given them."""
+"""The calibration statistics of one checkpoint, as the steps of a merge read them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Measured(Mapping[str, "Tensor"]):
+class StepStatistics(Mapping[str, "Tensor"]):
     """One kind of statistics of one checkpoint, by tensor name, read when asked for.
 
     Args:
         tensors: The statistics, as `laconic.calibration.record.Calibration` holds them.
         sizes: How many elements each tensor of the checkpoint has.
-        tied: Whether the checkpoint's head is its embedding: then one's statistics are the
-            other's.
-        layout: The checkpoint's; None for the plainest one, its layers told from the names.
+        tied: Whether the checkpoint's head is its embedding; both then have the same statistics.
+        layout: The checkpoint's; None for the usual names of embedding, head and layers.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Measured(Mapping[str, "Tensor"]):
         self.depth, self._layout = layout.depth, layout
         self._tensors = tensors
         self._tied = tied
-        self._known: dict[Callable[[Measured], Any], Any] = {}
+        self._known: dict[Callable[[StepStatistics], Any], Any] = {}
 
     def _own(self, name: str) -> str:
         stands_in = name == self._layout.head and self._tied and name not in self._tensors
@@ -56,10 +55,10 @@ class Measured(Mapping[str, "Tensor"]):
     def __len__(self) -> int:
         return len(self._tensors)
 
-    def once(self, function: Callable[[Measured], T]) -> T:
-        """What a function makes of all these statistics, computed once for all tensors and blocks.
+    def once(self, function: Callable[[StepStatistics], T]) -> T:
+        """A function's result for all these statistics, computed once for all tensors and blocks.
 
-        Threads that ask for it at the same time may each compute it; they find the same.
+        Threads that need it at the same time may each compute it; the results are equal.
         """
         if function not in self._known:
             self._known[function] = function(self)
@@ -67,24 +66,24 @@ class Measured(Mapping[str, "Tensor"]):
         return known
 
 
-def layer_shares(measured: Measured) -> dict[int, float]:
+def layer_shares(statistics: StepStatistics) -> dict[int, float]:
     """The sum of each layer's statistics, over the Euclidean norm of these sums.
 
     Zeros where all are zero.
     """
     sums: dict[int, float] = {}
-    for name, value in measured.items():
-        layer = measured.depth.of(name)
+    for name, value in statistics.items():
+        layer = statistics.depth.of(name)
         if layer is not None:
             sums[layer] = sums.get(layer, 0.0) + float(value.double().sum())
     norm = math.hypot(*sums.values()) or 1.0
     return {layer: value / norm for layer, value in sums.items()}
 
 
-def misses_layer(measured: Measured) -> str:
+def layer_mismatch(statistics: StepStatistics) -> str:
     """How the layers of the statistics differ from the checkpoint's; empty where they do not."""
-    found = {measured.depth.of(name) for name in measured} - {None}
-    wanted = {measured.depth.of(name) for name in measured.sizes} - {None}
-    if found == wanted:
+    layers = {statistics.depth.of(name) for name in statistics} - {None}
+    needed = {statistics.depth.of(name) for name in statistics.sizes} - {None}
+    if layers == needed:
         return ""
-    return f"they are of {len(found)} layers, and the checkpoint has {len(wanted)}"
+    return f"they are of {len(layers)} layers, and the checkpoint has {len(needed)}"

@@ -18,17 +18,17 @@ Array = np.ndarray[Any, Any]
 
 def magnitudes(values: Sequence[Tensor], chunk: int) -> Array:
     """The sums of magnitudes of some tensors, ``[tensor, chunk]``."""
-    from laconic.methods.contract import kernels
+    from laconic.methods.contract.kernels.summing import magnitude
 
-    rows = [[kernels.magnitude(part) for part in _chunks(value, chunk)] for value in values]
+    rows = [[magnitude(part) for part in _chunks(value, chunk)] for value in values]
     return np.array(rows)
 
 
 def squares(values: Sequence[Tensor], chunk: int) -> Array:
     """The sums of squares of some tensors, ``[tensor, chunk]``."""
-    from laconic.methods.contract import kernels
+    from laconic.methods.contract.kernels.summing import inner
 
-    return np.array([[kernels.inner(c, c) for c in _chunks(value, chunk)] for value in values])
+    return np.array([[inner(c, c) for c in _chunks(value, chunk)] for value in values])
 
 
 def products(values: Sequence[Tensor], chunk: int) -> Array:
@@ -36,11 +36,11 @@ def products(values: Sequence[Tensor], chunk: int) -> Array:
 
     The pairs are 0·0, 0·1, ..., 1·1, and so on: ``[pair, chunk]``.
     """
-    from laconic.methods.contract import kernels
+    from laconic.methods.contract.kernels.summing import inner
 
     chunks = [list(_chunks(value, chunk)) for value in values]
     pairs = combinations_with_replacement(chunks, 2)
-    return np.array([[kernels.inner(a, b) for a, b in zip(*pair, strict=True)] for pair in pairs])
+    return np.array([[inner(a, b) for a, b in zip(*pair, strict=True)] for pair in pairs])
 
 
 def add(parts: Sequence[float]) -> float:

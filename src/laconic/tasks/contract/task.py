@@ -39,7 +39,7 @@ def task(*, max_tokens: int = MAX_TOKENS, dataset: Dataset | None = None) -> Cal
     """
 
     def register(function: F) -> F:
-        return TASKS.register(function, max_tokens=max_tokens, dataset=dataset)
+        return TASKS.register(function, {"max_tokens": max_tokens, "dataset": dataset})
 
     return register
 

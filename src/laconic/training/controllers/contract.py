@@ -123,9 +123,9 @@ def controller(
     """
 
     def register(function: F) -> F:
-        return CONTROLLERS.register(
-            function, bounds=bounds, excess=excess, presets=presets or {}, example=example or {}
-        )
+        traits: dict[str, Any] = {"bounds": bounds, "excess": excess}
+        traits |= {"presets": presets or {}, "example": example or {}}
+        return CONTROLLERS.register(function, traits)
 
     return register
 
