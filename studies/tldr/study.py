@@ -13,7 +13,7 @@ from laconic.runtime import Progress, silent
 from laconic.training.distributed import refuse_without_extra
 from studies.bench import Bench
 from studies.menu import Family
-from studies.tldr.arms import ARMS, BACKEND, Places, Scale, merges
+from studies.tldr.arms import ARMS, BACKEND, Scale, StudyFolders, merges
 from studies.tldr.work import Training, cost_of, make_data, side_by_side, train_arm
 
 if TYPE_CHECKING:
@@ -92,27 +92,27 @@ def study_tldr(
         LaconicError: For a folder of another study or scale; as for `train` and `evaluate`.
     """
     refuse_without_extra()
-    scale, places = scale or Scale(), Places(Path(output).expanduser().resolve())
+    scale, folders = scale or Scale(), StudyFolders(Path(output).expanduser().resolve())
     arms, seeds = tuple(arms), tuple(seeds)
-    _claim(places.folder, scale)
+    _claim(folders.folder, scale)
     first = [arm for arm in arms if not arm.like]
     then = [arm for arm in arms if arm.like]
     told = _Counted(progress, len(seeds) * (1 + 2 * len(arms)) + 2 + len(merges(Family.at())))
 
-    data = {f"data of seed {seed}": (seed, arms, scale, places) for seed in seeds}
+    data = {f"data of seed {seed}": (seed, arms, scale, folders) for seed in seeds}
     side_by_side(make_data, data, workers, told)
     for several in (first, then):
         jobs = {
-            f"{arm.name}, seed {seed}": (arm, seed, scale, places)
+            f"{arm.name}, seed {seed}": (arm, seed, scale, folders)
             for seed in seeds
             for arm in several
         }
         side_by_side(train_arm, jobs, workers, told)
-    return _measured(places, scale, seeds, arms, workers, told)
+    return _measured(folders, scale, seeds, arms, workers, told)
 
 
 def _measured(
-    places: Places,
+    folders: StudyFolders,
     scale: Scale,
     seeds: tuple[int, ...],
     arms: tuple[Arm, ...],
@@ -126,17 +126,17 @@ def _measured(
         "system1": family.system1,
         "system2": family.system2,
         **merges(family),
-        **{name: str(places.training(*key) / "best") for name, key in trained.items()},
+        **{name: str(folders.training(*key) / "best") for name, key in trained.items()},
     }
-    bench = Bench(places.folder, workers, told.rest(), BACKEND)
+    bench = Bench(folders.folder, workers, told.rest(), BACKEND)
     test = bench.runs("test", PROVE_ON.format(scale.test), models)
-    trainings = {key: Training.read(places.training(*key)) for key in trained.values()}
+    trainings = {key: Training.read(folders.training(*key)) for key in trained.values()}
     return TldrFindings(
         scale=scale,
         seeds=seeds,
         arms=arms,
         trainings=trainings,
-        data_seconds={seed: cost_of(places.seed(seed)) for seed in seeds},
+        data_seconds={seed: cost_of(folders.seed(seed)) for seed in seeds},
         test={name: run for name, run in test.items() if name not in trained},
         trained={key: test[name] for name, key in trained.items()},
         last={key: read_run(training.last) for key, training in trainings.items()},

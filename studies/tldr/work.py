@@ -14,7 +14,7 @@ from laconic.errors import TrainError
 from laconic.files.append_log import read_lines
 from laconic.files.json import read_json, write_json
 from laconic.searching.workers import pool
-from laconic.training.run_folder import Places as TrainingPlaces
+from laconic.training.run_folder import RunFolder
 from laconic.training.train import train
 from studies.tldr.arms import recipe
 from studies.tldr.data import make_pools, measure_bounds
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from laconic.training.train import TrainRecipe
-    from studies.tldr.arms import Arm, Places, Scale
+    from studies.tldr.arms import Arm, Scale, StudyFolders
 
 #: What a piece of work cost, in its folder.
 COST: Final = "cost.json"
@@ -75,7 +75,7 @@ class Training:
     @property
     def last(self) -> Path:
         """The run of its last evaluation."""
-        return TrainingPlaces(self.folder).evaluation(self.records[-1]["step"])
+        return RunFolder(self.folder).evaluation(self.records[-1]["step"])
 
     @property
     def shares(self) -> dict[str, float]:
@@ -95,22 +95,22 @@ def cost_of(folder: Path) -> float | None:
     return seconds
 
 
-def make_data(seed: int, arms: Sequence[Arm], scale: Scale, places: Places) -> None:
+def make_data(seed: int, arms: Sequence[Arm], scale: Scale, folders: StudyFolders) -> None:
     """Build a seed's pools, and measure System 1 and 2 on its dev problems."""
-    with _timed(places.seed(seed)):
+    with _timed(folders.seed(seed)):
         for pools in dict.fromkeys(arm.pools for arm in arms):
-            make_pools(pools, seed, scale, places)
+            make_pools(pools, seed, scale, folders)
         first = next(arm for arm in arms if not arm.like)
-        measure_bounds(recipe(first, seed, scale, places), places)
+        measure_bounds(recipe(first, seed, scale, folders), folders)
 
 
-def train_arm(arm: Arm, seed: int, scale: Scale, places: Places) -> None:
+def train_arm(arm: Arm, seed: int, scale: Scale, folders: StudyFolders) -> None:
     """Train an arm on a seed's data; a stopped training goes on where it stood."""
     shares = None
     if arm.like:
-        short = round(Training.read(places.training(arm.like, seed)).shares["short"], 4)
+        short = round(Training.read(folders.training(arm.like, seed)).shares["short"], 4)
         shares = {"short": short, "long": round(1 - short, 4)}
-    asked, folder = recipe(arm, seed, scale, places, shares), places.training(arm.name, seed)
+    asked, folder = recipe(arm, seed, scale, folders, shares), folders.training(arm.name, seed)
     if _finished(folder, asked):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -11,9 +11,9 @@ import torch
 
 from laconic.errors import LaconicError, RecipeError, TrainError
 from laconic.training.cost import Rates, preview
-from laconic.training.mixture import Plan, split_pools
+from laconic.training.data.mixture import MixturePlan, split_pools
+from laconic.training.data.sampler import MixtureSampler
 from laconic.training.prepare import prepare
-from laconic.training.sampler import MixtureSampler
 from laconic.training.train import TrainRecipe, train
 from tests.support.trainings import recipe_values
 
@@ -43,9 +43,16 @@ def values(**section: Any) -> dict[str, Any]:
         ({"limits": [[1, 9]]}, "begins at step 1: the first is for step 0"),
         ({"limits": [[0, 9], [2, 10]]}, r"\[2, 10\] cannot follow \[0, 9\]: steps rise and limits"),
         ({"limits": [[0, 9], [4, 8]]}, "last stage begins after step 4, but there are only 4"),
-        ({"limits": []}, r"objective\.grpo\.limits"),
-        ({"group": 1}, r"objective\.grpo\.group is 1"),
-        ({"grup": 2}, r"'objective\.grpo' has no key 'grup'\. Did you mean 'group'"),
+        ({"limits": []}, r"objective\.grpo\.limits is \[\]: write at least one stage"),
+        ({"limits": [[0]]}, r"objective\.grpo\.limits is \[\[0\]\]: write at least one stage"),
+        ({"group": 1}, r"'objective': grpo\.group must be a whole number in \[2, inf\), got 1"),
+        ({"grup": 2}, r"objective 'grpo' has no 'grup'\. Did you mean 'group'"),
+        ({"rewards": {"corect": 1}}, r"rewards: No reward 'corect'\. .*'?correct_within_limit"),
+        ({"rewards": {}}, r"rewards names no reward: name at least one"),
+        (
+            {"rewards": {"correct_within_limit:max_length=0": 1}},
+            r"correct_within_limit\.max_length must be a whole number in \[1, inf\)",
+        ),
     ],
 )
 def test_a_recipe_says_what_is_wrong_with_its_stages(section: Any, sentence: str) -> None:
@@ -58,7 +65,7 @@ def test_pools_have_no_place_beside_problems() -> None:
         TrainRecipe.from_dict(values() | {"pools": {"folder": "pools"}})
     lacking = values()
     del lacking["objective"]["grpo"]["task"]
-    with pytest.raises(RecipeError, match=r"lacks 'objective\.grpo\.task'"):
+    with pytest.raises(RecipeError, match=r"objective 'grpo' needs 'task'"):
         TrainRecipe.from_dict(lacking)
 
 
@@ -78,21 +85,19 @@ def test_problems_that_cannot_be_trained_on_are_refused(section: Any, sentence: 
 
 
 def test_vllm_without_a_gpu_is_refused() -> None:
-    from laconic.training.loop import settings
-    from laconic.training.run_folder import Places
-
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
+    recipe = TrainRecipe.from_dict(values(engine="vllm"))
     with pytest.raises(TrainError, match="engine is vllm, and there is no GPU"):
-        settings(TrainRecipe.from_dict(values(engine="vllm")), Places(Path("none")))
+        recipe.objective.trl(recipe)
 
 
 def test_problems_come_as_often_as_they_are_answered() -> None:
-    from laconic.training.reinforcement import Groups
+    from laconic.training.answer_trainer import RepeatedProblems
 
-    plan = Plan(split_pools(["problems"], [0] * 6, [5] * 6), block=2, blocks=3)
+    plan = MixturePlan(split_pools(["problems"], [0] * 6, [5] * 6), block=2, blocks=3)
     order = list(MixtureSampler(plan, [1.0]))
-    groups = Groups(MixtureSampler(plan, [1.0]), group=2, batches=3)
+    groups = RepeatedProblems(MixtureSampler(plan, [1.0]), group=2, batches=3)
     read = list(groups)
     assert len(read) == len(groups) == 6 * 2 * 3
     for block in range(3):
@@ -129,7 +134,7 @@ def test_the_limit_tightens_and_a_stopped_run_goes_on_to_the_same_bytes(
     assert 0 < first["rewards/right/mean"] <= 1
     assert second["rewards/right/mean"] < first["rewards/right/mean"]
     assert trained.tokens == lines(whole / "mixture.jsonl")[-1]["tokens"] > 0
-    real = trainer.Watch.on_step_end
+    real = trainer.SaveAndEvaluate.on_step_end
 
     def stop(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.global_step == 3:
@@ -137,7 +142,7 @@ def test_the_limit_tightens_and_a_stopped_run_goes_on_to_the_same_bytes(
         real(self, args, state, control, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(trainer.Watch, "on_step_end", stop)
+        patched.setattr(trainer.SaveAndEvaluate, "on_step_end", stop)
         with pytest.raises(TrainError, match="the power went"):
             train(asked, broken)
     train(asked, broken, resume=True)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.errors import TrainError
 from laconic.training.prepare import prepare, read_controller
-from laconic.training.presets.load import Preset, Size
-from laconic.training.recipe import Given
+from laconic.training.presets.load import ModelSize, TrainingPreset
+from laconic.training.recipe import GivenFigures
 from laconic.training.rounding import outlook
 from laconic.training.rounding import told as told_rounding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laconic.training.prepare import Job
+    from laconic.training.prepare import PreparedTraining
     from laconic.training.recipe import TrainRecipe
 
 #: Bytes a parameter takes when all are trained: weight, gradient and AdamW's two averages, float32.
@@ -50,7 +50,7 @@ class Rates:
 
 
 def preview(
-    recipe: TrainRecipe, *, processes: int, rates: Rates, preset: Preset | None = None
+    recipe: TrainRecipe, *, processes: int, rates: Rates, preset: TrainingPreset | None = None
 ) -> dict[str, Any]:
     """Check a training and say what it would cost; nothing is written, no weights are fetched.
 
@@ -66,28 +66,25 @@ def preview(
     folder = recipe.pools.folder if recipe.pools else ""
     if preset is not None and not Path(folder).exists():
         read_controller(recipe)
-        lengths, size, job = dict(preset.lengths), preset.size, None
+        lengths, size, prepared = dict(preset.lengths), preset.size, None
         answers = round((recipe.dev.limit or 1) * (1 - recipe.dev.heldout)) * recipe.dev.samples
         held = (recipe.dev.limit or 1) * recipe.dev.samples - answers
         basis = f"assumed by the preset {preset.name}, as there is no folder {folder}"
     else:
-        job = prepare(recipe, processes)
-        lengths = {pool.name: pool.mean_length for pool in job.rows.pools}
-        size, answers = _size(recipe), job.dev.answers
-        held = len(job.dev.heldout.samples) * recipe.dev.samples if job.dev.heldout else 0
-        basis = f"counted in {folder}"
-    made = 0.0
-    if grpo := recipe.objective.grpo:
-        made = grpo.mean_limit(recipe.steps)
-        lengths = {name: length + made for name, length in lengths.items()}
-        basis = f"a prompt of {grpo.task} and an answer at its limit"
+        prepared = prepare(recipe, processes)
+        lengths = {pool.name: pool.mean_length for pool in prepared.rows.pools}
+        size, answers = _size(recipe), prepared.dev.answers
+        held = len(prepared.dev.heldout.samples) * recipe.dev.samples if prepared.dev.heldout else 0
+        basis = prepared.rows.origin
+    in_training = recipe.objective.generated_tokens(recipe.steps)
+    lengths = {name: length + in_training for name, length in lengths.items()}
     block = recipe.batch.per_device * recipe.batch.accumulation * processes
     row = _mean_row(recipe, lengths)
     evaluations = math.ceil(recipe.steps / recipe.every)
-    length, told = _answer(recipe, job, preset)
+    length, told = _answer(recipe, prepared, preset)
     models = 2 if recipe.bounds else 1
     judged = length * (answers * (evaluations + models) + held * (models + 1))
-    generated = round(judged + recipe.steps * block * made)
+    generated = round(judged + recipe.steps * block * in_training)
     trained = round(recipe.steps * block * row)
     hours = {
         "training": trained / rates.training / 3600,
@@ -110,8 +107,8 @@ def preview(
         "gpus": processes,
         "rates": asdict(rates),
         "gpu_hours": {name: round(value, 2) for name, value in hours.items()},
-        "delivery": outlook(recipe, job.checkpoint) if job else None,
-        "warnings": list(job.warnings) if job else [],
+        "delivery": outlook(recipe, prepared.checkpoint) if prepared else None,
+        "warnings": list(prepared.warnings) if prepared else [],
     }
 
 
@@ -153,28 +150,30 @@ def _mean_row(recipe: TrainRecipe, lengths: Mapping[str, float]) -> float:
     return 1 / math.fsum(share / known[name] for name, share in weights.items())
 
 
-def _answer(recipe: TrainRecipe, job: Job | None, preset: Preset | None) -> tuple[float, str]:
+def _answer(
+    recipe: TrainRecipe, prepared: PreparedTraining | None, preset: TrainingPreset | None
+) -> tuple[float, str]:
     """Tokens of a dev answer, and where that is from."""
     bound = recipe.bounds.system2 if recipe.bounds else None
-    if isinstance(bound, Given):
+    if isinstance(bound, GivenFigures):
         return bound.length, f"{bound.length:,.0f} tokens, as given for System 2"
     if preset is not None:
         return preset.answer, f"{preset.answer:,.0f} tokens, System 2's in {preset.source}"
-    budget = (job and job.dev.sampling.max_tokens) or 0
+    budget = (prepared and prepared.dev.sampling.max_tokens) or 0
     return budget, f"at most {budget:,} tokens, the budget"
 
 
-def _size(recipe: TrainRecipe) -> Size:
+def _size(recipe: TrainRecipe) -> ModelSize:
     """The size of the recipe's model, from its headers and its config."""
     checkpoint = open_checkpoint(recipe.model)
-    return Size(
+    return ModelSize(
         parameters=sum(math.prod(spec.shape) for spec in checkpoint.specs.values()),
         layers=int(checkpoint.config.get("num_hidden_layers", 0)),
         hidden=int(checkpoint.config.get("hidden_size", 0)),
     )
 
 
-def _states(recipe: TrainRecipe, size: Size) -> int:
+def _states(recipe: TrainRecipe, size: ModelSize) -> int:
     """Bytes of weights, gradients and optimizer states, over all GPUs."""
     if recipe.lora is None:
         return FULL * size.parameters
@@ -182,10 +181,10 @@ def _states(recipe: TrainRecipe, size: Size) -> int:
     return FROZEN * size.parameters + FULL * adapters
 
 
-def _activations(recipe: TrainRecipe, size: Size) -> int:
+def _activations(recipe: TrainRecipe, size: ModelSize) -> int:
     """Bytes of activations on one GPU, for its rows at the greatest length."""
-    sides = 2 if recipe.objective.kind == "pairs" else 1
-    tokens = recipe.batch.per_device * recipe.max_length * sides
+    answers = 2 if recipe.objective.data == "pairs" else 1
+    tokens = recipe.batch.per_device * recipe.max_length * answers
     layer = tokens * size.hidden
     if recipe.checkpointing:
         return layer * (TWICE * size.layers + KEPT)

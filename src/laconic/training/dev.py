@@ -23,7 +23,7 @@ HELDOUT = "heldout"
 
 
 @dataclass(frozen=True)
-class Dev:
+class DevProblems:
     """Fixed problems and the one way in which they are put to every model.
 
     Attributes:
@@ -67,7 +67,7 @@ class Dev:
         )
 
 
-def read_dev(recipe: TrainRecipe, template: str) -> Dev:
+def read_dev(recipe: TrainRecipe, template: str) -> DevProblems:
     """Load and split the dev problems of a recipe; every n-th is held out, in the task's order.
 
     Args:
@@ -102,7 +102,7 @@ def read_dev(recipe: TrainRecipe, template: str) -> Dev:
     name = f"{asked.name}-{HELDOUT}"
     outside = tuple(replace(sample, task=name) for sample in parts[True])
     budget = recipe.sampling.max_tokens or asked.max_tokens
-    return Dev(
+    return DevProblems(
         steer=replace(asked, samples=parts[False]),
         heldout=replace(asked, name=name, samples=outside) if outside else None,
         plain=plain,

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from laconic.training.bounds import Measurement
-    from laconic.training.distributed import Ranks
-    from laconic.training.rows import Rows
-    from laconic.training.run_folder import Places
+    from laconic.training.data.rows import TrainingRows
+    from laconic.training.distributed import Processes
+    from laconic.training.run_folder import RunFolder
 
 #: Rows of a pool that are looked at, the same at every evaluation.
 SAMPLE: Final = 32
@@ -33,7 +33,7 @@ FILE: Final = "losses.npz"
 Losses = list["NDArray[np.float32]"]
 
 
-class Excess:
+class ExcessLoss:
     """The losses of a fixed sample of every pool's rows, against those before the first step.
 
     The reference is the model that training starts from. Its losses are kept in the run's folder,
@@ -43,13 +43,15 @@ class Excess:
         rows: What is trained on.
         seed: Picks the sample.
         places: Where the reference is kept.
-        ranks: The processes; each computes all of it, which sharded weights need, and the first
+        processes: The processes; each computes all of it, which sharded weights need, and the first
             one's figures count.
     """
 
-    def __init__(self, rows: Rows, seed: int, places: Places, ranks: Ranks) -> None:
-        self._path = places.folder / FILE
-        self._ranks = ranks
+    def __init__(
+        self, rows: TrainingRows, seed: int, run_folder: RunFolder, processes: Processes
+    ) -> None:
+        self._path = run_folder.folder / FILE
+        self._processes = processes
         self._sample: dict[str, list[tuple[list[int], list[int]]]] = {}
         for pool in rows.pools:
             draw = random.Random(f"{seed} {pool.name}")
@@ -69,7 +71,7 @@ class Excess:
             with writing(self._path) as beside, beside.open("wb") as stream:
                 np.savez(stream, **held)
 
-        self._ranks.on_first(write)
+        self._processes.on_main_process(write)
 
     def add(self, measured: Measurement, model: Any) -> Measurement:
         """A measurement with every pool's excess loss, and its standard error by rows.
@@ -77,9 +79,9 @@ class Excess:
         Raises:
             TrainError: Where the reference's losses are gone, or those of other rows.
         """
-        found, before = self._measure(model), self._ranks.on_first(self._reference)
+        found, before = self._measure(model), self._processes.on_main_process(self._reference)
         pairs = {name: _excess(rows, before[name]) for name, rows in found.items()}
-        told = self._ranks.on_first(lambda: pairs)
+        told = self._processes.on_main_process(lambda: pairs)
         return replace(
             measured,
             excess={name: mean for name, (mean, _) in told.items()},

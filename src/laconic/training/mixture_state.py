@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from laconic.errors import TrainError
 from laconic.training.controllers.contract import State
-from laconic.training.mixture import Drawn
-from laconic.training.sampler import MixtureSampler, replay
+from laconic.training.data.mixture import DrawnCounts
+from laconic.training.data.sampler import MixtureSampler, replay
 from laconic.training.selection import Candidate, lacking, ranked, settled, should_stop
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from laconic.training.bounds import Measurement
     from laconic.training.controllers.contract import Controller
-    from laconic.training.mixture import Plan
+    from laconic.training.data.mixture import MixturePlan
     from laconic.training.recipe import SelectSection
 
 VERSION = 1
 
 
 @dataclass
-class Steering:
+class MixtureState:
     """The mixture of a run, and the checkpoints it has been steered by.
 
     Attributes:
@@ -105,7 +105,7 @@ class Steering:
             "stopped": self.stopped,
         }
 
-    def restore(self, plan: Plan, held: Mapping[str, Any]) -> None:
+    def restore(self, plan: MixturePlan, held: Mapping[str, Any]) -> None:
         """Stand where the run stood that `to_dict` was kept from.
 
         Raises:
@@ -126,11 +126,11 @@ class Steering:
         except (KeyError, TypeError, ValueError) as error:
             raise TrainError(f"The mixture's state is damaged ({error!r}).") from None
 
-    def _drawn(self, first: int, last: int) -> Drawn:
+    def _drawn(self, first: int, last: int) -> DrawnCounts:
         """What steps from `first` up to, not including, `last` trained on."""
         blocks = islice(replay(self.sampler.plan, self.sampler.schedule), first, last)
         none = (0,) * len(self.sampler.plan.pools)
-        return sum((drawn for _, drawn in blocks), Drawn(none, none))
+        return sum((drawn for _, drawn in blocks), DrawnCounts(none, none))
 
     def _named(self, shares: tuple[float, ...]) -> dict[str, float]:
         return dict(zip(self.state.pools, (round(share, 6) for share in shares), strict=True))

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, ValidationError
 
 from laconic.errors import RecipeError, did_you_mean
 from laconic.files.yaml import read_yaml_mapping
 from laconic.training.controllers.contract import Role  # noqa: TC001  # pydantic reads the fields' types
-from laconic.training.mixture import Unit  # noqa: TC001  # the same
-from laconic.training.objective import SFT, Objective, ObjectiveSection, refuse_stages, settle
+from laconic.training.data.mixture import Unit  # noqa: TC001  # the same
+from laconic.training.objectives.contract import DEFAULT, Objective, load_objective
 from laconic.training.section import Count, Number, Section, Share
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 #: What may change when a run goes on: where and how fast, not what.
 HOW = ("evaluator", "workers", "keep", "checkpointing")
+
+
+#: The objective of a recipe, read and written as `load_objective` says.
+ObjectiveKey = Annotated[
+    Objective, PlainValidator(load_objective), PlainSerializer(Objective.to_plain)
+]
 
 
 class PoolsSection(Section):
@@ -75,7 +82,7 @@ class SamplingSection(Section):
     seed: int = 0
 
 
-class Given(Section):
+class GivenFigures(Section):
     """A bound that was measured before.
 
     Attributes:
@@ -107,8 +114,8 @@ class BoundsSection(Section):
             training's own folder.
     """
 
-    system1: str | Given
-    system2: str | Given | None = None
+    system1: str | GivenFigures
+    system2: str | GivenFigures | None = None
     folder: str | None = None
 
 
@@ -211,7 +218,7 @@ class TrainRecipe(Section):
     """
 
     model: str
-    objective: Objective = Field(default_factory=ObjectiveSection)
+    objective: ObjectiveKey = Field(default_factory=partial(load_objective, DEFAULT))
     pools: PoolsSection | None = None
     dev: DevSection
     bounds: BoundsSection | None = None
@@ -243,17 +250,16 @@ class TrainRecipe(Section):
             RecipeError: For a key that does not exist, is missing, or has another type or range.
         """
         try:
-            found = cls.model_validate(settle(values))
+            recipe = cls.model_validate(_with_objective(values))
         except ValidationError as error:
-            raise RecipeError(_told(cls, error.errors()[0])) from None
-        if found.every > found.steps:
+            raise RecipeError(_sentence(cls, error.errors()[0])) from None
+        if recipe.every > recipe.steps:
             raise RecipeError(
-                f"every is {found.every}, but there are only {found.steps} steps: the mixture "
+                f"every is {recipe.every}, but there are only {recipe.steps} steps: the mixture "
                 "would never move. Make every smaller."
             )
-        if found.objective.grpo:
-            refuse_stages(found.objective.grpo, found.steps)
-        return found
+        recipe.objective.check(recipe.steps)
+        return recipe
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -271,10 +277,10 @@ class TrainRecipe(Section):
     @property
     def digest(self) -> str:
         """Of everything that decides what comes out; not of where and how fast."""
-        held = {key: value for key, value in self.to_dict().items() if key not in HOW}
-        if held["objective"] == SFT:  # runs that began before there were others go on
-            del held["objective"]
-        return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
+        values = {key: value for key, value in self.to_dict().items() if key not in HOW}
+        if values["objective"] == DEFAULT:  # runs that began before there were others go on
+            del values["objective"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def set_value(values: dict[str, Any], key: str, value: object) -> None:
@@ -292,8 +298,35 @@ def set_value(values: dict[str, Any], key: str, value: object) -> None:
     values[last] = value
 
 
-def _told(model: type[BaseModel], first: Any) -> str:
-    """One sentence for the first thing that is wrong with a recipe."""
+def _with_objective(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's plain values with its objective read, and the controller that it allows.
+
+    Raises:
+        RecipeError: For an objective that cannot be read, a controller that it has no use for, or
+            pools that are missing or have no use.
+    """
+    objective = load_objective(values.get("objective") or DEFAULT)
+    completed = {**values, "objective": objective}
+    if not objective.mixes:
+        controller = completed.setdefault("controller", "static")
+        if controller not in ("static", {"static": {}}):
+            raise RecipeError(
+                f"controller {controller} moves the shares of pools, and objective "
+                f"{objective.name} has one source of data. Leave controller out, or objective."
+            )
+    if objective.data == "problems":
+        if completed.get("pools") is not None:
+            raise RecipeError(
+                f"objective {objective.name} trains on the model's own answers to "
+                f"objective.{objective.name}.task, and has no use for pools. Leave pools out."
+            )
+    elif completed.get("pools") is None:
+        raise RecipeError("The training recipe lacks 'pools'. docs/training.md has a whole one.")
+    return completed
+
+
+def _sentence(model: type[BaseModel], first: Any) -> str:
+    """One sentence for the first error that pydantic found in a recipe."""
     path = [str(part) for part in first["loc"] if not _is_branch(str(part))]
     where, key = ".".join(path), path[-1] if path else "the recipe"
     if first["type"] == "extra_forbidden":
@@ -308,22 +341,18 @@ def _told(model: type[BaseModel], first: Any) -> str:
 
 def _is_branch(part: str) -> bool:
     """Whether a part of an error's place names a branch of a union instead of a key."""
-    return part in {"str", "float", "Given", "int"} or "[" in part
+    return part in {"str", "float", "GivenFigures", "int"} or "[" in part
 
 
 def _keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     """The keys of the mapping at a path."""
     for part in path:
-        found = [
-            kind
-            for kind in _sections()
-            if part in model.model_fields and kind.__name__ in str(model.model_fields[part])
+        sections = [
+            section
+            for section in Section.__subclasses__()
+            if part in model.model_fields and section.__name__ in str(model.model_fields[part])
         ]
-        if not found:
+        if not sections:
             return []
-        model = found[-1]
+        model = sections[-1]
     return list(model.model_fields)
-
-
-def _sections() -> Sequence[type[BaseModel]]:
-    return Section.__subclasses__()

@@ -11,7 +11,7 @@ from laconic.stats import summarise
 from laconic.training.bounds import Bounds, Measurement
 from laconic.training.dev import candidate
 from laconic.training.evaluators import ask
-from laconic.training.recipe import Given
+from laconic.training.recipe import GivenFigures
 from laconic.training.selection import Candidate
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from laconic.runs.run import Run
     from laconic.runtime import Progress
-    from laconic.training.dev import Dev
-    from laconic.training.distributed import Ranks
+    from laconic.training.dev import DevProblems
+    from laconic.training.distributed import Processes
     from laconic.training.recipe import TrainRecipe
 
 #: Standard errors by which an untouched model may miss the figures given for it.
@@ -43,7 +43,7 @@ class References:
     measured: Measurement
     given: bool
 
-    def to_dict(self, dev: Dev) -> dict[str, Any]:
+    def to_dict(self, dev: DevProblems) -> dict[str, Any]:
         """As bounds.json holds it."""
         from dataclasses import asdict
 
@@ -75,7 +75,7 @@ class References:
 
 
 def find_references(
-    recipe: TrainRecipe, dev: Dev, folder: Path, *, ranks: Ranks, progress: Progress
+    recipe: TrainRecipe, dev: DevProblems, folder: Path, *, processes: Processes, progress: Progress
 ) -> References:
     """Measure the references, or take what the recipe gives; what was measured before is used.
 
@@ -84,21 +84,27 @@ def find_references(
     """
     told = recipe.bounds
     two, second, given = _reference(
-        "system2", (told and told.system2) or recipe.model, recipe, dev, folder, ranks, progress
+        "system2", (told and told.system2) or recipe.model, recipe, dev, folder, processes, progress
     )
     if told is None:
         return References(None, second, two, given)
-    one, _, _ = _reference("system1", told.system1, recipe, dev, folder, ranks, progress)
+    one, _, _ = _reference("system1", told.system1, recipe, dev, folder, processes, progress)
     return References(Bounds(one, two), second, two, given)
 
 
 def heldout_run(
-    model: str, dev: Dev, recipe: TrainRecipe, output: Path, *, ranks: Ranks, progress: Progress
+    model: str,
+    dev: DevProblems,
+    recipe: TrainRecipe,
+    output: Path,
+    *,
+    processes: Processes,
+    progress: Progress,
 ) -> Run | None:
     """A model's run over the problems that steering never saw; None where there are none."""
     if dev.heldout is None:
         return None
-    return _asked(model, dev, recipe, output, ranks, progress, heldout=True)
+    return _asked(model, dev, recipe, output, processes, progress, heldout=True)
 
 
 def reference_folder(recipe: TrainRecipe, output: Path) -> Path:
@@ -111,15 +117,15 @@ def reference_folder(recipe: TrainRecipe, output: Path) -> Path:
 
 def _reference(
     role: str,
-    source: str | Given,
+    source: str | GivenFigures,
     recipe: TrainRecipe,
-    dev: Dev,
+    dev: DevProblems,
     folder: Path,
-    ranks: Ranks,
+    processes: Processes,
     progress: Progress,
 ) -> tuple[Measurement, Candidate, bool]:
     """One reference's measurement, and whether it was given."""
-    if isinstance(source, Given):
+    if isinstance(source, GivenFigures):
         error = source.accuracy_se
         if error is None:
             error = math.sqrt(source.accuracy * (1 - source.accuracy) / source.n)
@@ -135,16 +141,16 @@ def _reference(
         )
         given = Candidate(0, source.accuracy, source.length, source.truncated, source.thinking)
         return found, given, True
-    run = _asked(source, dev, recipe, folder / "steer" / role, ranks, progress)
+    run = _asked(source, dev, recipe, folder / "steer" / role, processes, progress)
     return dev.measured(run, 0), candidate(summarise(run.results), 0), False
 
 
 def _asked(
     model: str,
-    dev: Dev,
+    dev: DevProblems,
     recipe: TrainRecipe,
     output: Path,
-    ranks: Ranks,
+    processes: Processes,
     progress: Progress,
     *,
     heldout: bool = False,
@@ -157,7 +163,7 @@ def _asked(
             dev.sampling,
             recipe=recipe,
             output=output,
-            ranks=ranks,
+            ranks=processes,
             progress=progress,
         )
     except RunError as error:

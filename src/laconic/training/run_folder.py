@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RecipeError, TrainError
 from laconic.files.atomic import lock, make_folder, publish, write_file
@@ -19,15 +19,20 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = 1
 KIND: Final = "train"
-#: What only going on needs: a candidate that is not the last checkpoint is kept without.
+#: The files of a checkpoint beside the model, the optimizer and the trainer's state: where the
+#: mixture stands, and what the objective needs to go on (missing where it needs nothing).
+MIXTURE_STATE: Final = "mixture.json"
+OBJECTIVE_STATE: Final = "objective.json"
+#: What only resuming needs: a candidate that is not the last checkpoint is kept without it.
 FOR_RESUMING: Final = (
     "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "training_args.bin",
-    "trainer_state.json", "global_step*", "latest", "zero_to_fp32.py", "pytorch_model_fsdp*",
+    "trainer_state.json", OBJECTIVE_STATE, "global_step*", "latest", "zero_to_fp32.py",
+    "pytorch_model_fsdp*",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Places:
+class RunFolder:
     """The folder of a run.
 
     Attributes:
@@ -35,8 +40,6 @@ class Places:
     """
 
     folder: Path
-    #: What a checkpoint keeps beside the model, the optimizer and the trainer's state.
-    STATE: ClassVar[str] = "mixture.json"
 
     @property
     def partial(self) -> Path:
@@ -55,7 +58,7 @@ class Places:
 
     @property
     def pairs(self) -> Path:
-        """Where pairs are during preference training, with what the reference says of them."""
+        """Where DPO keeps its pairs and their reference log-probabilities while it trains."""
         return self.folder / "pairs"
 
     def checkpoint(self, step: int) -> Path:
@@ -83,8 +86,8 @@ class Places:
         """The step of the last checkpoint; 0 where there is none."""
         return max(self.steps(), default=0)
 
-    def rest(self) -> str:
-        """What is left after a failure, and what to do."""
+    def what_is_left(self) -> str:
+        """What is left after a failure, and what to do, as a sentence for a message."""
         step = self.last()
         left = f"The checkpoint of step {step} is whole" if step else "Nothing was trained yet"
         return f"{left}: mend it, then run the same command with --resume."
@@ -95,11 +98,34 @@ class Places:
         Raises:
             TrainError: Where it is missing or damaged.
         """
-        return read_json(self.checkpoint(step) / self.STATE, TrainError)
+        return read_json(self.checkpoint(step) / MIXTURE_STATE, TrainError)
+
+    def write_state(
+        self, checkpoint: Path, mixture: Mapping[str, Any], objective: Mapping[str, Any]
+    ) -> None:
+        """Write what a checkpoint keeps beside the model and the trainer's state.
+
+        Args:
+            checkpoint: Its folder, which is not in its place yet.
+            mixture: Where the mixture stands.
+            objective: What the objective needs to go on; empty for nothing.
+        """
+        write_json(checkpoint / MIXTURE_STATE, mixture)
+        if objective:
+            write_json(checkpoint / OBJECTIVE_STATE, objective)
+
+    def objective_state(self, step: int) -> dict[str, Any]:
+        """What the objective needs to go on from a checkpoint; empty for nothing.
+
+        Raises:
+            TrainError: Where the file is damaged.
+        """
+        path = self.checkpoint(step) / OBJECTIVE_STATE
+        return read_json(path, TrainError) if path.exists() else {}
 
     def keep(self, state: Mapping[str, Any], step: int) -> None:
         """Put the state after an evaluation in place of the one before it, and write the curves."""
-        write_json(self.checkpoint(step) / self.STATE, state)
+        write_json(self.checkpoint(step) / MIXTURE_STATE, state)
         self.curves(state, step)
 
     def curves(self, state: Mapping[str, Any], step: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 from laconic.errors import TrainError, did_you_mean
 from laconic.registry import Plugin, Registry, parse_spec
 from laconic.training.bounds import Bounds, Measurement
-from laconic.training.mixture import check_weights
+from laconic.training.data.mixture import check_weights
 
 #: What a pool is there for: short answers to easy problems, or long ones to hard problems.
 Role = Literal["efficiency", "accuracy"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from laconic.errors import TrainError, did_you_mean
 from laconic.training.controllers.contract import State, controller
-from laconic.training.mixture import check_weights
+from laconic.training.data.mixture import check_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

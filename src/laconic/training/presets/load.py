@@ -17,7 +17,7 @@ LAUNCH: Final = FOLDER.parent / "launch"
 
 
 @dataclass(frozen=True)
-class Size:
+class ModelSize:
     """What a model's cost depends on: its parameters, layers and width."""
 
     parameters: int
@@ -26,7 +26,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Preset:
+class TrainingPreset:
     """A paper's settings.
 
     Attributes:
@@ -45,7 +45,7 @@ class Preset:
     name: str
     summary: str
     source: str
-    size: Size
+    size: ModelSize
     lengths: Mapping[str, float]
     answer: float
     figures: Mapping[str, Any]
@@ -59,7 +59,7 @@ def names() -> tuple[str, ...]:
 
 
 @cache
-def read_preset(name: str) -> Preset:
+def read_preset(name: str) -> TrainingPreset:
     """The preset of a file in the package.
 
     Raises:
@@ -70,7 +70,7 @@ def read_preset(name: str) -> Preset:
     if name not in names():
         raise RecipeError(f"There is no training preset '{name}'. {did_you_mean(name, names())}")
     values = read_yaml_mapping(FOLDER / f"{name}.yaml", f"The preset {name}", RecipeError)
-    return TypeAdapter(Preset).validate_python({"name": name, **values})
+    return TypeAdapter(TrainingPreset).validate_python({"name": name, **values})
 
 
 def read_launch(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from laconic.errors import TrainError
-from laconic.training.mixture import Drawn, Plan, Pool, Schedule
+from laconic.training.data.mixture import DrawnCounts, MixturePlan, MixturePool, Schedule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def replay(plan: Plan, schedule: Schedule) -> Iterator[tuple[NDArray[np.int64], Drawn]]:
+def replay(
+    plan: MixturePlan, schedule: Schedule
+) -> Iterator[tuple[NDArray[np.int64], DrawnCounts]]:
     """Every block of a run in order: its rows as places in the data set, and what they amount to.
 
     The schedule is read when a block is drawn, so entries may be added for blocks not yet drawn.
@@ -41,7 +43,7 @@ def replay(plan: Plan, schedule: Schedule) -> Iterator[tuple[NDArray[np.int64], 
         rows = np.concatenate([p.rows[t] for p, t in zip(plan.pools, taken, strict=True)])
         tokens = (int(p.lengths[t].sum()) for p, t in zip(plan.pools, taken, strict=True))
         order = _permutation(f"{plan.seed}/block/{number}", len(rows))
-        yield rows[order], Drawn(tuple(counts), tuple(tokens))
+        yield rows[order], DrawnCounts(tuple(counts), tuple(tokens))
 
 
 def apportion(wanted: Sequence[float], seats: int) -> list[int]:
@@ -71,11 +73,11 @@ class MixtureSampler:
         weights: The first weights.
     """
 
-    def __init__(self, plan: Plan, weights: Sequence[float]) -> None:
+    def __init__(self, plan: MixturePlan, weights: Sequence[float]) -> None:
         self.plan = plan
         self.schedule = Schedule(tuple(pool.name for pool in plan.pools))
         self.schedule.append(0, weights)
-        self._drawn: list[Drawn] = []
+        self._drawn: list[DrawnCounts] = []
         self._kept = 0
 
     def __len__(self) -> int:
@@ -109,10 +111,10 @@ class MixtureSampler:
             )
         self.schedule.append(block, weights)
 
-    def drawn(self, first: int, last: int) -> Drawn:
+    def drawn(self, first: int, last: int) -> DrawnCounts:
         """What the blocks from `first` up to, not including, `last` hold; they have been drawn."""
         none = (0,) * len(self.plan.pools)
-        return sum(self._drawn[first:last], Drawn(none, none))
+        return sum(self._drawn[first:last], DrawnCounts(none, none))
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint must keep, as JSON holds it."""
@@ -130,7 +132,7 @@ class MixtureSampler:
         }
 
     @classmethod
-    def resume(cls, plan: Plan, state: Mapping[str, Any]) -> Self:
+    def resume(cls, plan: MixturePlan, state: Mapping[str, Any]) -> Self:
         """The sampler that gives the order of the run which `state` was kept from.
 
         Raises:
@@ -173,7 +175,7 @@ def lookahead(*, workers: int, prefetch: int = 2, accumulation: int = 1) -> int:
 class _Queue:
     """The rows of a pool without end: each pass is an order of its own."""
 
-    def __init__(self, seed: int, pool: Pool) -> None:
+    def __init__(self, seed: int, pool: MixturePool) -> None:
         self._key, self._size = f"{seed}/pool/{pool.name}", len(pool.rows)
         self._passes = 0
         self._left: NDArray[np.int64] = np.empty(0, np.int64)

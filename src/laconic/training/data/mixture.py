@@ -24,7 +24,7 @@ TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class MixturePool:
     """The rows of a data set that belong to one pool.
 
     Attributes:
@@ -59,7 +59,7 @@ def split_pools(
     owners: Sequence[int],
     lengths: Sequence[int],
     contents: Mapping[str, str] | None = None,
-) -> tuple[Pool, ...]:
+) -> tuple[MixturePool, ...]:
     """The pools of a data set in which they stand mixed or one after another.
 
     Args:
@@ -87,13 +87,13 @@ def split_pools(
     digests = contents or {}
     places = (np.flatnonzero(own == i) for i in range(len(names)))
     return tuple(
-        Pool(name, rows, long[rows], digests.get(name, ""))
+        MixturePool(name, rows, long[rows], digests.get(name, ""))
         for name, rows in zip(names, places, strict=True)
     )
 
 
 @dataclass(frozen=True)
-class Plan:
+class MixturePlan:
     """What never changes in a run.
 
     Attributes:
@@ -107,7 +107,7 @@ class Plan:
         TrainError: For an empty pool, one smaller than a block, or a number out of range.
     """
 
-    pools: tuple[Pool, ...]
+    pools: tuple[MixturePool, ...]
     block: int
     blocks: int
     unit: Unit = "samples"
@@ -177,7 +177,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnCounts:
     """How many rows and tokens of each pool some blocks hold.
 
     Attributes:
@@ -188,8 +188,8 @@ class Drawn:
     samples: tuple[int, ...]
     tokens: tuple[int, ...]
 
-    def __add__(self, other: Drawn) -> Drawn:
-        return Drawn(
+    def __add__(self, other: DrawnCounts) -> DrawnCounts:
+        return DrawnCounts(
             tuple(a + b for a, b in zip(self.samples, other.samples, strict=True)),
             tuple(a + b for a, b in zip(self.tokens, other.tokens, strict=True)),
         )
