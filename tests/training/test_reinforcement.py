@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,17 @@ import pytest
 import torch
 
 from laconic.errors import LaconicError, RecipeError, TrainError
+from laconic.registry import Plugin
 from laconic.training.cost import Rates, preview
 from laconic.training.data.mixture import MixturePlan, split_pools
 from laconic.training.data.sampler import MixtureSampler
 from laconic.training.prepare import prepare
+from laconic.training.rewards.contract import (
+    REWARDS,
+    AnswerGroups,
+    RewardState,
+    WeightedReward,
+)
 from laconic.training.train import TrainRecipe, train
 from tests.support.trainings import recipe_values
 
@@ -118,6 +126,30 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def counted(results: Sequence[Any], group: AnswerGroups, state: RewardState) -> Any:
+    """A reward that is 0 and counts the steps it has seen."""
+    return [0.0] * len(results), {"steps": state.get("steps", 0) + 1}
+
+
+@pytest.mark.parametrize(
+    ("result", "sentence"),
+    [
+        (([1.0], {}), r"Reward odd gave \[1\.0\]\.\.\. for 2 answers"),
+        (([1.0, float("nan")], {}), "one finite number an answer"),
+        (([1.0, 0.0], {"seen": {1}}), "The state of reward odd cannot be saved as JSON"),
+    ],
+)
+def test_a_reward_that_breaks_its_contract_is_named(
+    result: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd: Any = Plugin("odd", "reward", lambda *given: result, {})
+    monkeypatch.setitem(REWARDS._members, "odd", odd)
+    group: Any = AnswerGroups((0, 0), (100,))
+    two: Any = [None, None]
+    with pytest.raises(TrainError, match=sentence):
+        WeightedReward("odd", {}, 1.0).score(two, group, {})
+
+
 @pytest.mark.slow
 def test_the_limit_tightens_and_a_stopped_run_goes_on_to_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -125,7 +157,9 @@ def test_the_limit_tightens_and_a_stopped_run_goes_on_to_the_same_bytes(
     from laconic.training import trainer
 
     torch.set_num_threads(1)
-    asked = TrainRecipe.from_dict(values())
+    stateful: Any = Plugin("counted", "reward", counted, {"logged_as": "counted"})
+    monkeypatch.setitem(REWARDS._members, "counted", stateful)
+    asked = TrainRecipe.from_dict(values(rewards={"correct_within_limit": 1, "counted": 0.5}))
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     trained = train(asked, whole)
     first, second = lines(whole / "steps.jsonl")
@@ -146,5 +180,7 @@ def test_the_limit_tightens_and_a_stopped_run_goes_on_to_the_same_bytes(
         with pytest.raises(TrainError, match="the power went"):
             train(asked, broken)
     train(asked, broken, resume=True)
-    for name in ("mixture.jsonl", "best/model.safetensors"):
+    last = "checkpoints/step-000004/objective.json"
+    assert json.loads((whole / last).read_text()) == {"counted": {"steps": 4}}
+    for name in ("mixture.jsonl", "best/model.safetensors", last):
         assert (broken / name).read_bytes() == (whole / name).read_bytes()
