@@ -16,7 +16,7 @@ from laconic.runs.run import Sample
 from laconic.tasks.contract.prompts import BOXED, PROMPTS, put
 from laconic.training.bounds import Measurement
 from laconic.training.controllers.contract import load_controller
-from laconic.training.cost import Rates, preview, told
+from laconic.training.cost import Rates, preview, to_text
 from laconic.training.data.mixture import MixturePlan, split_pools
 from laconic.training.data.prompt_check import prompt_warnings
 from laconic.training.data.sampler import MixtureSampler
@@ -27,7 +27,7 @@ from laconic.training.prepare import PreparedTraining, prepare
 from laconic.training.presets.load import names, read_launch, read_preset
 from laconic.training.recipe import EvaluatorSection, SelectSection, TrainRecipe, set_value
 from laconic.training.run_folder import RunFolder
-from laconic.training.selection import Candidate, lacking, ranked, settled, should_stop
+from laconic.training.selection import Candidate, lacking, ranked, reached_plateau, should_stop
 from tests.support.trainings import recipe_values, rows, write_pools
 
 SYSTEM2 = Candidate(step=0, accuracy=0.9, length=300, truncated=0.01, thinking=1.0)
@@ -143,7 +143,7 @@ def test_rows_in_other_words_than_dev_asks_in_are_told(pools: Path) -> None:
     assert len(job.warnings) == 2
     assert job.warnings[0].startswith("40 of 40 questions of pool 'short' are not in the words")
     facts = preview(job.recipe, processes=1, rates=Rates())
-    assert "warning: 30 of 30 questions of pool 'long'" in told(facts)
+    assert "warning: 30 of 30 questions of pool 'long'" in to_text(facts)
     assert prepare(TrainRecipe.from_dict(recipe_values(pools)), 1).warnings == ()
     boxed = f"2+3?\n{BOXED}"
     asked = {"mixed": ["2+3?", boxed], "same": [boxed]}
@@ -254,7 +254,7 @@ def test_the_shortest_checkpoint_that_is_good_enough_is_the_best() -> None:
 
 
 def test_training_stops_where_mixture_length_and_accuracy_stand_still() -> None:
-    def told(
+    def to_text(
         lengths: list[float], accuracies: list[float], shares: list[float], first: float = 0.4
     ) -> str:
         records = [
@@ -268,17 +268,17 @@ def test_training_stops_where_mixture_length_and_accuracy_stand_still() -> None:
                 zip(lengths, accuracies, shares, strict=True), start=1
             )
         ]
-        return settled(records, SelectSection(plateau=3))
+        return reached_plateau(records, SelectSection(plateau=3))
 
     level, right, still = [400, 200, 201, 203, 199.9], [0.95, 0.9, 0.91, 0.9, 0.92], [0.5] * 5
     sentence = "mixture, length and accuracy stand still since step 4, 3 evaluations ago"
-    assert told(level, right, still) == sentence
-    assert told(level, right, still, first=0.5) == ""
-    assert told(level[2:], right[2:], still[2:]) == ""
-    assert told([*level[:4], 195], right, still) == ""
-    assert told(level, [*right[:4], 0.93], still) == ""
-    assert told(level, right, [0.5, 0.5, 0.507, 0.514, 0.521]) == ""
-    assert settled([], SelectSection(plateau=None)) == ""
+    assert to_text(level, right, still) == sentence
+    assert to_text(level, right, still, first=0.5) == ""
+    assert to_text(level[2:], right[2:], still[2:]) == ""
+    assert to_text([*level[:4], 195], right, still) == ""
+    assert to_text(level, [*right[:4], 0.93], still) == ""
+    assert to_text(level, right, [0.5, 0.5, 0.507, 0.514, 0.521]) == ""
+    assert reached_plateau([], SelectSection(plateau=None)) == ""
 
 
 def test_fewer_loader_processes_never_redraw_what_was_drawn() -> None:
@@ -325,7 +325,7 @@ def test_a_dry_run_counts(pools: Path) -> None:
     assert facts["tokens_trained"] == pytest.approx(8 * 8 * mean, rel=1e-3)
     assert facts["tokens_generated"] == 6 * (4 * (4 + 1) + 4 * 2)
     assert facts["parameters"] == 817_152
-    assert "at most 6 tokens, the budget" in told(facts)
+    assert "at most 6 tokens, the budget" in to_text(facts)
     with pytest.raises(TrainError, match="rate of training is 0 tokens/s"):
         Rates(training=0)
 

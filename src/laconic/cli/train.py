@@ -133,12 +133,12 @@ def _show_cost(
     as_json: bool,
 ) -> None:
     """Print what a training would cost, and what is known of a preset."""
-    from laconic.training.cost import Rates, preview, told
+    from laconic.training.cost import Rates, preview, to_text
     from laconic.training.presets.load import read_preset
 
     known = read_preset(preset) if preset else None
     facts = preview(recipe, processes=gpus, rates=Rates(*rates), preset=known)
-    text = told(facts)
+    text = to_text(facts)
     if known:
         facts |= {"source": known.source, "figures": dict(known.figures), "notes": known.notes}
         text += f"\n\n{known.summary} ({known.source})."

@@ -12,8 +12,7 @@ from laconic.errors import TrainError
 from laconic.training.prepare import prepare, read_controller
 from laconic.training.presets.load import ModelSize, TrainingPreset
 from laconic.training.recipe import GivenFigures
-from laconic.training.rounding import outlook
-from laconic.training.rounding import told as told_rounding
+from laconic.training.rounding import outlook, outlook_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,19 +20,19 @@ if TYPE_CHECKING:
     from laconic.training.prepare import PreparedTraining
     from laconic.training.recipe import TrainRecipe
 
-#: Bytes a parameter takes when all are trained: weight, gradient and AdamW's two averages, float32.
-FULL: Final = 16
+#: Bytes of a trained parameter in float32: weight, gradient and AdamW's two averages.
+TRAINED: Final = 16
 #: A frozen weight in bfloat16.
 FROZEN: Final = 2
-#: Bytes of activations a token leaves in a layer, per unit of width: kept, and where computed twice
-#: only the layer's input is (bfloat16; the attention's scores are never kept).
-KEPT: Final = 34
-TWICE: Final = 2
+#: Bytes of activations per token, layer and unit of width in bfloat16 (attention scores are never
+#: kept): all of them, and with activation checkpointing the layer's input alone.
+ALL_ACTIVATIONS: Final = 34
+LAYER_INPUT: Final = 2
 
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast a GPU is, in tokens per second; state your own.
+    """The speed of one GPU in tokens per second; the defaults are guesses.
 
     Attributes:
         training: Trained tokens, prompts included.
@@ -68,23 +67,25 @@ def preview(
         read_controller(recipe)
         lengths, size, prepared = dict(preset.lengths), preset.size, None
         answers = round((recipe.dev.limit or 1) * (1 - recipe.dev.heldout)) * recipe.dev.samples
-        held = (recipe.dev.limit or 1) * recipe.dev.samples - answers
+        heldout = (recipe.dev.limit or 1) * recipe.dev.samples - answers
         basis = f"assumed by the preset {preset.name}, as there is no folder {folder}"
     else:
         prepared = prepare(recipe, processes)
         lengths = {pool.name: pool.mean_length for pool in prepared.rows.pools}
         size, answers = _size(recipe), prepared.dev.answers
-        held = len(prepared.dev.heldout.samples) * recipe.dev.samples if prepared.dev.heldout else 0
+        heldout = (
+            len(prepared.dev.heldout.samples) * recipe.dev.samples if prepared.dev.heldout else 0
+        )
         basis = prepared.rows.origin
     in_training = recipe.objective.generated_tokens(recipe.steps)
     lengths = {name: length + in_training for name, length in lengths.items()}
     block = recipe.batch.per_device * recipe.batch.accumulation * processes
     row = _mean_row(recipe, lengths)
     evaluations = math.ceil(recipe.steps / recipe.every)
-    length, told = _answer(recipe, prepared, preset)
+    length, basis_of_length = _answer(recipe, prepared, preset)
     models = 2 if recipe.bounds else 1
-    judged = length * (answers * (evaluations + models) + held * (models + 1))
-    generated = round(judged + recipe.steps * block * in_training)
+    in_evaluation = length * (answers * (evaluations + models) + heldout * (models + 1))
+    generated = round(in_evaluation + recipe.steps * block * in_training)
     trained = round(recipe.steps * block * row)
     hours = {
         "training": trained / rates.training / 3600,
@@ -98,9 +99,9 @@ def preview(
         "tokens_trained": trained,
         "evaluations": evaluations,
         "answers_per_evaluation": answers,
-        "heldout_answers": held,
+        "heldout_answers": heldout,
         "tokens_generated": generated,
-        "an_answer_is": told,
+        "an_answer_is": basis_of_length,
         "parameters": size.parameters,
         "bytes_of_states": _states(recipe, size),
         "bytes_of_activations": _activations(recipe, size),
@@ -112,8 +113,8 @@ def preview(
     }
 
 
-def told(facts: Mapping[str, Any]) -> str:
-    """A preview for people."""
+def to_text(facts: Mapping[str, Any]) -> str:
+    """The facts of `preview` for people."""
     from laconic.checkpoints.resources import human
 
     hours, rates = facts["gpu_hours"], facts["rates"]
@@ -133,7 +134,7 @@ def told(facts: Mapping[str, Any]) -> str:
             f"time: {hours['training']:,} GPU-hours of training and {hours['generation']:,} of "
             f"generation at {rates['training']:,.0f} and {rates['generation']:,.0f} tokens per "
             "second and GPU (--train-rate and --generate-rate state yours)",
-            *([told_rounding(facts["delivery"])] if facts["delivery"] else []),
+            *([outlook_text(facts["delivery"])] if facts["delivery"] else []),
             *(f"warning: {warning}" for warning in facts["warnings"]),
         ]
     )
@@ -153,7 +154,7 @@ def _mean_row(recipe: TrainRecipe, lengths: Mapping[str, float]) -> float:
 def _answer(
     recipe: TrainRecipe, prepared: PreparedTraining | None, preset: TrainingPreset | None
 ) -> tuple[float, str]:
-    """Tokens of a dev answer, and where that is from."""
+    """The tokens of a dev answer, and where this number comes from."""
     bound = recipe.bounds.system2 if recipe.bounds else None
     if isinstance(bound, GivenFigures):
         return bound.length, f"{bound.length:,.0f} tokens, as given for System 2"
@@ -176,9 +177,9 @@ def _size(recipe: TrainRecipe) -> ModelSize:
 def _states(recipe: TrainRecipe, size: ModelSize) -> int:
     """Bytes of weights, gradients and optimizer states, over all GPUs."""
     if recipe.lora is None:
-        return FULL * size.parameters
+        return TRAINED * size.parameters
     adapters = 14 * size.layers * recipe.lora.rank * size.hidden  # seven linear layers, two factors
-    return FROZEN * size.parameters + FULL * adapters
+    return FROZEN * size.parameters + TRAINED * adapters
 
 
 def _activations(recipe: TrainRecipe, size: ModelSize) -> int:
@@ -187,5 +188,5 @@ def _activations(recipe: TrainRecipe, size: ModelSize) -> int:
     tokens = recipe.batch.per_device * recipe.max_length * answers
     layer = tokens * size.hidden
     if recipe.checkpointing:
-        return layer * (TWICE * size.layers + KEPT)
-    return layer * KEPT * size.layers
+        return layer * (LAYER_INPUT * size.layers + ALL_ACTIVATIONS)
+    return layer * ALL_ACTIVATIONS * size.layers

@@ -1,4 +1,4 @@
-"""The end of a training: the best checkpoint as a folder of its own, judged by fresh problems."""
+"""The end of a training: the best checkpoint as a model folder, measured on held-out problems."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from laconic.training.prepare import PreparedTraining
     from laconic.training.run_folder import RunFolder
 
-#: What the model that the run delivers is called in its tables.
+#: The name of the delivered model in tables.
 BEST = "best"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training gave.
+    """The result of a training.
 
     Attributes:
         folder: Its folder; the model is in ``best``.
         best: The checkpoint that was chosen, by the problems that steered the mixture.
         system2: System 2 on the same problems.
-        lacking: Why it is not good enough; empty where it is.
-        stopped: Why training ended before its last step; empty where it did not.
-        steps: The step that training ended at.
+        lacking: The reason why it is not good enough; empty where it is.
+        stopped: The reason why training ended before its last step; empty where it did not.
+        steps: How many steps were trained.
         tokens: Tokens trained on.
-        delivered: How much of the update is left in the types that are delivered.
-        heldout: System 2, System 1 and the best on problems that steered nothing, by name.
+        delivered: How much of the update is left after rounding to the delivered types.
+        heldout: System 2, System 1 and the best on the held-out problems, by name.
         against: The best against System 2 on those problems; None where there are none.
     """
 
@@ -87,11 +87,11 @@ class Trained:
                 f"No checkpoint is good enough: this one {self.lacking}. It is the most accurate."
             )
         lines.append(self.delivered.to_text())
-        for name, found in self.heldout.items():
+        for name, summary in self.heldout.items():
             lines.append(
-                f"  {name:8} {_interval(found.accuracy, '.1%')} right, "
-                f"{_interval(found.length, ',.1f')} tokens, {found.truncated:.1%} cut off "
-                f"({found.problems} held-out problems)"
+                f"  {name:8} {_interval(summary.accuracy, '.1%')} right, "
+                f"{_interval(summary.length, ',.1f')} tokens, {summary.truncated:.1%} cut off "
+                f"({summary.problems} held-out problems)"
             )
         if self.against is not None:
             pair_, margin = self.against, self.against.not_worse.margin
@@ -131,7 +131,7 @@ def finish(
 ) -> Trained:
     """Export the best checkpoint and measure it, and the references, on the held-out problems."""
     best = mixture.best
-    left = processes.on_main_process(lambda: _deliver(prepared, run_folder, best.step))
+    delivered = processes.on_main_process(lambda: _deliver(prepared, run_folder, best.step))
     bounds = prepared.recipe.bounds
     models: dict[str, tuple[str, Path]] = {}
     if not (bounds and isinstance(bounds.system2, GivenFigures)):
@@ -156,20 +156,20 @@ def finish(
         stopped=mixture.stopped,
         steps=steps,
         tokens=mixture.records[-1]["tokens"],
-        delivered=left,
+        delivered=delivered,
         heldout={name: summarise(run.results) for name, run in runs.items()},
         against=_against(runs, prepared.recipe.select.margin),
     )
 
 
 def _source(prepared: PreparedTraining, run_folder: RunFolder, step: int) -> str:
-    """The model of a step as it was trained, adapters and all."""
-    kept = str(run_folder.model(step))
-    return kept if prepared.recipe.lora is None else f"{prepared.recipe.model}+{kept}"
+    """The model of a step as it was trained; adapters are added to System 2."""
+    weights = str(run_folder.model(step))
+    return weights if prepared.recipe.lora is None else f"{prepared.recipe.model}+{weights}"
 
 
 def _deliver(prepared: PreparedTraining, run_folder: RunFolder, step: int) -> Survival:
-    """Export the model of a step for good, and see how much of its update is left."""
+    """Export the model of a step into ``best``, and measure how much of its update is left."""
     shutil.rmtree(run_folder.exported, ignore_errors=True)
     export(prepared, run_folder, step, run_folder.best)
     trained, best = (

@@ -1,4 +1,4 @@
-"""The two models a training is judged by, measured on its own dev problems, or given."""
+"""System 1 and System 2, measured on a training's dev problems, or given as figures."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from laconic.training.distributed import Processes
     from laconic.training.recipe import TrainRecipe
 
-#: Standard errors by which an untouched model may miss the figures given for it.
-DOUBT = 3.0
+#: How many standard errors given figures may be away from those of the untrained model.
+MAX_ERRORS = 3.0
 
 
 @dataclass(frozen=True)
 class References:
-    """What a training is judged by.
+    """What the checkpoints of a training are compared with.
 
     Attributes:
-        bounds: What a controller measures against; None where the recipe has no bounds.
+        bounds: What a controller compares with; None where the recipe has no bounds.
         system2: What the choice of a checkpoint compares with.
         measured: System 2 on the steering problems.
         given: Whether System 2's figures were given and not measured here.
@@ -56,39 +56,45 @@ class References:
             "given": self.given,
         }
 
-    def check_start(self, found: Measurement) -> None:
+    def check_start(self, start: Measurement) -> None:
         """Refuse figures given for System 2 that the model in training does not reproduce.
 
         Raises:
             TrainError: Where accuracy or length is more than three standard errors off.
         """
         for name, unit in (("accuracy", ""), ("length", " tokens")):
-            told, seen = getattr(self.measured, name), getattr(found, name)
-            doubt = math.hypot(*(getattr(m, f"{name}_se") for m in (self.measured, found)))
-            if abs(told - seen) > DOUBT * max(doubt, 1e-9):
+            given, measured = getattr(self.measured, name), getattr(start, name)
+            error = math.hypot(*(getattr(m, f"{name}_se") for m in (self.measured, start)))
+            if abs(given - measured) > MAX_ERRORS * max(error, 1e-9):
                 raise TrainError(
-                    f"bounds.system2 says {name} {told:g}{unit}, but the model before its first "
-                    f"step has {seen:g}{unit} on the same problems, more than {DOUBT:g} standard "
-                    f"errors ({doubt:.3g}) away: another template, sampling or budget. Leave "
-                    "bounds.system2 out, so that it is measured."
+                    f"bounds.system2 says {name} {given:g}{unit}, but the model before its first "
+                    f"step has {measured:g}{unit} on the same problems, more than {MAX_ERRORS:g} "
+                    f"standard errors ({error:.3g}) away: another template, sampling or budget. "
+                    "Leave bounds.system2 out, so that it is measured."
                 )
 
 
 def find_references(
     recipe: TrainRecipe, dev: DevProblems, folder: Path, *, processes: Processes, progress: Progress
 ) -> References:
-    """Measure the references, or take what the recipe gives; what was measured before is used.
+    """Measure the references, or take the recipe's figures; finished runs are not repeated.
 
     Raises:
         TrainError: For bounds that are swapped or too close.
     """
-    told = recipe.bounds
+    bounds = recipe.bounds
     two, second, given = _reference(
-        "system2", (told and told.system2) or recipe.model, recipe, dev, folder, processes, progress
+        "system2",
+        (bounds and bounds.system2) or recipe.model,
+        recipe,
+        dev,
+        folder,
+        processes,
+        progress,
     )
-    if told is None:
+    if bounds is None:
         return References(None, second, two, given)
-    one, _, _ = _reference("system1", told.system1, recipe, dev, folder, processes, progress)
+    one, _, _ = _reference("system1", bounds.system1, recipe, dev, folder, processes, progress)
     return References(Bounds(one, two), second, two, given)
 
 
@@ -101,18 +107,18 @@ def heldout_run(
     processes: Processes,
     progress: Progress,
 ) -> Run | None:
-    """A model's run over the problems that steering never saw; None where there are none."""
+    """A model's run over the held-out problems; None where there are none."""
     if dev.heldout is None:
         return None
-    return _asked(model, dev, recipe, output, processes, progress, heldout=True)
+    return _run(model, dev, recipe, output, processes, progress, heldout=True)
 
 
 def reference_folder(recipe: TrainRecipe, output: Path) -> Path:
     """Where the runs of the references are kept."""
     from pathlib import Path
 
-    shared = recipe.bounds.folder if recipe.bounds else None
-    return Path(shared).expanduser() if shared else output / "bounds"
+    own = recipe.bounds.folder if recipe.bounds else None
+    return Path(own).expanduser() if own else output / "bounds"
 
 
 def _reference(
@@ -129,7 +135,7 @@ def _reference(
         error = source.accuracy_se
         if error is None:
             error = math.sqrt(source.accuracy * (1 - source.accuracy) / source.n)
-        found = Measurement(
+        measurement = Measurement(
             step=0,
             n=source.n,
             accuracy=source.accuracy,
@@ -140,12 +146,12 @@ def _reference(
             conditions=dev.conditions,
         )
         given = Candidate(0, source.accuracy, source.length, source.truncated, source.thinking)
-        return found, given, True
-    run = _asked(source, dev, recipe, folder / "steer" / role, processes, progress)
+        return measurement, given, True
+    run = _run(source, dev, recipe, folder / "steer" / role, processes, progress)
     return dev.measured(run, 0), candidate(summarise(run.results), 0), False
 
 
-def _asked(
+def _run(
     model: str,
     dev: DevProblems,
     recipe: TrainRecipe,

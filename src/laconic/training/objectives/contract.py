@@ -165,12 +165,12 @@ class Objective:
         """As a recipe holds it: its name alone where it has no arguments."""
         optional = self._plugin.traits["optional"]
         defaults = {p.name: p.default for p in self._plugin.parameters}
-        kept = {
+        plain = {
             key: value
             for key, value in self.params.items()
             if key not in optional or value != defaults[key]
         }
-        return {self.name: kept} if self.params else self.name
+        return {self.name: plain} if self.params else self.name
 
     @property
     def _plugin(self) -> Plugin[Build]:

@@ -96,13 +96,13 @@ class WeightedReward:
                 "must give one finite number an answer. Correct the reward."
             )
         try:
-            kept: dict[str, Any] = json.loads(json.dumps(after, allow_nan=False))
+            saved: dict[str, Any] = json.loads(json.dumps(after, allow_nan=False))
         except (TypeError, ValueError) as error:
             raise TrainError(
                 f"The state of reward {self.name} cannot be saved as JSON: {error}. Correct the "
                 "reward."
             ) from None
-        return list(map(float, rewards)), kept
+        return list(map(float, rewards)), saved
 
     @property
     def _plugin(self) -> Plugin[Reward]:
