@@ -165,7 +165,7 @@ def test_shares_of_tokens_are_shares_of_tokens() -> None:
         assert drawn.token_shares[0] == pytest.approx(tokens, abs=0.02)
 
 
-def test_seats_go_to_the_largest_remainders_and_never_below_none() -> None:
+def test_counts_are_rounded_by_the_largest_remainder_and_are_never_below_0() -> None:
     assert apportion([2.5, 1.5, 1.0], 5) == [3, 1, 1]
     assert apportion([0.3, 0.3, 0.4], 1) == [0, 0, 1]
     assert apportion([-0.7, 2.7], 2) == [0, 2]

@@ -1,4 +1,4 @@
-"""What a training would cost: tokens, memory and GPU-hours, before anything is loaded."""
+"""The cost of a training, before anything is loaded: tokens, memory and GPU-hours."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Rates:
 def preview(
     recipe: TrainRecipe, *, processes: int, rates: Rates, preset: TrainingPreset | None = None
 ) -> dict[str, Any]:
-    """Check a training and say what it would cost; nothing is written, no weights are fetched.
+    """Check a training and estimate its cost; nothing is written, no weights are downloaded.
 
     Args:
-        recipe: What would be trained.
-        processes: On how many GPUs.
-        rates: How fast they are.
-        preset: Whose assumptions stand in for data that is not here yet.
+        recipe: The training.
+        processes: The number of GPUs.
+        rates: Their speed.
+        preset: Its assumed lengths are used where the recipe's data does not exist yet.
 
     Raises:
         LaconicError: As `train` does for parts that do not fit.

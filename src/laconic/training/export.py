@@ -107,7 +107,7 @@ class Trained:
 def export(prepared: PreparedTraining, run_folder: RunFolder, step: int, folder: Path) -> None:
     """Write the model of a step as a checkpoint folder with System 2's types and files.
 
-    Adapters are added to the weights, and what is wider than System 2's types is rounded
+    Adapters are added to the weights, and tensors in wider types than System 2's are rounded
     stochastically. The folder appears when it is whole.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -115,7 +115,7 @@ def export(prepared: PreparedTraining, run_folder: RunFolder, step: int, folder:
     planned = plan(Recipe([source], "weighted_sum", system2=prepared.recipe.model), folder)
     (trained,) = planned.models
     rounded = as_delivered(trained, planned.system2, prepared.recipe.seed)
-    # No notes: that types differ is training's own doing.
+    # Without the plan's notes on different types: training made them different.
     execute(replace(planned, models=(rounded,), notes=()), folder)
 
 
