@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from laconic.merging.recipe import Recipe
-    from studies.menu import Family
+    from studies.family import Family
 
 Pools = Literal["merge", "system1", "pairs"]
 EVEN: Final[Mapping[str, float]] = {"short": 0.5, "long": 0.5}

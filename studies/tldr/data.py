@@ -11,7 +11,7 @@ from laconic.runtime import silent
 from laconic.training.distributed import Processes
 from laconic.training.prepare import prepare
 from laconic.training.references import find_references, reference_folder
-from studies.menu import Family
+from studies.family import Family
 from studies.tldr.arms import BACKEND, writer
 
 if TYPE_CHECKING:
@@ -45,32 +45,32 @@ def make_pools(pools: Pools, seed: int, scale: Scale, folders: StudyFolders) -> 
 
     def short() -> Path:
         if pools == "system1":
-            return _ask(family.system1, whole, answers / "system1")
+            return _sample(family.system1, whole, answers / "system1")
         model = folders.folder / "models" / "writer"
         if not model.exists():
             merge(writer(family), model)
-        return _ask(str(model), whole, answers / "merge")
+        return _sample(str(model), whole, answers / "merge")
 
     if pools == "pairs":
-        long = _ask(family.system2, whole, answers / "system2-pairs", limit=scale.pairs)
-        made = {"pairs": _from(short(), long, rule="pairs", ratio=RATIO, seed=seed)}
+        long = _sample(family.system2, whole, answers / "system2-pairs", limit=scale.pairs)
+        recipes = {"pairs": _from(short(), long, rule="pairs", ratio=RATIO, seed=seed)}
     else:
-        long = _ask(family.system2, f"{drawn}{scale.long},level={HARD}", answers / "system2")
-        made = {
+        long = _sample(family.system2, f"{drawn}{scale.long},level={HARD}", answers / "system2")
+        recipes = {
             "short": _from(short(), levels=EASY, seed=seed),
             "long": _from(long, seed=seed),
         }
-    build(DataRecipe(family.system2, made, policy="think_short"), folder)
+    build(DataRecipe(family.system2, recipes, policy="think_short"), folder)
 
 
-def measure_bounds(asked: TrainRecipe, folders: StudyFolders) -> None:
+def measure_bounds(recipe: TrainRecipe, folders: StudyFolders) -> None:
     """Measure System 1 and System 2 on a seed's dev problems, before trainings share them."""
-    folder = reference_folder(asked, folders.folder)
-    find_references(asked, prepare(asked, 1).dev, folder, processes=Processes(), progress=silent)
+    folder = reference_folder(recipe, folders.folder)
+    find_references(recipe, prepare(recipe, 1).dev, folder, processes=Processes(), progress=silent)
 
 
-def _ask(model: str, task: str, folder: Path, limit: int | None = None) -> Path:
-    """A model's greedy answers, as a run."""
+def _sample(model: str, task: str, folder: Path, limit: int | None = None) -> Path:
+    """Sample a model's greedy answers into a run folder."""
     greedy: dict[str, Any] = {"answers": 1, "temperature": 0.0, "top_p": 1.0}
     sample(model, (task,), folder, limit=limit, backend=BACKEND, **greedy)
     return folder

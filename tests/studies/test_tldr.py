@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from studies.__main__ import app
-from studies.menu import Family
-from studies.tldr import ARMS, Arm, Scale, TldrFindings, study_tldr
-from studies.tldr.arms import DAMPED, MATCHED, StudyFolders, merges, recipe
+from studies.family import Family
+from studies.tldr.arms import ARMS, DAMPED, MATCHED, Arm, Scale, StudyFolders, merges, recipe
 from studies.tldr.page import DUELS, goal, write_tldr_page
+from studies.tldr.study import TldrFindings, study_tldr
 from studies.tldr.work import COST, Training
 from typer.testing import CliRunner
 
