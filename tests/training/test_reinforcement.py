@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -120,6 +123,22 @@ def test_a_dry_run_counts_the_answers_of_the_training() -> None:
     assert facts["tokens_per_row"] == pytest.approx(pool.mean_length + 106, abs=0.1)
     assert facts["tokens_trained"] == pytest.approx(4 * 4 * (pool.mean_length + 106), abs=4)
     assert facts["tokens_generated"] == 6 * 2 * (2 + 1) + 4 * 4 * 106
+
+
+def test_the_reward_of_the_training_page_keeps_the_contract(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "training.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    code = next(block for block in blocks if "def shorter_than_the_group" in block)
+    (tmp_path / "shorter.py").write_text(code)
+    check = (
+        "import sys, pytest, shorter; sys.exit(pytest.main(['--pyargs', "
+        "'laconic.testing.test_rewards', '-k', 'shorter', '-q', '-p', 'no:cacheprovider']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "5 passed" in done.stdout
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

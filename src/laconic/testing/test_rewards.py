@@ -53,7 +53,7 @@ RESULTS = [
 
 def begin(plugin: Plugin[Any]) -> WeightedReward:
     """A reward with the arguments it is tested with."""
-    (chosen,) = load_rewards({plugin.name: 1.0})
+    (chosen,) = load_rewards({plugin.name: 1.0}, where="rewards")
     return chosen
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from laconic.training.recipe import TrainRecipe
+    from laconic.training.rewards.contract import WeightedReward
 
 #: The share of a GPU's memory that vLLM may take beside the training.
 VLLM_MEMORY: Final = 0.3
@@ -54,7 +55,7 @@ def check(
             f"{key}: the last stage begins after step {limits[-1][0]}, but there are only "
             f"{steps} steps."
         )
-    load_rewards(REWARDS if rewards is None else rewards)
+    _chosen(rewards)
 
 
 def limit_at(step: int, *, limits: Stages, **others: Any) -> int:
@@ -99,7 +100,7 @@ def grpo(
     clip_high: Annotated[Number, Gt(0)] = 0.28,
     kl: Annotated[Number, Ge(0)] = 0.0,
     engine: Literal["auto", "transformers", "vllm"] = "auto",
-    rewards: dict[str, Number] | None = None,
+    rewards: dict[str, float] | None = None,
 ) -> TrlParts:
     """Reward the model's own answers, several to each problem, under a limit that tightens.
 
@@ -132,7 +133,7 @@ def grpo(
 
     from laconic.training.answer_trainer import AnswerTrainer
 
-    chosen = load_rewards(REWARDS if rewards is None else rewards)
+    chosen = _chosen(rewards)
     return TrlParts(
         GRPOConfig,
         partial(
@@ -156,6 +157,12 @@ def grpo(
             "remove_unused_columns": False,
         },
     )
+
+
+def _chosen(rewards: Mapping[str, float] | None) -> tuple[WeightedReward, ...]:
+    """The rewards that a recipe names, or the default."""
+    weights = REWARDS if rewards is None else rewards
+    return load_rewards(weights, where="objective.grpo.rewards")
 
 
 def _with_vllm(engine: str) -> bool:

@@ -109,11 +109,12 @@ class WeightedReward:
         return REWARDS.get(self.name)
 
 
-def load_rewards(weights: Mapping[str, float]) -> tuple[WeightedReward, ...]:
+def load_rewards(weights: Mapping[str, float], *, where: str) -> tuple[WeightedReward, ...]:
     """The rewards that a recipe names, their arguments checked and filled in.
 
     Args:
         weights: Weights by reward, ``NAME`` or ``NAME:key=value,...``.
+        where: The recipe's key, for messages.
 
     Raises:
         RecipeError: For no reward, an unknown one, one that is named twice, a weight that is not
@@ -125,14 +126,14 @@ def load_rewards(weights: Mapping[str, float]) -> tuple[WeightedReward, ...]:
             name, params = parse_spec(spec)
             values = REWARDS.get(name).bind(params, where=f"reward {name}")
         except LaconicError as error:
-            raise RecipeError(f"objective.grpo.rewards: {error}") from None
+            raise RecipeError(f"{where}: {error}") from None
         if not math.isfinite(weight):
-            raise RecipeError(f"objective.grpo.rewards: the weight of {name} is {weight}.")
+            raise RecipeError(f"{where}: the weight of {name} is {weight}.")
         chosen.append(WeightedReward(name, values, float(weight)))
     names = [one.name for one in chosen]
     if not names or len(set(names)) < len(names):
         raise RecipeError(
-            f"objective.grpo.rewards names {', '.join(names) or 'no reward'}: name at least one "
+            f"{where} names {', '.join(names) or 'no reward'}: name at least one "
             "reward, and each once, as rewards: {correct_within_limit: 1}."
         )
     return tuple(chosen)
