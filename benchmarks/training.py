@@ -22,14 +22,15 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.sft_trainer import SFTTrainer
 
 from laconic.training.bounds import Measurement
-from laconic.training.distributed import Ranks
-from laconic.training.loop import Watch, build, quiet, settings
-from laconic.training.mixture_state import Steering
-from laconic.training.prepare import Job, load_model, prepare
+from laconic.training.data.sampler import MixtureSampler, lookahead
+from laconic.training.distributed import Processes
+from laconic.training.loop import build_trainer, settings
+from laconic.training.mixture_state import MixtureState
+from laconic.training.prepare import PreparedTraining, load_model, prepare
 from laconic.training.recipe import TrainRecipe
-from laconic.training.run_folder import Places
-from laconic.training.sampler import MixtureSampler, lookahead
+from laconic.training.run_folder import RunFolder
 from laconic.training.selection import Candidate
+from laconic.training.trainer import SaveAndEvaluate, quiet_libraries
 
 #: Steps before the clock starts.
 WARM = 5
@@ -49,19 +50,19 @@ class Clock(TrainerCallback):
             self.began = self.ended
 
 
-def steering(job: Job) -> Steering:
+def mixture_state(prepared: PreparedTraining) -> MixtureState:
     """The mixture of a run, with a controller that needs no bounds."""
     from laconic.training.controllers.contract import load_controller
 
-    recipe = job.recipe
+    recipe = prepared.recipe
     controller = load_controller("static")
     state = controller.start(
-        dict(zip((pool.name for pool in job.plan.pools), job.rows.weights, strict=True))
+        dict(zip((pool.name for pool in prepared.plan.pools), prepared.rows.weights, strict=True))
     )
     ahead = lookahead(workers=recipe.workers, accumulation=recipe.batch.accumulation)
-    sampler = MixtureSampler(job.plan, state.weights)
+    sampler = MixtureSampler(prepared.plan, state.weights)
     reference = Candidate(0, 1.0, 1.0, 0.0, 1.0)
-    return Steering(controller, state, sampler, reference, recipe.select, ahead)
+    return MixtureState(controller, state, sampler, reference, recipe.select, ahead)
 
 
 def timed(trainer: Any, steps: int) -> float:
@@ -73,49 +74,49 @@ def timed(trainer: Any, steps: int) -> float:
     return (clock.ended - clock.began) / (steps - WARM)
 
 
-def mixture(job: Job, folder: Path) -> float:
+def ours(prepared: PreparedTraining, folder: Path) -> float:
     """CPU seconds of a step of our trainer."""
-    places = Places(folder)
-    args = settings(job.recipe, places)
-    trainer = build(
-        job.recipe,
-        job.rows,
-        steering(job),
-        places,
-        Ranks(),
-        args=args,
-        model=load_model(job),
-        tokenizer=job.tokenizer,
-        watch=Watch(job.recipe, lambda step: False, lambda step: False),
+    run_folder, recipe = RunFolder(folder), prepared.recipe
+    parts = recipe.objective.trl(recipe)
+    trainer = build_trainer(
+        prepared,
+        parts,
+        mixture_state(prepared),
+        run_folder,
+        Processes(),
+        args=settings(recipe, parts, run_folder),
+        model=load_model(prepared),
+        callback=SaveAndEvaluate(recipe, lambda step: False, lambda step: False),
     )
-    return timed(trainer, job.recipe.steps)
+    return timed(trainer, recipe.steps)
 
 
-def plain(job: Job, folder: Path) -> float:
+def plain(prepared: PreparedTraining, folder: Path) -> float:
     """CPU seconds of a step of TRL's trainer on the same batches."""
-    args = settings(job.recipe, Places(folder))
+    recipe = prepared.recipe
+    args = settings(recipe, recipe.objective.trl(recipe), RunFolder(folder))
     args.train_sampling_strategy = "sequential"
     trainer = SFTTrainer(
-        model=load_model(job),
+        model=load_model(prepared),
         args=args,
-        train_dataset=job.rows.dataset().select(list(steering(job).sampler)),
-        processing_class=job.tokenizer,
+        train_dataset=prepared.rows.dataset().select(list(mixture_state(prepared).sampler)),
+        processing_class=prepared.tokenizer,
     )
-    return timed(trainer, job.recipe.steps)
+    return timed(trainer, recipe.steps)
 
 
-def update(job: Job, folder: Path) -> float:
-    """CPU seconds of an update at the run's middle, without its evaluation."""
-    places, held = Places(folder), steering(job)
-    rows = iter(held.sampler)
-    step = job.recipe.steps // 2
-    for _ in range(step * job.plan.block):
+def update(prepared: PreparedTraining, folder: Path) -> float:
+    """CPU seconds of an update in the middle of the run, without its evaluation."""
+    run_folder, mixture = RunFolder(folder), mixture_state(prepared)
+    rows = iter(mixture.sampler)
+    step = prepared.recipe.steps // 2
+    for _ in range(step * prepared.plan.block):
         next(rows)
-    places.checkpoint(step).mkdir(parents=True)
+    run_folder.checkpoint(step).mkdir(parents=True)
     began = time.process_time()
-    held.observe(Measurement(step, 9, 0.9, 0.1, 90.0, 1.0), Candidate(step, 0.9, 90.0, 0.0, 1.0))
-    places.keep(held.to_dict(), step)
-    places.prune([step])
+    mixture.observe(Measurement(step, 9, 0.9, 0.1, 90.0, 1.0), Candidate(step, 0.9, 90.0, 0.0, 1.0))
+    run_folder.keep(mixture.to_dict(), step)
+    run_folder.prune([step])
     return time.process_time() - began
 
 
@@ -129,18 +130,20 @@ def main() -> None:
     torch.set_num_threads(1)
     values = TrainRecipe.from_yaml(asked.recipe).to_dict()
     every = values["every"]
-    job = prepare(TrainRecipe.from_dict({**values, "steps": asked.steps, "every": asked.steps}), 1)
-    with tempfile.TemporaryDirectory() as scratch, quiet():
+    prepared = prepare(
+        TrainRecipe.from_dict({**values, "steps": asked.steps, "every": asked.steps}), 1
+    )
+    with tempfile.TemporaryDirectory() as scratch, quiet_libraries():
         here = Path(scratch)
         pairs = []
         for turn in range(asked.rounds):
-            first, second = (plain, mixture) if turn % 2 == 0 else (mixture, plain)
-            one, two = first(job, here / f"{turn}a"), second(job, here / f"{turn}b")
+            first, second = (plain, ours) if turn % 2 == 0 else (ours, plain)
+            one, two = first(prepared, here / f"{turn}a"), second(prepared, here / f"{turn}b")
             pairs.append((one, two) if turn % 2 == 0 else (two, one))
-        spread = update(job, here / "update") / every
-    alone, ours = (median(times) for times in zip(*pairs, strict=True))
+        spread = update(prepared, here / "update") / every
+    alone, mixed = (median(times) for times in zip(*pairs, strict=True))
     print("| what | CPU ms a step |\n|---|---|")
-    print(f"| TRL's SFTTrainer | {alone * 1e3:.1f} |\n| the mixture's | {ours * 1e3:.1f} |")
+    print(f"| TRL's SFTTrainer | {alone * 1e3:.1f} |\n| the mixture's | {mixed * 1e3:.1f} |")
     print(f"| an update, spread over {every} steps | {spread * 1e3:.2f} |")
     ratios = sorted(two / one for one, two in pairs)
     whole = median(ratios) + spread / alone

@@ -1,6 +1,7 @@
-"""Studies on the lab: whole claims of the papers, asked of a family anyone can train."""
+"""Studies on the lab: claims of the papers, tested on a family of models that anyone can train.
 
-from studies.merging import Findings, study
-from studies.page import write_page
+- `merging`: every merge method. `tldr`: training, every arm on several seeds.
+- `bench`: merges and measures models, each once. `family`: the models. `drawing`: panels.
 
-__all__ = ["Findings", "study", "write_page"]
+Run ``python -m studies merging DIR`` or ``python -m studies tldr DIR``.
+"""

@@ -1,4 +1,4 @@
-"""The papers' questions asked of the lab: ``python -m studies merging DIR`` or ``tldr DIR``."""
+"""The command line of the studies: ``python -m studies merging DIR`` or ``tldr DIR``."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 def study(
     which: Annotated[
         Literal["merging", "tldr"],
-        typer.Argument(help="merging: every method. tldr: training, every arm."),
+        typer.Argument(help="merging: every merge method. tldr: every way of training."),
     ],
-    directory: Annotated[Path, typer.Argument(help="The folder to create, or to go on in.")],
+    directory: Annotated[Path, typer.Argument(help="The folder to create or to continue in.")],
     dev: Annotated[int, typer.Option(min=5, help="Problems for choosing.")] = 200,
     test: Annotated[int, typer.Option(min=10, help="Fresh problems for the figures.")] = 1000,
     family: Annotated[
@@ -41,9 +41,9 @@ def study(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 2,
 ) -> None:
-    """Ask the papers' questions of the lab: one command, all tables and pictures.
+    """Repeat a paper's experiments on the lab and write a page with all tables and pictures.
 
-    Takes about an hour of two cores. What a stopped study finished is used again.
+    Takes about an hour of two cores. A stopped study continues where it stopped.
     """
     if which == "tldr":
         if family:
@@ -59,7 +59,8 @@ def study(
 def _study_merging(
     directory: Path, dev: int, test: int, families: dict[str, Path], workers: int
 ) -> Path:
-    from studies import study, write_page
+    from studies.merging.page import write_page
+    from studies.merging.study import study
 
     with progress_bar("Study") as progress:
         found = study(
@@ -69,8 +70,9 @@ def _study_merging(
 
 
 def _study_training(directory: Path, dev: int, test: int, seeds: int, workers: int) -> Path:
-    from studies.tldr import Scale, study_tldr
+    from studies.tldr.arms import Scale
     from studies.tldr.page import write_tldr_page
+    from studies.tldr.study import study_tldr
 
     with progress_bar("Study") as progress:
         found = study_tldr(

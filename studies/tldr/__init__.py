@@ -1,6 +1,6 @@
-"""The study of training: TL;DR and what it is compared with, on three draws of everything."""
+"""The study of training: TL;DR and what it is compared with, on several seeds.
 
-from studies.tldr.arms import ARMS, Arm, Scale
-from studies.tldr.study import TldrFindings, study_tldr
-
-__all__ = ["ARMS", "Arm", "Scale", "TldrFindings", "study_tldr"]
+- `study`: everything that is measured. Start here. `arms`: the ways to train.
+- `data`: pools and references of a seed. `work`: one piece of work, done once.
+- `page`, `pictures`: the page that it writes.
+"""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from laconic.merging.recipe import Recipe
-    from studies.menu import Family
+    from studies.family import Family
 
 Pools = Literal["merge", "system1", "pairs"]
 EVEN: Final[Mapping[str, float]] = {"short": 0.5, "long": 0.5}
@@ -86,7 +86,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Places:
+class StudyFolders:
     """Where the study keeps what.
 
     Attributes:
@@ -117,7 +117,11 @@ class Places:
 
 
 def recipe(
-    arm: Arm, seed: int, scale: Scale, places: Places, shares: Mapping[str, float] | None = None
+    arm: Arm,
+    seed: int,
+    scale: Scale,
+    folders: StudyFolders,
+    shares: Mapping[str, float] | None = None,
 ) -> TrainRecipe:
     """How an arm is trained.
 
@@ -125,19 +129,19 @@ def recipe(
         arm: The arm.
         seed: Of the problems, the rows and their order.
         scale: How much.
-        places: Where the data is.
+        folders: Where the data is.
         shares: The shares of tokens to hold, where the arm is like another one.
     """
     return TrainRecipe.from_dict(
         {
             "model": "lab:system2",
             "pools": {
-                "folder": str(places.data(seed, arm.pools) / "packed"),
+                "folder": str(folders.data(seed, arm.pools) / "packed"),
                 "weights": dict(shares or arm.weights),
             },
             "unit": "tokens" if shares else "samples",
             "dev": {"task": f"lab:split=dev,size={scale.dev},seed={seed}", "heldout": 0.0},
-            "bounds": {"system1": "lab:system1", "folder": str(places.bounds(seed))},
+            "bounds": {"system1": "lab:system1", "folder": str(folders.bounds(seed))},
             "controller": arm.controller,
             "steps": scale.steps,
             "every": scale.every,

@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 NAME: Final = "tldr"
 #: How much shorter than System 2 an arm is to be.
 GOAL: Final = 0.45
-#: What the picture of the ways must be read with.
+#: A note below the pictures of the trainings.
 WAYS: Final = (
     "Where a mixture moves, its short share rises with the steps: such an arm differs from a "
     "static one in the order of its rows, too."
 )
-#: What the comparisons of arms must be read with.
+#: A note below the comparisons of arms.
 DOUBT: Final = (
     "These are differences between trainings, not between ideas. A mixture that moves and one "
     "that stands still differ in their share of short answers, in its order, or in both; no static "
     "share but those above was tried, and no path by the clock. So no row shows that steering by "
     "what is measured does anything."
 )
-#: Which arms are put beside which.
+#: Which arms are compared with which.
 DUELS: Final = (
     (DAMPED, MATCHED),
     (DAMPED, EVEN_STATIC),
@@ -68,78 +68,78 @@ RUN: Final = (
 )
 
 
-def write_tldr_page(found: TldrFindings, output: Path) -> Path:
+def write_tldr_page(findings: TldrFindings, output: Path) -> Path:
     """Write ``tldr.md`` and its pictures.
 
     Returns:
         The page.
     """
-    for name, figure in (("front", draw_front(found)), ("ways", draw_ways(found))):
+    for name, figure in (("front", draw_front(findings)), ("ways", draw_ways(findings))):
         (output / f"{NAME}-{name}.png").write_bytes(rendered(figure, "png"))
     page = output / f"{NAME}.md"
-    page.write_text("\n\n".join(_blocks(found)) + "\n", encoding="utf-8")
+    page.write_text("\n\n".join(_blocks(findings)) + "\n", encoding="utf-8")
     return page
 
 
-def _blocks(found: TldrFindings) -> Iterator[str]:
+def _blocks(findings: TldrFindings) -> Iterator[str]:
     """The page, block by block."""
-    seeds = ", ".join(map(str, found.seeds))
-    problems = len(found.test["system2"].results)
+    seeds = ", ".join(map(str, findings.seeds))
+    problems = len(findings.test["system2"].results)
     yield f"## All arms\n\n![Accuracy against tokens]({NAME}-front.png)"
     yield (
         f"Each arm was trained on the seeds {seeds}; its checkpoint was chosen on "
-        f"{found.scale.dev} dev problems of the seed. The figures are of {problems:,} fresh "
+        f"{findings.scale.dev} dev problems of the seed. The figures are of {problems:,} fresh "
         "problems, the same for all, which nothing was chosen by. An arm's row is the mean "
         "over its seeds; intervals are over problems, for these very trainings: how much seeds "
         "differ is in the next table."
     )
-    yield markdown(arm_table(found))
-    yield goal(found)
+    yield markdown(arm_table(findings))
+    yield goal(findings)
     yield "## Each training"
-    yield markdown(training_table(found))
+    yield markdown(training_table(findings))
     yield "## By level"
-    yield markdown(level_table(found))
+    yield markdown(level_table(findings))
     yield f"## The way of each training\n\n![Mixture, accuracy and length by step]({NAME}-ways.png)"
     yield WAYS
     yield "## One against the other"
-    yield markdown(duel_table(found))
+    yield markdown(duel_table(findings))
     yield (
         "The checkpoint that dev chose is part of that. Without the choice, after the last step "
         "and so after the same number of rows, on the dev problems of all seeds:"
     )
-    yield markdown(duel_table(found, last=True))
+    yield markdown(duel_table(findings, last=True))
     yield DOUBT
     yield "## What it cost"
-    yield cost(found)
+    yield cost(findings)
 
 
-def arm_table(found: TldrFindings) -> Table:
+def arm_table(findings: TldrFindings) -> Table:
     """Every arm, all seeds together, beside the models and merges that were not trained."""
-    rows = [(name, run.results) for name, run in found.test.items()]
-    rows += [(arm.name, found.pooled(arm.name)) for arm in found.arms]
+    rows = [(name, run.results) for name, run in findings.test.items()]
+    rows += [(arm.name, findings.pooled(arm.name)) for arm in findings.arms]
     rows.sort(key=lambda row: summarise(row[1]).length.value)
     return Table(
         caption=f"Shortest first; not worse: than System 2 by no more than {points(MARGIN)}",
         columns=(Column("arm", numeric=False), *RUN, Column("seeds not worse")),
         rows=tuple(
-            (Cell(name), *_cells(found, name, results), Cell(_seeds_kept(found, name)))
+            (Cell(name), *_cells(findings, name, results), Cell(_seeds_kept(findings, name)))
             for name, results in rows
         ),
     )
 
 
-def training_table(found: TldrFindings) -> Table:
+def training_table(findings: TldrFindings) -> Table:
     """Every training on its own."""
 
     def cells(arm: str, seed: int) -> tuple[Cell, ...]:
-        training = found.trainings[arm, seed]
+        training = findings.trainings[arm, seed]
         return (
             Cell(arm),
             Cell(str(seed)),
             Cell(str(training.step) + ("*" if training.lacking else "")),
             Cell(number(100 * training.shares.get("short", math.nan), 0)),
             Cell(f"{number(100 * training.accuracy)} / {number(training.length, 0)}"),
-            *_cells(found, arm, found.trained[arm, seed].results),
+            *_cells(findings, arm, findings.trained[arm, seed].results),
         )
 
     return Table(
@@ -153,14 +153,14 @@ def training_table(found: TldrFindings) -> Table:
             Column("on dev, % / tokens"),
             *RUN,
         ),
-        rows=tuple(cells(arm.name, seed) for arm in found.arms for seed in found.seeds),
+        rows=tuple(cells(arm.name, seed) for arm in findings.arms for seed in findings.seeds),
     )
 
 
-def level_table(found: TldrFindings) -> Table:
+def level_table(findings: TldrFindings) -> Table:
     """Accuracy and length by level, all seeds of an arm together."""
-    rows = [(name, run.results) for name, run in found.test.items()]
-    rows += [(arm.name, found.pooled(arm.name)) for arm in found.arms]
+    rows = [(name, run.results) for name, run in findings.test.items()]
+    rows += [(arm.name, findings.pooled(arm.name)) for arm in findings.arms]
     levels = sorted(summarise(rows[0][1]).by_level)
 
     def cell(results: Sequence[Result], level: int | None) -> Cell:
@@ -179,15 +179,15 @@ def level_table(found: TldrFindings) -> Table:
     )
 
 
-def duel_table(found: TldrFindings, *, last: bool = False) -> Table:
+def duel_table(findings: TldrFindings, *, last: bool = False) -> Table:
     """Arms against one another, problem by problem, all seeds together.
 
     Args:
-        found: What was measured.
+        findings: The measurements.
         last: The last checkpoints on dev in place of the chosen ones on the fresh problems.
     """
-    names = {arm.name for arm in found.arms}
-    results = found.ended if last else found.pooled
+    names = {arm.name for arm in findings.arms}
+    results = findings.ended if last else findings.pooled
     duels = [
         pair(results(one), results(other), name=one, against=other, margin=MARGIN)
         for one, other in DUELS
@@ -217,49 +217,49 @@ def duel_table(found: TldrFindings, *, last: bool = False) -> Table:
 
 
 def shown(duel: Pair) -> str:
-    """What two intervals tell: a difference in accuracy, in length, in both, or none."""
-    said = []
+    """What two intervals show: a difference in accuracy, in length, in both, or none."""
+    differences = []
     if duel.accuracy_diff.low > 0:
-        said.append("more right")
+        differences.append("more right")
     if duel.accuracy_diff.high < 0:
-        said.append("less right")
+        differences.append("less right")
     if duel.length_change.high < 0:
-        said.append("shorter")
+        differences.append("shorter")
     if duel.length_change.low > 0:
-        said.append("longer")
-    return ", ".join(said) or "no difference"
+        differences.append("longer")
+    return ", ".join(differences) or "no difference"
 
 
-def goal(found: TldrFindings) -> str:
+def goal(findings: TldrFindings) -> str:
     """Whether the goal was met, arm by arm."""
     met: list[str] = []
     kept: list[str] = []
-    for arm in found.arms:
-        p = _against(found, arm.name, found.pooled(arm.name))
+    for arm in findings.arms:
+        p = _against(findings, arm.name, findings.pooled(arm.name))
         if p.not_worse.verdict == "yes":
             (met if p.length_change.value <= -GOAL else kept).append(arm.name)
-    asked = f"At least {percent(GOAL)} shorter than System 2 and not worse by {points(MARGIN)}"
-    told = f"{asked}, all seeds together: {_listed(met)}."
-    return f"{told} Not worse, but less short: {_listed(kept)}."
+    target = f"At least {percent(GOAL)} shorter than System 2 and not worse by {points(MARGIN)}"
+    sentence = f"{target}, all seeds together: {_listed(met)}."
+    return f"{sentence} Not worse, but less short: {_listed(kept)}."
 
 
-def cost(found: TldrFindings) -> str:
+def cost(findings: TldrFindings) -> str:
     """CPU seconds of the trainings and of the data."""
-    trained = [t.seconds for t in found.trainings.values() if t.seconds is not None]
-    made = [s for s in found.data_seconds.values() if s is not None]
-    told = []
-    for what, seconds in (("A training", trained), ("A seed's data and bounds", made)):
+    trained = [t.seconds for t in findings.trainings.values() if t.seconds is not None]
+    data = [s for s in findings.data_seconds.values() if s is not None]
+    sentences = []
+    for what, seconds in (("A training", trained), ("A seed's data and bounds", data)):
         if seconds:
             mean = sum(seconds) / len(seconds)
-            told.append(
+            sentences.append(
                 f"{what} took {mean:,.0f} CPU seconds (mean of {len(seconds)}, {min(seconds):,.0f} "
                 f"to {max(seconds):,.0f})."
             )
-    return " ".join(told) or "No piece of work was timed from its beginning to its end."
+    return " ".join(sentences) or "No piece of work was timed from its beginning to its end."
 
 
-def _cells(found: TldrFindings, name: str, results: Sequence[Result]) -> tuple[Cell, ...]:
-    """What `RUN` heads, of some results."""
+def _cells(findings: TldrFindings, name: str, results: Sequence[Result]) -> tuple[Cell, ...]:
+    """The cells of the columns `RUN`."""
     s = summarise(results)
     own = (
         Cell(number(100 * s.accuracy.value), share_interval(s.accuracy)),
@@ -268,7 +268,7 @@ def _cells(found: TldrFindings, name: str, results: Sequence[Result]) -> tuple[C
     )
     if name == "system2":
         return (*own, Cell(DASH), Cell(DASH), Cell(DASH))
-    p = _against(found, name, results)
+    p = _against(findings, name, results)
     return (
         *own,
         Cell(signed(p.accuracy_diff.value), signed_interval(p.accuracy_diff)),
@@ -277,19 +277,19 @@ def _cells(found: TldrFindings, name: str, results: Sequence[Result]) -> tuple[C
     )
 
 
-def _against(found: TldrFindings, name: str, results: Sequence[Result]) -> Pair:
+def _against(findings: TldrFindings, name: str, results: Sequence[Result]) -> Pair:
     """Some results against System 2's."""
-    baseline = found.test["system2"].results
+    baseline = findings.test["system2"].results
     return pair(results, baseline, name=name, against="system2", margin=MARGIN)
 
 
-def _seeds_kept(found: TldrFindings, name: str) -> str:
+def _seeds_kept(findings: TldrFindings, name: str) -> str:
     """On how many seeds an arm alone is shown to be not worse; a dash for what has no seeds."""
-    if (name, found.seeds[0]) not in found.trained:
+    if (name, findings.seeds[0]) not in findings.trained:
         return DASH
     verdicts = [
-        _against(found, name, found.trained[name, seed].results).not_worse.verdict
-        for seed in found.seeds
+        _against(findings, name, findings.trained[name, seed].results).not_worse.verdict
+        for seed in findings.seeds
     ]
     return f"{verdicts.count('yes')} of {len(verdicts)}"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.reporting.drawing import INK, LOOKS, MUTED, label
 from laconic.stats import summarise
-from studies.pictures import dress, panels
+from studies.drawing import dress, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,13 +30,13 @@ BELOW: Final = 2.5
 WRAP: Final = 11
 
 
-def draw_front(found: TldrFindings) -> Figure:
+def draw_front(findings: TldrFindings) -> Figure:
     """Accuracy against tokens: an arm's mean large, its seeds small, the merges as a line."""
     figure, (axes,) = panels(1, 1, height=5.4)
     spots: list[tuple[float, float]] = []
     names: list[str] = []
     line = []
-    for name, run in found.test.items():
+    for name, run in findings.test.items():
         s = summarise(run.results)
         spot = s.length.value, 100 * s.accuracy.value
         look = LOOKS.get(name, LOOKS["merge"])  # type: ignore[call-overload]  # names of merges fall back
@@ -48,13 +48,13 @@ def draw_front(found: TldrFindings) -> Figure:
             line.append(spot)
     if line:
         axes.plot(*zip(*sorted(line), strict=True), "--", color=MUTED, linewidth=1, zorder=1)
-    for place, arm in enumerate(found.arms):
+    for place, arm in enumerate(findings.arms):
         marker, colour = MARKERS[place % len(MARKERS)], COLOURS[place % len(COLOURS)]
-        for seed in found.seeds:
-            s = summarise(found.trained[arm.name, seed].results)
+        for seed in findings.seeds:
+            s = summarise(findings.trained[arm.name, seed].results)
             spot = s.length.value, 100 * s.accuracy.value
             axes.plot(*spot, marker, color=colour, markersize=4, alpha=0.45)
-        s = summarise(found.pooled(arm.name))
+        s = summarise(findings.pooled(arm.name))
         spot = s.length.value, 100 * s.accuracy.value
         axes.plot(*spot, marker, color=colour, markersize=9)
         spots.append(spot)
@@ -68,13 +68,13 @@ def draw_front(found: TldrFindings) -> Figure:
     return figure
 
 
-def draw_ways(found: TldrFindings) -> Figure:
+def draw_ways(findings: TldrFindings) -> Figure:
     """A column for each arm, a line for each seed: short share of tokens, accuracy, length."""
-    figure, places = panels(3, len(found.arms), height=2.0)
-    for column, arm in enumerate(found.arms):
-        share, accuracy, length = places[column :: len(found.arms)]
-        for seed, style in zip(found.seeds, cycle(("-", "--", ":", "-.")), strict=False):
-            records = found.trainings[arm.name, seed].records
+    figure, places = panels(3, len(findings.arms), height=2.0)
+    for column, arm in enumerate(findings.arms):
+        share, accuracy, length = places[column :: len(findings.arms)]
+        for seed, style in zip(findings.seeds, cycle(("-", "--", ":", "-.")), strict=False):
+            records = findings.trainings[arm.name, seed].records
             steps = [record["step"] for record in records]
             colour = COLOURS[column % len(COLOURS)]
             line: dict[str, Any] = {"color": colour, "linestyle": style, "linewidth": 1.2}
@@ -82,7 +82,7 @@ def draw_ways(found: TldrFindings) -> Figure:
             share.plot(steps, shares, **line)
             accuracy.plot(steps, [100 * r["measured"]["accuracy"] for r in records], **line)
             length.plot(steps, [r["measured"]["length"] for r in records], **line)
-            chosen = found.trainings[arm.name, seed].step
+            chosen = findings.trainings[arm.name, seed].step
             at = steps.index(chosen)
             length.plot(chosen, records[at]["measured"]["length"], "o", color=INK, markersize=3)
         first = column == 0
@@ -91,7 +91,7 @@ def draw_ways(found: TldrFindings) -> Figure:
         dress(length, "tokens" if first else "", "step")
         if arm.pools == "pairs":
             share.set_axis_off()
-    _alike(places, len(found.arms))
+    _alike(places, len(findings.arms))
     return figure
 
 

@@ -12,8 +12,8 @@ from laconic.runs.run import read_run
 from laconic.runtime import Progress, silent
 from laconic.training.distributed import refuse_without_extra
 from studies.bench import Bench
-from studies.menu import Family
-from studies.tldr.arms import ARMS, BACKEND, Places, Scale, merges
+from studies.family import Family
+from studies.tldr.arms import ARMS, BACKEND, Scale, StudyFolders, merges
 from studies.tldr.work import Training, cost_of, make_data, side_by_side, train_arm
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ SETTINGS: Final = "study.json"
 
 @dataclass(frozen=True)
 class TldrFindings:
-    """What the study of training measured.
+    """The measurements of the study of training.
 
     Attributes:
-        scale: How much was asked.
+        scale: The number of problems and steps.
         seeds: The seeds.
-        arms: What was trained on each.
-        trainings: How each went, by arm and seed.
+        arms: The arms that were trained on each seed.
+        trainings: The result of each training, by arm and seed.
         data_seconds: CPU seconds of each seed's data and bounds; None where it was stopped.
         test: System 1, System 2 and the merges on the fresh problems, by name.
         trained: The chosen checkpoint of each training on the same problems, by arm and seed.
@@ -77,66 +77,66 @@ def study_tldr(
     workers: int = 1,
     progress: Progress = silent,
 ) -> TldrFindings:
-    """Train System 2 of the lab short in every way, and measure what came of it.
+    """Shorten the lab's System 2 by every arm, and measure the results.
 
     Args:
-        output: The folder to create; what a stopped study finished there is used, and a training
-            that was stopped goes on. It may be given more seeds and arms later.
+        output: The folder to create; a stopped study and its stopped trainings continue in it.
+            Seeds and arms may be added later.
         scale: How many problems and steps.
         seeds: Of problems, rows and their order; each is a training of every arm.
         arms: What is trained.
         workers: Processes that train and measure.
-        progress: Told after each finished piece.
+        progress: Called after each finished piece of work.
 
     Raises:
         LaconicError: For a folder of another study or scale; as for `train` and `evaluate`.
     """
     refuse_without_extra()
-    scale, places = scale or Scale(), Places(Path(output).expanduser().resolve())
+    scale, folders = scale or Scale(), StudyFolders(Path(output).expanduser().resolve())
     arms, seeds = tuple(arms), tuple(seeds)
-    _claim(places.folder, scale)
+    _claim(folders.folder, scale)
     first = [arm for arm in arms if not arm.like]
     then = [arm for arm in arms if arm.like]
-    told = _Counted(progress, len(seeds) * (1 + 2 * len(arms)) + 2 + len(merges(Family.at())))
+    counted = _Counted(progress, len(seeds) * (1 + 2 * len(arms)) + 2 + len(merges(Family.at())))
 
-    data = {f"data of seed {seed}": (seed, arms, scale, places) for seed in seeds}
-    side_by_side(make_data, data, workers, told)
+    data = {f"data of seed {seed}": (seed, arms, scale, folders) for seed in seeds}
+    side_by_side(make_data, data, workers, counted)
     for several in (first, then):
         jobs = {
-            f"{arm.name}, seed {seed}": (arm, seed, scale, places)
+            f"{arm.name}, seed {seed}": (arm, seed, scale, folders)
             for seed in seeds
             for arm in several
         }
-        side_by_side(train_arm, jobs, workers, told)
-    return _measured(places, scale, seeds, arms, workers, told)
+        side_by_side(train_arm, jobs, workers, counted)
+    return _measured(folders, scale, seeds, arms, workers, counted)
 
 
 def _measured(
-    places: Places,
+    folders: StudyFolders,
     scale: Scale,
     seeds: tuple[int, ...],
     arms: tuple[Arm, ...],
     workers: int,
-    told: _Counted,
+    counted: _Counted,
 ) -> TldrFindings:
-    """Everything on the test problems, which nothing was chosen by."""
+    """Measure everything on the test problems, by which nothing was chosen."""
     family = Family.at()
     trained = {f"{arm.name}, seed {seed}": (arm.name, seed) for arm in arms for seed in seeds}
     models: dict[str, str | Recipe] = {
         "system1": family.system1,
         "system2": family.system2,
         **merges(family),
-        **{name: str(places.training(*key) / "best") for name, key in trained.items()},
+        **{name: str(folders.training(*key) / "best") for name, key in trained.items()},
     }
-    bench = Bench(places.folder, workers, told.rest(), BACKEND)
+    bench = Bench(folders.folder, workers, counted.rest(), BACKEND)
     test = bench.runs("test", PROVE_ON.format(scale.test), models)
-    trainings = {key: Training.read(places.training(*key)) for key in trained.values()}
+    trainings = {key: Training.read(folders.training(*key)) for key in trained.values()}
     return TldrFindings(
         scale=scale,
         seeds=seeds,
         arms=arms,
         trainings=trainings,
-        data_seconds={seed: cost_of(places.seed(seed)) for seed in seeds},
+        data_seconds={seed: cost_of(folders.seed(seed)) for seed in seeds},
         test={name: run for name, run in test.items() if name not in trained},
         trained={key: test[name] for name, key in trained.items()},
         last={key: read_run(training.last) for key, training in trainings.items()},
@@ -144,7 +144,7 @@ def _measured(
 
 
 def _claim(folder: Path, scale: Scale) -> None:
-    """Take a folder for a scale, or go on in one that has it.
+    """Create a folder for a scale, or continue in one that has it.
 
     Raises:
         LaconicError: For a folder that holds something else, or a study of another scale.
@@ -156,11 +156,11 @@ def _claim(folder: Path, scale: Scale) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / SETTINGS, settings)
         return
-    held = read_json(folder / SETTINGS, LaconicError)
+    saved = read_json(folder / SETTINGS, LaconicError)
     for key, value in settings.items():
-        if held.get(key) != value:
+        if saved.get(key) != value:
             raise LaconicError(
-                f"{folder} holds a study with {key} {held.get(key)}, not {value}. Give it the "
+                f"{folder} holds a study with {key} {saved.get(key)}, not {value}. Give it the "
                 "settings it began with, or choose another folder."
             )
 
@@ -170,7 +170,7 @@ class _Counted:
     """Counts pieces of work for a progress bar.
 
     Attributes:
-        progress: What is told.
+        progress: Called after each piece.
         total: How many pieces there are.
         done: How many are done.
     """
@@ -187,8 +187,8 @@ class _Counted:
         """The progress of a part of the work that counts its own pieces."""
         before = self.done
 
-        def told(done: int, total: int, note: str = "") -> None:
+        def report(done: int, total: int, note: str = "") -> None:
             self.done = before + done
             self.progress(self.done, self.total, note)
 
-        return told
+        return report

@@ -14,7 +14,7 @@ from laconic.errors import TrainError
 from laconic.files.append_log import read_lines
 from laconic.files.json import read_json, write_json
 from laconic.searching.workers import pool
-from laconic.training.run_folder import Places as TrainingPlaces
+from laconic.training.run_folder import RunFolder
 from laconic.training.train import train
 from studies.tldr.arms import recipe
 from studies.tldr.data import make_pools, measure_bounds
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from laconic.training.train import TrainRecipe
-    from studies.tldr.arms import Arm, Places, Scale
+    from studies.tldr.arms import Arm, Scale, StudyFolders
 
 #: What a piece of work cost, in its folder.
 COST: Final = "cost.json"
-#: Told the name of a piece of work that is done.
-Told = Callable[[str], None]
+#: Called with the name of a finished piece of work.
+OnDone = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Training:
-    """What came of one training.
+    """The result of one training.
 
     Attributes:
         folder: Its folder; the model is in ``best``.
-        records: Each evaluation and what it did to the mixture, as mixture.jsonl has them.
+        records: Each evaluation and its effect on the mixture, as mixture.jsonl has them.
         step: The step of the checkpoint that dev chose.
         accuracy: Of that checkpoint on the dev problems, a fraction.
         length: Its mean tokens there.
@@ -55,27 +55,27 @@ class Training:
 
     @classmethod
     def read(cls, folder: Path) -> Training:
-        """What a finished training left in its folder.
+        """Read a finished training from its folder.
 
         Raises:
             TrainError: Where a file is missing or damaged.
         """
-        found = read_json(folder / "run.json", TrainError)["result"]
+        result = read_json(folder / "run.json", TrainError)["result"]
         lines = read_lines(folder / "mixture.jsonl")
         return cls(
             folder=folder,
             records=tuple(json.loads(line) for line in lines),
-            step=found["best"]["step"],
-            accuracy=found["best"]["accuracy"],
-            length=found["best"]["length"],
-            lacking=found["lacking"],
+            step=result["best"]["step"],
+            accuracy=result["best"]["accuracy"],
+            length=result["best"]["length"],
+            lacking=result["lacking"],
             seconds=cost_of(folder),
         )
 
     @property
     def last(self) -> Path:
         """The run of its last evaluation."""
-        return TrainingPlaces(self.folder).evaluation(self.records[-1]["step"])
+        return RunFolder(self.folder).evaluation(self.records[-1]["step"])
 
     @property
     def shares(self) -> dict[str, float]:
@@ -95,31 +95,31 @@ def cost_of(folder: Path) -> float | None:
     return seconds
 
 
-def make_data(seed: int, arms: Sequence[Arm], scale: Scale, places: Places) -> None:
+def make_data(seed: int, arms: Sequence[Arm], scale: Scale, folders: StudyFolders) -> None:
     """Build a seed's pools, and measure System 1 and 2 on its dev problems."""
-    with _timed(places.seed(seed)):
+    with _timed(folders.seed(seed)):
         for pools in dict.fromkeys(arm.pools for arm in arms):
-            make_pools(pools, seed, scale, places)
+            make_pools(pools, seed, scale, folders)
         first = next(arm for arm in arms if not arm.like)
-        measure_bounds(recipe(first, seed, scale, places), places)
+        measure_bounds(recipe(first, seed, scale, folders), folders)
 
 
-def train_arm(arm: Arm, seed: int, scale: Scale, places: Places) -> None:
+def train_arm(arm: Arm, seed: int, scale: Scale, folders: StudyFolders) -> None:
     """Train an arm on a seed's data; a stopped training goes on where it stood."""
     shares = None
     if arm.like:
-        short = round(Training.read(places.training(arm.like, seed)).shares["short"], 4)
+        short = round(Training.read(folders.training(arm.like, seed)).shares["short"], 4)
         shares = {"short": short, "long": round(1 - short, 4)}
-    asked, folder = recipe(arm, seed, scale, places, shares), places.training(arm.name, seed)
-    if _finished(folder, asked):
+    trained_as, folder = recipe(arm, seed, scale, folders, shares), folders.training(arm.name, seed)
+    if _finished(folder, trained_as):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _timed(folder):
-        train(asked, folder, resume=folder.exists())
+        train(trained_as, folder, resume=folder.exists())
 
 
 def side_by_side(
-    task: Callable[..., None], jobs: Mapping[str, tuple[Any, ...]], workers: int, told: Told
+    task: Callable[..., None], jobs: Mapping[str, tuple[Any, ...]], workers: int, on_done: OnDone
 ) -> None:
     """Do a piece of work for each of several arguments, in processes where there are several.
 
@@ -127,7 +127,7 @@ def side_by_side(
         task: The work.
         jobs: Its arguments, by what the piece is called.
         workers: Processes.
-        told: Called with a piece's name when it is done.
+        on_done: Called with the name of a piece when it is finished.
 
     Raises:
         LaconicError: The first failure; what was finished is kept.
@@ -135,26 +135,26 @@ def side_by_side(
     if workers == 1 or len(jobs) < 2:
         for name, given in jobs.items():
             task(*given)
-            told(name)
+            on_done(name)
         return
-    with pool(min(workers, len(jobs))) as made:
-        futures = {made.submit(task, *given): name for name, given in jobs.items()}
+    with pool(min(workers, len(jobs))) as executor:
+        futures = {executor.submit(task, *given): name for name, given in jobs.items()}
         for future in as_completed(futures):
             future.result()
-            told(futures[future])
+            on_done(futures[future])
 
 
-def _finished(folder: Path, asked: TrainRecipe) -> bool:
+def _finished(folder: Path, trained_as: TrainRecipe) -> bool:
     """Whether a folder holds this very training, whole."""
     if not (folder / COST).exists():
         return False
     head = read_json(folder / "run.json", TrainError)
-    return bool(head.get("complete")) and head.get("digest") == asked.digest
+    return bool(head.get("complete")) and head.get("digest") == trained_as.digest
 
 
 @contextmanager
 def _timed(folder: Path) -> Iterator[None]:
-    """Keep what a piece of work cost beside what it made; what is known already stays."""
+    """Write the cost of a piece of work into its folder, unless it is there already."""
     fresh, before = not folder.exists(), os.times()
     yield
     after = os.times()

@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from studies.bench import Bench, choose, slug
-from studies.menu import Family, menu, scales
-from studies.merging import named, small, starts, thinkers, towards
+from studies.bench import Bench, slug
+from studies.family import Family
+from studies.merging.menu import menu, scales
+from studies.merging.page import write_page
+from studies.merging.study import Findings, choose, named, small, starts, thinkers, towards
 
 from laconic.merging.plan import plan
 from laconic.merging.recipe import Recipe
-from studies import Findings, write_page
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from studies.__main__ import app
-from studies.menu import Family
-from studies.tldr import ARMS, Arm, Scale, TldrFindings, study_tldr
-from studies.tldr.arms import DAMPED, MATCHED, Places, merges, recipe
+from studies.family import Family
+from studies.tldr.arms import ARMS, DAMPED, MATCHED, Arm, Scale, StudyFolders, merges, recipe
 from studies.tldr.page import DUELS, goal, write_tldr_page
+from studies.tldr.study import TldrFindings, study_tldr
 from studies.tldr.work import COST, Training
 from typer.testing import CliRunner
 
@@ -25,10 +25,10 @@ from tests.support.results import result
 SHARED = ("dev", "steps", "every", "batch", "schedule", "select", "seed", "bounds", "rate")
 
 
-def recipes(seed: int, places: Places) -> dict[str, TrainRecipe]:
+def recipes(seed: int, folders: StudyFolders) -> dict[str, TrainRecipe]:
     shares = {"short": 0.7, "long": 0.3}
     return {
-        arm.name: recipe(arm, seed, Scale(), places, shares if arm.like else None) for arm in ARMS
+        arm.name: recipe(arm, seed, Scale(), folders, shares if arm.like else None) for arm in ARMS
     }
 
 
@@ -38,14 +38,14 @@ def weights(made: TrainRecipe) -> dict[str, float]:
 
 
 def test_all_arms_of_a_seed_are_trained_alike_but_for_their_mixture(tmp_path: Path) -> None:
-    places = Places(tmp_path)
-    made = recipes(1, places)
+    folders = StudyFolders(tmp_path)
+    made = recipes(1, folders)
     assert len({one.digest for one in made.values()}) == len(ARMS)
     plain = [one.to_dict() for one in made.values()]
     for key in SHARED[:-1]:
         assert len({json.dumps(one[key], sort_keys=True) for one in plain}) == 1
     assert len({one["rate"] for one in plain if one["objective"] == "sft"}) == 1
-    other = recipes(2, places)
+    other = recipes(2, folders)
     for name, one in made.items():
         assert weights(one) == weights(other[name])
         assert one.to_dict()["pools"]["folder"] != other[name].to_dict()["pools"]["folder"]

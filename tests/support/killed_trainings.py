@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 FRESH: Any = multiprocessing.get_context("forkserver")
 FRESH.set_forkserver_preload(
     [
-        "laconic.training.supervised",
+        "laconic.training.loop",
+        "laconic.training.trainer",
+        "trl.trainer.sft_trainer",
         "laconic.training.export",
         "laconic.backends.transformers",
         "transformers.models.qwen2.modeling_qwen2",
@@ -75,28 +77,28 @@ def attempt(values: Mapping[str, Any], folder: Path, *, dies: Moment | None = No
 def fail_by_turns(told: Path) -> None:
     """Write down what this process is told of failures on the first process and on the other."""
     from laconic.errors import RecipeError, TrainError
-    from laconic.training.distributed import find_ranks
+    from laconic.training.distributed import find_processes
 
-    ranks = find_ranks()
+    processes = find_processes()
 
     def fail() -> None:
         raise TrainError("no room")
 
     def fail_on_second() -> None:
-        if not ranks.first:
+        if not processes.is_main:
             raise RecipeError("no recipe")
 
     heard = []
     for work in (
-        lambda: ranks.on_first(fail),
-        lambda: ranks.on_all(fail_on_second),
-        lambda: ranks.agree("their seed", ranks.index),
+        lambda: processes.on_main_process(fail),
+        lambda: processes.on_all(fail_on_second),
+        lambda: processes.agree("their seed", processes.index),
     ):
         try:
             work()
         except LaconicError as error:
             heard.append(str(error).split(":")[0])
-    (told / str(ranks.index)).write_text(json.dumps(heard))
+    (told / str(processes.index)).write_text(json.dumps(heard))
 
 
 def run(work: Callable[..., None], *args: Any, ranks: int = 1, **more: Any) -> list[int]:

@@ -20,7 +20,7 @@ from laconic.errors import LaconicError, RecipeError, TrainError
 from laconic.lab.styles import STYLES, respond
 from laconic.tasks.contract.arithmetic import chains
 from laconic.training.cost import Rates, _activations, _size, preview
-from laconic.training.prepare import Job, prepare
+from laconic.training.prepare import PreparedTraining, prepare
 from laconic.training.train import TrainRecipe, train
 from tests.support.trainings import MODEL, recipe_values, write_pools
 
@@ -86,9 +86,9 @@ def test_pairs_are_packed_as_tokens_and_both_answers_are_proven(pools: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"objective": "dop"}, r"no objective 'dop'\. Did you mean 'dpo'"),
-        ({"objective": {"dpo": {"bta": 1}}}, r"'objective\.dpo' has no key 'bta'\. .*'beta'"),
-        ({"objective": {"dpo": {"beta": 0}}}, r"objective\.dpo\.beta is 0: input should be gr"),
+        ({"objective": "dop"}, r"No objective 'dop'\. Did you mean 'dpo'"),
+        ({"objective": {"dpo": {"bta": 1}}}, r"objective 'dpo' has no 'bta'\. .*'beta'"),
+        ({"objective": {"dpo": {"beta": 0}}}, r"dpo\.beta must be a number in \(0, inf\), got 0"),
         ({"objective": {"dpo": {}, "simpo": {}}}, r"names 2 objectives \(dpo, simpo\)"),
         (
             {"objective": "simpo", "controller": "tldr"},
@@ -123,13 +123,16 @@ def test_pools_that_an_objective_cannot_train_on_are_refused(pools: Path, tmp_pa
         with pytest.raises(LaconicError, match=sentence):
             prepare(asked, 1)
 
-    refuse(recipe(pools, "sft"), r"holds pairs only \(pairs\); fine-tuning takes pools of rows")
+    refuse(recipe(pools, "sft"), r"holds pairs only \(pairs\); objective sft takes pools of rows")
     refuse(recipe(pools, "dpo", max_length=100), r"longer than max_length \(100 tokens\), first")
     answers = write_pools(tmp_path / "answers")
-    refuse(recipe(answers, "dpo"), r"takes one pool of pairs, and .* gives 0 \(there is none\)")
+    refuse(
+        recipe(answers, "dpo"),
+        r"single answers only \(short, long\); objective dpo takes one pool of p",
+    )
     values = recipe(answers, "dpo").to_dict()
     values["pools"]["weights"] = {"short": 1.0}
-    sentence = "'short' of .* holds single answers; objective dpo takes a pool of pairs: there is"
+    sentence = "'short' of .* holds single answers; objective dpo takes one pool of pairs: there is"
     refuse(TrainRecipe.from_dict(values), sentence)
     row = read_pools(pools)["pairs"].table().to_pylist()[0]
     task = tmp_path / "seen.jsonl"
@@ -148,7 +151,7 @@ def test_a_dry_run_counts_both_answers(pools: Path) -> None:
     assert facts["bytes_of_activations"] == 2 * _activations(single, _size(single))
 
 
-def log_probabilities(job: Job) -> dict[str, list[float]]:
+def log_probabilities(job: PreparedTraining) -> dict[str, list[float]]:
     """Of each row, the log-probability of both answers, and the tokens they have."""
     from laconic.training.prepare import load_model
 
@@ -216,7 +219,7 @@ def test_dpo_that_was_stopped_goes_on_to_the_same_bytes(
     asked = recipe(pools, "dpo", lora=lora, rate=1e-3)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(asked, whole)
-    real = trainer.Watch.on_step_end
+    real = trainer.SaveAndEvaluate.on_step_end
 
     def stop(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.global_step == 3:
@@ -224,7 +227,7 @@ def test_dpo_that_was_stopped_goes_on_to_the_same_bytes(
         real(self, args, state, control, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(trainer.Watch, "on_step_end", stop)
+        patched.setattr(trainer.SaveAndEvaluate, "on_step_end", stop)
         with pytest.raises(TrainError, match="the power went"):
             train(asked, broken)
     assert (broken / "pairs").exists()

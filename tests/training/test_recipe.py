@@ -16,18 +16,18 @@ from laconic.runs.run import Sample
 from laconic.tasks.contract.prompts import BOXED, PROMPTS, put
 from laconic.training.bounds import Measurement
 from laconic.training.controllers.contract import load_controller
-from laconic.training.cost import Rates, preview, told
+from laconic.training.cost import Rates, preview, to_text
+from laconic.training.data.mixture import MixturePlan, split_pools
+from laconic.training.data.prompt_check import prompt_warnings
+from laconic.training.data.sampler import MixtureSampler
 from laconic.training.distributed import refuse_launch
 from laconic.training.evaluators import ask_apart
-from laconic.training.mixture import Plan, split_pools
-from laconic.training.mixture_state import Steering
-from laconic.training.prepare import Job, prepare
+from laconic.training.mixture_state import MixtureState
+from laconic.training.prepare import PreparedTraining, prepare
 from laconic.training.presets.load import names, read_launch, read_preset
 from laconic.training.recipe import EvaluatorSection, SelectSection, TrainRecipe, set_value
-from laconic.training.run_folder import Places
-from laconic.training.sampler import MixtureSampler
-from laconic.training.selection import Candidate, lacking, ranked, settled, should_stop
-from laconic.training.wording import other_words
+from laconic.training.run_folder import RunFolder
+from laconic.training.selection import Candidate, lacking, ranked, reached_plateau, should_stop
 from tests.support.trainings import recipe_values, rows, write_pools
 
 SYSTEM2 = Candidate(step=0, accuracy=0.9, length=300, truncated=0.01, thinking=1.0)
@@ -119,7 +119,7 @@ def test_modules_that_the_model_has_take_adapters(pools: Path, targets: object) 
 
 
 def test_equal_recipes_give_one_order_of_pools_whatever_the_order_of_keys(pools: Path) -> None:
-    def job(**weights: float) -> Job:
+    def job(**weights: float) -> PreparedTraining:
         values = recipe_values(pools)
         values["pools"]["weights"] = weights
         return prepare(TrainRecipe.from_dict(values), 1)
@@ -143,18 +143,18 @@ def test_rows_in_other_words_than_dev_asks_in_are_told(pools: Path) -> None:
     assert len(job.warnings) == 2
     assert job.warnings[0].startswith("40 of 40 questions of pool 'short' are not in the words")
     facts = preview(job.recipe, processes=1, rates=Rates())
-    assert "warning: 30 of 30 questions of pool 'long'" in told(facts)
+    assert "warning: 30 of 30 questions of pool 'long'" in to_text(facts)
     assert prepare(TrainRecipe.from_dict(recipe_values(pools)), 1).warnings == ()
     boxed = f"2+3?\n{BOXED}"
     asked = {"mixed": ["2+3?", boxed], "same": [boxed]}
-    assert [note[:39] for note in other_words(asked, "boxed")] == [
+    assert [note[:39] for note in prompt_warnings(asked, "boxed")] == [
         "1 of 2 questions of pool 'mixed' are no"
     ]
-    assert len(other_words(asked, "{problem}")) == 2
-    assert other_words({"own": ["Q: 2+3? A:"]}, "Q: {problem} A:") == ()
+    assert len(prompt_warnings(asked, "{problem}")) == 2
+    assert prompt_warnings({"own": ["Q: 2+3? A:"]}, "Q: {problem} A:") == ()
     for name, one in PROMPTS.items():
         made = put(one, Sample("t", "1", "2+3?", "5")).problem
-        assert other_words({"pool": [made]}, name) == ()
+        assert prompt_warnings({"pool": [made]}, name) == ()
 
 
 def test_a_launch_that_is_not_what_it_says_is_refused() -> None:
@@ -254,7 +254,7 @@ def test_the_shortest_checkpoint_that_is_good_enough_is_the_best() -> None:
 
 
 def test_training_stops_where_mixture_length_and_accuracy_stand_still() -> None:
-    def told(
+    def to_text(
         lengths: list[float], accuracies: list[float], shares: list[float], first: float = 0.4
     ) -> str:
         records = [
@@ -268,28 +268,28 @@ def test_training_stops_where_mixture_length_and_accuracy_stand_still() -> None:
                 zip(lengths, accuracies, shares, strict=True), start=1
             )
         ]
-        return settled(records, SelectSection(plateau=3))
+        return reached_plateau(records, SelectSection(plateau=3))
 
     level, right, still = [400, 200, 201, 203, 199.9], [0.95, 0.9, 0.91, 0.9, 0.92], [0.5] * 5
     sentence = "mixture, length and accuracy stand still since step 4, 3 evaluations ago"
-    assert told(level, right, still) == sentence
-    assert told(level, right, still, first=0.5) == ""
-    assert told(level[2:], right[2:], still[2:]) == ""
-    assert told([*level[:4], 195], right, still) == ""
-    assert told(level, [*right[:4], 0.93], still) == ""
-    assert told(level, right, [0.5, 0.5, 0.507, 0.514, 0.521]) == ""
-    assert settled([], SelectSection(plateau=None)) == ""
+    assert to_text(level, right, still) == sentence
+    assert to_text(level, right, still, first=0.5) == ""
+    assert to_text(level[2:], right[2:], still[2:]) == ""
+    assert to_text([*level[:4], 195], right, still) == ""
+    assert to_text(level, [*right[:4], 0.93], still) == ""
+    assert to_text(level, right, [0.5, 0.5, 0.507, 0.514, 0.521]) == ""
+    assert reached_plateau([], SelectSection(plateau=None)) == ""
 
 
 def test_fewer_loader_processes_never_redraw_what_was_drawn() -> None:
-    plan = Plan(split_pools(["short", "long"], [0, 1] * 8, [5] * 16), block=2, blocks=30)
+    plan = MixturePlan(split_pools(["short", "long"], [0, 1] * 8, [5] * 16), block=2, blocks=30)
 
-    def steering(ahead: int) -> Steering:
+    def steering(ahead: int) -> MixtureState:
         ends = {"short": 0.5, "long": 0.5}, {"short": 1.0, "long": 0.0}
         controller = load_controller("schedule", {"points": [[0, ends[0]], [30, ends[1]]]})
         state = controller.start({"short": 0.5, "long": 0.5})
         sampler = MixtureSampler(plan, state.weights)
-        return Steering(controller, state, sampler, SYSTEM2, SelectSection(), ahead)
+        return MixtureState(controller, state, sampler, SYSTEM2, SelectSection(), ahead)
 
     first = steering(ahead=9)
     rows_ = iter(first.sampler)
@@ -325,7 +325,7 @@ def test_a_dry_run_counts(pools: Path) -> None:
     assert facts["tokens_trained"] == pytest.approx(8 * 8 * mean, rel=1e-3)
     assert facts["tokens_generated"] == 6 * (4 * (4 + 1) + 4 * 2)
     assert facts["parameters"] == 817_152
-    assert "at most 6 tokens, the budget" in told(facts)
+    assert "at most 6 tokens, the budget" in to_text(facts)
     with pytest.raises(TrainError, match="rate of training is 0 tokens/s"):
         Rates(training=0)
 
@@ -404,7 +404,7 @@ def test_what_training_takes_is_asked_for_before_anything_else(
 
 
 def test_what_a_stopped_run_left_behind_is_taken_away(tmp_path: Path) -> None:
-    places = Places(tmp_path)
+    places = RunFolder(tmp_path)
     for folder in (places.evaluation(2), places.evaluation(4), places.partial):
         folder.mkdir(parents=True)
     places.forget(2)

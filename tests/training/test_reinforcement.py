@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +14,17 @@ import pytest
 import torch
 
 from laconic.errors import LaconicError, RecipeError, TrainError
+from laconic.registry import Plugin
 from laconic.training.cost import Rates, preview
-from laconic.training.mixture import Plan, split_pools
+from laconic.training.data.mixture import MixturePlan, split_pools
+from laconic.training.data.sampler import MixtureSampler
 from laconic.training.prepare import prepare
-from laconic.training.sampler import MixtureSampler
+from laconic.training.rewards.contract import (
+    REWARDS,
+    AnswerGroups,
+    RewardState,
+    WeightedReward,
+)
 from laconic.training.train import TrainRecipe, train
 from tests.support.trainings import recipe_values
 
@@ -43,9 +54,16 @@ def values(**section: Any) -> dict[str, Any]:
         ({"limits": [[1, 9]]}, "begins at step 1: the first is for step 0"),
         ({"limits": [[0, 9], [2, 10]]}, r"\[2, 10\] cannot follow \[0, 9\]: steps rise and limits"),
         ({"limits": [[0, 9], [4, 8]]}, "last stage begins after step 4, but there are only 4"),
-        ({"limits": []}, r"objective\.grpo\.limits"),
-        ({"group": 1}, r"objective\.grpo\.group is 1"),
-        ({"grup": 2}, r"'objective\.grpo' has no key 'grup'\. Did you mean 'group'"),
+        ({"limits": []}, r"objective\.grpo\.limits is \[\]: write at least one stage"),
+        ({"limits": [[0]]}, r"objective\.grpo\.limits is \[\[0\]\]: write at least one stage"),
+        ({"group": 1}, r"'objective': grpo\.group must be a whole number in \[2, inf\), got 1"),
+        ({"grup": 2}, r"objective 'grpo' has no 'grup'\. Did you mean 'group'"),
+        ({"rewards": {"corect": 1}}, r"rewards: No reward 'corect'\. .*'?correct_within_limit"),
+        ({"rewards": {}}, r"rewards names no reward: name at least one"),
+        (
+            {"rewards": {"correct_within_limit:max_length=0": 1}},
+            r"correct_within_limit\.max_length must be a whole number in \[1, inf\)",
+        ),
     ],
 )
 def test_a_recipe_says_what_is_wrong_with_its_stages(section: Any, sentence: str) -> None:
@@ -58,7 +76,7 @@ def test_pools_have_no_place_beside_problems() -> None:
         TrainRecipe.from_dict(values() | {"pools": {"folder": "pools"}})
     lacking = values()
     del lacking["objective"]["grpo"]["task"]
-    with pytest.raises(RecipeError, match=r"lacks 'objective\.grpo\.task'"):
+    with pytest.raises(RecipeError, match=r"objective 'grpo' needs 'task'"):
         TrainRecipe.from_dict(lacking)
 
 
@@ -78,21 +96,19 @@ def test_problems_that_cannot_be_trained_on_are_refused(section: Any, sentence: 
 
 
 def test_vllm_without_a_gpu_is_refused() -> None:
-    from laconic.training.loop import settings
-    from laconic.training.run_folder import Places
-
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
+    recipe = TrainRecipe.from_dict(values(engine="vllm"))
     with pytest.raises(TrainError, match="engine is vllm, and there is no GPU"):
-        settings(TrainRecipe.from_dict(values(engine="vllm")), Places(Path("none")))
+        recipe.objective.trl(recipe)
 
 
 def test_problems_come_as_often_as_they_are_answered() -> None:
-    from laconic.training.reinforcement import Groups
+    from laconic.training.answer_trainer import RepeatedProblems
 
-    plan = Plan(split_pools(["problems"], [0] * 6, [5] * 6), block=2, blocks=3)
+    plan = MixturePlan(split_pools(["problems"], [0] * 6, [5] * 6), block=2, blocks=3)
     order = list(MixtureSampler(plan, [1.0]))
-    groups = Groups(MixtureSampler(plan, [1.0]), group=2, batches=3)
+    groups = RepeatedProblems(MixtureSampler(plan, [1.0]), group=2, batches=3)
     read = list(groups)
     assert len(read) == len(groups) == 6 * 2 * 3
     for block in range(3):
@@ -109,8 +125,48 @@ def test_a_dry_run_counts_the_answers_of_the_training() -> None:
     assert facts["tokens_generated"] == 6 * 2 * (2 + 1) + 4 * 4 * 106
 
 
+def test_the_reward_of_the_training_page_keeps_the_contract(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "training.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    code = next(block for block in blocks if "def shorter_than_the_group" in block)
+    (tmp_path / "shorter.py").write_text(code)
+    check = (
+        "import sys, pytest, shorter; sys.exit(pytest.main(['--pyargs', "
+        "'laconic.testing.test_rewards', '-k', 'shorter', '-q', '-p', 'no:cacheprovider']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "5 passed" in done.stdout
+
+
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def counted(results: Sequence[Any], group: AnswerGroups, state: RewardState) -> Any:
+    """A reward that is 0 and counts the steps it has seen."""
+    return [0.0] * len(results), {"steps": state.get("steps", 0) + 1}
+
+
+@pytest.mark.parametrize(
+    ("result", "sentence"),
+    [
+        (([1.0], {}), r"Reward odd gave \[1\.0\]\.\.\. for 2 answers"),
+        (([1.0, float("nan")], {}), "one finite number an answer"),
+        (([1.0, 0.0], {"seen": {1}}), "The state of reward odd cannot be saved as JSON"),
+    ],
+)
+def test_a_reward_that_breaks_its_contract_is_named(
+    result: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd: Any = Plugin("odd", "reward", lambda *given: result, {})
+    monkeypatch.setitem(REWARDS._members, "odd", odd)
+    group: Any = AnswerGroups((0, 0), (100,))
+    two: Any = [None, None]
+    with pytest.raises(TrainError, match=sentence):
+        WeightedReward("odd", {}, 1.0).score(two, group, {})
 
 
 @pytest.mark.slow
@@ -120,7 +176,9 @@ def test_the_limit_tightens_and_a_stopped_run_goes_on_to_the_same_bytes(
     from laconic.training import trainer
 
     torch.set_num_threads(1)
-    asked = TrainRecipe.from_dict(values())
+    stateful: Any = Plugin("counted", "reward", counted, {"logged_as": "counted"})
+    monkeypatch.setitem(REWARDS._members, "counted", stateful)
+    asked = TrainRecipe.from_dict(values(rewards={"correct_within_limit": 1, "counted": 0.5}))
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     trained = train(asked, whole)
     first, second = lines(whole / "steps.jsonl")
@@ -129,7 +187,7 @@ def test_the_limit_tightens_and_a_stopped_run_goes_on_to_the_same_bytes(
     assert 0 < first["rewards/right/mean"] <= 1
     assert second["rewards/right/mean"] < first["rewards/right/mean"]
     assert trained.tokens == lines(whole / "mixture.jsonl")[-1]["tokens"] > 0
-    real = trainer.Watch.on_step_end
+    real = trainer.SaveAndEvaluate.on_step_end
 
     def stop(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.global_step == 3:
@@ -137,9 +195,11 @@ def test_the_limit_tightens_and_a_stopped_run_goes_on_to_the_same_bytes(
         real(self, args, state, control, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(trainer.Watch, "on_step_end", stop)
+        patched.setattr(trainer.SaveAndEvaluate, "on_step_end", stop)
         with pytest.raises(TrainError, match="the power went"):
             train(asked, broken)
     train(asked, broken, resume=True)
-    for name in ("mixture.jsonl", "best/model.safetensors"):
+    last = "checkpoints/step-000004/objective.json"
+    assert json.loads((whole / last).read_text()) == {"counted": {"steps": 4}}
+    for name in ("mixture.jsonl", "best/model.safetensors", last):
         assert (broken / name).read_bytes() == (whole / name).read_bytes()

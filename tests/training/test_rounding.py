@@ -13,7 +13,14 @@ import torch
 from laconic.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from laconic.checkpoints.computed_tensors import float32, rounded
 from laconic.training.recipe import TrainRecipe
-from laconic.training.rounding import as_delivered, outlook, rates, stochastic, survival, told
+from laconic.training.rounding import (
+    as_delivered,
+    outlook,
+    outlook_text,
+    rates,
+    stochastic,
+    survival,
+)
 from tests.support.trainings import recipe_values
 
 TENSOR = "model.layers.0.mlp.up_proj.weight"
@@ -109,6 +116,6 @@ def test_a_plan_warns_of_a_rate_that_the_type_cannot_hold() -> None:
     assert low["step"] == 2.0**-12
     assert "at rate 1e-06 a weight moves by about 6.0e-06 at most" in low["warning"]
     assert plan(rate=1e-4)["warning"] == ""
-    assert "rounded stochastically" in told(plan(rate=1e-4))
+    assert "rounded stochastically" in outlook_text(plan(rate=1e-4))
     adapters = plan(rate=1e-4, lora={"rank": 3, "alpha": 6})
     assert adapters["movement"] == pytest.approx(8e-4 * 2 / 128**0.5)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from laconic.errors import TrainError
-from laconic.training.mixture import Plan, Pool, Schedule, Unit, split_pools
-from laconic.training.sampler import MixtureSampler, apportion, lookahead, replay
+from laconic.training.data.mixture import MixturePlan, MixturePool, Schedule, Unit, split_pools
+from laconic.training.data.sampler import MixtureSampler, apportion, lookahead, replay
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,15 +29,17 @@ OWNERS = [0, 1, 0] * 10
 LENGTHS = [100 * owner * 10 + 100 - 90 * (1 - owner) for owner in OWNERS]
 
 
-def make_plan(block: int = 6, blocks: int = 20, unit: Unit = "samples", seed: int = 0) -> Plan:
-    return Plan(split_pools(NAMES, OWNERS, LENGTHS), block, blocks, unit, seed)
+def make_plan(
+    block: int = 6, blocks: int = 20, unit: Unit = "samples", seed: int = 0
+) -> MixturePlan:
+    return MixturePlan(split_pools(NAMES, OWNERS, LENGTHS), block, blocks, unit, seed)
 
 
 def make_sampler(blocks: int = 20, seed: int = 0) -> MixtureSampler:
     return MixtureSampler(make_plan(blocks=blocks, seed=seed), (0.5, 0.5))
 
 
-def even(pools: int, rows: int) -> tuple[Pool, ...]:
+def even(pools: int, rows: int) -> tuple[MixturePool, ...]:
     owners = np.repeat(np.arange(pools), rows)
     return split_pools([f"p{i}" for i in range(pools)], owners.tolist(), [1] * len(owners))
 
@@ -63,7 +65,7 @@ def test_counts_stay_within_k_rows_of_the_sum_of_the_shares(
     for number, entry in enumerate(weights):
         schedule.append(number * 25, entry)
     owed, had = np.zeros(len(pools)), np.zeros(len(pools))
-    plan = Plan(pools, block, 100, seed=seed)
+    plan = MixturePlan(pools, block, 100, seed=seed)
     for number, (rows, drawn) in enumerate(replay(plan, schedule)):
         owed += np.asarray(schedule.at(number)) * block
         had += np.asarray(drawn.samples)
@@ -77,7 +79,7 @@ def test_a_resumed_run_draws_what_the_undisturbed_run_drew(
     weights: list[list[float]], stop: int, seed: int
 ) -> None:
     pools = even(len(weights[0]), 8)
-    plan = Plan(pools, 5, 60, seed=seed)
+    plan = MixturePlan(pools, 5, 60, seed=seed)
 
     def train(sampler: MixtureSampler, start: int, end: int) -> list[int]:
         """Step by step, with an update every 7 steps and a loader that draws a row ahead."""
@@ -143,7 +145,7 @@ def test_the_order_depends_on_the_seed_and_on_nothing_else() -> None:
 
 
 def test_pools_are_mixed_within_a_block() -> None:
-    plan = Plan(even(2, 500), 64, 1)
+    plan = MixturePlan(even(2, 500), 64, 1)
     ((rows, _),) = replay(plan, Schedule(("p0", "p1"), [(0, (0.5, 0.5))]))
     halves = [(part >= 500).sum() for part in np.split(rows, 2)]
     assert all(8 <= half <= 24 for half in halves)
@@ -163,7 +165,7 @@ def test_shares_of_tokens_are_shares_of_tokens() -> None:
         assert drawn.token_shares[0] == pytest.approx(tokens, abs=0.02)
 
 
-def test_seats_go_to_the_largest_remainders_and_never_below_none() -> None:
+def test_counts_are_rounded_by_the_largest_remainder_and_are_never_below_0() -> None:
     assert apportion([2.5, 1.5, 1.0], 5) == [3, 1, 1]
     assert apportion([0.3, 0.3, 0.4], 1) == [0, 0, 1]
     assert apportion([-0.7, 2.7], 2) == [0, 2]
@@ -231,7 +233,7 @@ def train(
     from tests.conftest import CONFIG
 
     state = folder / "mixture.json"
-    plan = Plan(split_pools(NAMES, OWNERS, LENGTHS), block=6, blocks=8)
+    plan = MixturePlan(split_pools(NAMES, OWNERS, LENGTHS), block=6, blocks=8)
     sampler = MixtureSampler(plan, (0.5, 0.5))
     if resume:
         sampler = MixtureSampler.resume(plan, json.loads(state.read_text()))
@@ -326,7 +328,7 @@ def test_plans_that_cannot_be_drawn_are_refused() -> None:
     ):
         base: dict[str, Any] = {"pools": make_plan().pools, "block": 6, "blocks": 20}
         with pytest.raises(TrainError, match=told):
-            Plan(**{**base, **change})
+            MixturePlan(**{**base, **change})
 
 
 @pytest.mark.parametrize(
@@ -365,8 +367,8 @@ def test_a_run_that_changed_does_not_go_on() -> None:
         (make_plan(seed=1), "seed was 0, now it is 1"),
         (make_plan(block=8), "block was 6, now it is 8"),
         (make_plan(unit="tokens"), "unit was samples, now it is tokens"),
-        (Plan(split_pools(NAMES, OWNERS, longer), 6, 20), "pools was"),
-        (Plan(other, 6, 20), "pools was"),
+        (MixturePlan(split_pools(NAMES, OWNERS, longer), 6, 20), "pools was"),
+        (MixturePlan(other, 6, 20), "pools was"),
     ):
         with pytest.raises(TrainError, match=f"cannot go on as it began: {told}"):
             MixtureSampler.resume(plan, state)
@@ -385,7 +387,7 @@ def test_a_run_that_changed_does_not_go_on() -> None:
 
 
 def test_a_single_pool_and_a_pool_without_weight_are_mixtures() -> None:
-    alone = MixtureSampler(Plan(even(1, 6), 6, 3), (1.0,))
+    alone = MixtureSampler(MixturePlan(even(1, 6), 6, 3), (1.0,))
     assert Counter(alone) == dict.fromkeys(range(6), 3)
     sampler = MixtureSampler(make_plan(), (1.0, 0.0))
     assert {OWNERS[row] for row in sampler} == {0}

@@ -16,7 +16,7 @@ from laconic.runs.experiment import Sampling
 from laconic.runs.run import read_run
 from laconic.training.export import export
 from laconic.training.prepare import prepare
-from laconic.training.run_folder import Places
+from laconic.training.run_folder import RunFolder
 from laconic.training.train import TrainRecipe, train
 from tests.support.live_server import living
 from tests.support.trainings import MODEL, recipe_values, write_pools
@@ -73,7 +73,7 @@ def test_every_checkpoint_is_measured_by_a_server_and_its_death_costs_nothing(
         run = read_run(folder / "evals" / f"step-{step:06}")
         texts[step] = {result.key[1:]: result.text for result in run.results}
     kept = tmp_path / "again"
-    export(prepare(asked, 1), Places(folder), 2, kept)
+    export(prepare(asked, 1), RunFolder(folder), 2, kept)
     plain = evaluate(kept, ["lab:split=dev"], limit=4, sampling=Sampling(max_tokens=6))
     assert texts[2] == {result.key[1:]: result.text for result in plain.results}
     untouched = read_run(folder / "bounds" / "steer" / "system2")

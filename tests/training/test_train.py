@@ -16,7 +16,7 @@ import torch
 from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.errors import RecipeError, TrainError
 from laconic.runs.run import read_run
-from laconic.training.run_folder import Places
+from laconic.training.run_folder import RunFolder
 from laconic.training.train import TrainRecipe, train
 from tests.support.killed_trainings import attempt, fail_by_turns, run
 from tests.support.trainings import recipe_values, write_pools
@@ -120,13 +120,13 @@ def test_kills_and_a_full_disk_cost_nothing(pools: Path, whole: Path, tmp_path: 
     values, folder = recipe_values(pools), tmp_path / "unlucky"
     saving = "checkpoints/.partial/checkpoint-4/trainer_state.json"
     assert run(attempt, values, folder, dies=(saving, 1)) == [-9]
-    assert Places(folder).steps() == [2]
+    assert RunFolder(folder).steps() == [2]
     sentence = r"step-000004 cannot be written: .*of step 2 is whole: mend it, then run the same"
     with room(1_000_000), pytest.raises(TrainError, match=sentence):
         train(recipe(pools), folder, resume=True)
     assert not (folder / "checkpoints" / ".partial").exists()
     assert run(attempt, values, folder, dies=("evals/step-000006/run.json", 2)) == [-9]
-    assert Places(folder).last() == 6
+    assert RunFolder(folder).last() == 6
     train(recipe(pools), folder, resume=True)
     assert held(folder) == held(whole)
 
@@ -292,15 +292,15 @@ def test_a_folder_is_taken_once_and_goes_on_with_its_own_recipe(
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(TrainError, match="exists and is no training"):
         train(asked, tmp_path)
-    with Places(tmp_path / "new").claim("digest", resume=False):
+    with RunFolder(tmp_path / "new").claim("digest", resume=False):
         (tmp_path / "new" / "run.json").write_text('{"kind": "train", "digest": "digest"}')
         with pytest.raises(TrainError, match="in use by another training"):
-            Places(tmp_path / "new").claim("digest", resume=True)
+            RunFolder(tmp_path / "new").claim("digest", resume=True)
 
 
 def test_a_damaged_run_json_is_made_up_for_by_the_recipe(pools: Path, tmp_path: Path) -> None:
     asked = recipe(pools)
-    places = Places(tmp_path / "run")
+    places = RunFolder(tmp_path / "run")
     with places.claim(asked.digest, resume=False):
         (tmp_path / "run" / "recipe.yaml").write_text(json.dumps(asked.to_dict()))
     for damaged in (b"", bytes(40), b'{"kind": "tra'):

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 def list_(
     kind: Annotated[
-        Literal["methods", "tasks", "backends", "controllers", "presets", "prompts"],
+        Literal[
+            "methods",
+            "tasks",
+            "backends",
+            "controllers",
+            "objectives",
+            "rewards",
+            "presets",
+            "prompts",
+        ],
         typer.Argument(help="What to list."),
     ],
     as_json: Json = False,
@@ -54,7 +63,8 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A method, transform, adjustment, task, backend, controller or preset."
+            help="A method, transform, adjustment, task, backend, controller, objective, reward or "
+            "preset."
         ),
     ],
     as_json: Json = False,
@@ -104,12 +114,16 @@ def _registries() -> dict[str, tuple[Registry[Any], ...]]:
     from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
     from laconic.tasks.contract.task import TASKS
     from laconic.training.controllers.contract import CONTROLLERS
+    from laconic.training.objectives.contract import OBJECTIVES
+    from laconic.training.rewards.contract import REWARDS
 
     return {
         "methods": (METHODS, TRANSFORMS, ADJUSTMENTS),
         "tasks": (TASKS,),
         "backends": (BACKENDS,),
         "controllers": (CONTROLLERS,),
+        "objectives": (OBJECTIVES,),
+        "rewards": (REWARDS,),
     }
 
 

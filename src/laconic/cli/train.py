@@ -86,15 +86,15 @@ def train(
     if dry_run:
         _show_cost(checked, preset, gpus, (train_rate, generate_rate), as_json=as_json)
         return
-    from laconic.training.distributed import find_ranks
+    from laconic.training.distributed import find_processes
     from laconic.training.train import train as run_training
 
-    ranks = find_ranks()
-    if ranks.first:
-        err.print(_processes(checked, ranks.count), markup=False, soft_wrap=True)
+    processes = find_processes()
+    if processes.is_main:
+        err.print(_processes(checked, processes.count), markup=False, soft_wrap=True)
     with progress_bar("Training") as progress:
         trained = run_training(checked, output, resume=resume, progress=progress)
-    if ranks.first:
+    if processes.is_main:
         say(trained.to_dict(), trained.to_text(), as_json=as_json)
 
 
@@ -133,12 +133,12 @@ def _show_cost(
     as_json: bool,
 ) -> None:
     """Print what a training would cost, and what is known of a preset."""
-    from laconic.training.cost import Rates, preview, told
+    from laconic.training.cost import Rates, preview, to_text
     from laconic.training.presets.load import read_preset
 
     known = read_preset(preset) if preset else None
     facts = preview(recipe, processes=gpus, rates=Rates(*rates), preset=known)
-    text = told(facts)
+    text = to_text(facts)
     if known:
         facts |= {"source": known.source, "figures": dict(known.figures), "notes": known.notes}
         text += f"\n\n{known.summary} ({known.source})."
@@ -155,10 +155,9 @@ def _show_cost(
 def _processes(recipe: TrainRecipe, count: int) -> str:
     """How many processes train, and what they make of a step."""
     each, times = recipe.batch.per_device, recipe.batch.accumulation
-    what = "answers" if recipe.objective.grpo else recipe.objective.kind
     return (
         f"Training in {count} process{'es' * (count > 1)}: a step has {each * times * count:,} "
-        f"{what} (batch.per_device {each} x batch.accumulation {times} x {count})."
+        f"{recipe.objective.unit} (batch.per_device {each} x batch.accumulation {times} x {count})."
     )
 
 

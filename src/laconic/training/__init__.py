@@ -1,12 +1,13 @@
 """Training on a mixture whose weights follow measured accuracy and length.
 
 - `train`: a whole training, resumable. Start here.
-- `recipe`, `section`, `presets`: what to train and how.
-- `prepare`, `rows`, `problems`, `sampler`, `mixture`: data and the order in which it is drawn.
-- `controllers`, `bounds`, `mixture_state`, `excess_loss`: how the weights move.
-- `objective`, `loop`, `trainer`, `supervised`, `preference`, `reinforcement`: the trainers.
+- `recipe`, `section`, `presets`: what to train and how. `prepare`: opens and checks all of it.
+- `data`: the rows that are trained on, and their order.
+- `objectives`, `rewards`, `controllers`: plug-ins. What a step makes more likely, what an answer is
+  worth, and how the weights of the mixture move.
+- `loop`, `trainer`, `answer_trainer`: TRL's trainers with the mixture's order and our checkpoints.
+- `mixture_state`, `bounds`, `excess_loss`: the measurements, and where the mixture stands.
 - `dev`, `evaluators`, `serving`, `references`: measuring on the dev problems.
-- `selection`, `export`: choosing and writing the model.
-- `run_folder`, `distributed`, `cost`, `rounding`, `adapters`: folders, processes, cost, precision.
-- `wording`: prompts of training rows.
+- `selection`, `export`, `rounding`: choosing a checkpoint and writing it as a model.
+- `run_folder`, `distributed`, `cost`, `adapters`: folders, processes, cost, LoRA targets.
 """

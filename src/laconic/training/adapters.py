@@ -1,4 +1,4 @@
-"""Which modules of a model adapters may be put on: asked of its architecture, without weights."""
+"""Checks LoRA's target modules against the architecture of a model, without its weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALL: Final = "all-linear"
 
 
 def refuse_targets(section: LoraSection, checkpoint: Checkpoint) -> None:
-    """Refuse adapters on modules that are not there, have no matrix, or are the head.
+    """Refuse adapters on modules that do not exist, have no matrix, or are the head.
 
     Args:
         section: The recipe's; ``targets`` that are one text are a regular expression over whole
@@ -43,25 +43,27 @@ def refuse_targets(section: LoraSection, checkpoint: Checkpoint) -> None:
     single = isinstance(section.targets, str)
     for target in [section.targets] if isinstance(section.targets, str) else section.targets:
         where = f"lora.targets: '{target}'"
-        found = [module for name, module in modules.items() if _means(target, name, single=single)]
-        if not found:
+        targeted = [
+            module for name, module in modules.items() if _names(target, name, single=single)
+        ]
+        if not targeted:
             known = did_you_mean(target, fit)
             raise RecipeError(
                 f"{where} names no module of {checkpoint.name}. {known} Write a list of names, or "
                 f"{ALL}."
             )
-        if any(module is head for module in found):
+        if any(module is head for module in targeted):
             raise RecipeError(
                 f"{where} is the head of {checkpoint.name}, which the trainer computes together "
                 f"with the loss, without adapters. Take other modules, or {ALL}, which leaves it "
                 "out."
             )
-        if checkpoint.tied and any(module is embedding for module in found):
+        if checkpoint.tied and any(module is embedding for module in targeted):
             raise RecipeError(
                 f"{where} is the embedding of {checkpoint.name}, to which its head is tied: an "
                 f"adapter would change one of the two. Take other modules, or {ALL}."
             )
-        if wrong := next((module for module in found if not _is_matrix(module)), None):
+        if wrong := next((module for module in targeted if not _is_matrix(module)), None):
             raise RecipeError(
                 f"{where} is a {type(wrong).__name__} of {checkpoint.name}, and adapters go on "
                 f"matrices: {', '.join(fit)}."
@@ -69,7 +71,7 @@ def refuse_targets(section: LoraSection, checkpoint: Checkpoint) -> None:
 
 
 def _outline(checkpoint: Checkpoint) -> Any:
-    """The model without weights."""
+    """The modules of the model, without weights."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -81,8 +83,8 @@ def _outline(checkpoint: Checkpoint) -> Any:
         return untyped.from_config(config, trust_remote_code=False)
 
 
-def _means(target: str, name: str, *, single: bool) -> bool:
-    """Whether a target means a module, as peft reads it."""
+def _names(target: str, name: str, *, single: bool) -> bool:
+    """Whether a target names a module, as peft reads it."""
     if single:
         return re.fullmatch(target, name) is not None
     return name == target or name.endswith(f".{target}")

@@ -1,4 +1,4 @@
-"""What a mixture is steered by: measurements on the dev problems, and the bounds among them."""
+"""The measurements that move a mixture, and the bounds: those of System 1 and System 2."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from laconic.errors import TrainError
 
 @dataclass(frozen=True)
 class Measurement:
-    """What an evaluation on the dev problems gave.
+    """The figures of an evaluation on the dev problems.
 
     Attributes:
-        step: The optimizer step after which it was made; 0 is before training.
-        n: How many responses it rests on.
-        accuracy: Share that is right, as a fraction.
+        step: How many optimizer steps were finished; 0 is before training.
+        n: The number of responses.
+        accuracy: Share of right answers, as a fraction.
         accuracy_se: Its standard error.
         length: Mean completion tokens, thinking included.
         length_se: Its standard error.
-        truncated: Share that the budget cut, as a fraction.
+        truncated: Share of responses that the budget cut off, as a fraction.
         conditions: Digest of the problems and of the sampling; measurements under different ones
             are never compared.
         excess: By pool, the mean over tokens of max(loss - a reference model's loss, 0), in nats;
@@ -74,11 +74,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Bounds:
-    """The two models that accuracy and length are judged against, measured on the dev problems.
+    """The measurements that accuracy and length are compared with.
 
     Attributes:
-        system1: The short reasoner.
-        system2: The model that training starts from.
+        system1: Of the short reasoner.
+        system2: Of the model that training starts from.
 
     Raises:
         TrainError: Where the two are swapped, too close to divide by, or not comparable.
@@ -94,20 +94,20 @@ class Bounds:
                 f"The bounds were measured under different conditions ('{one.conditions}' and "
                 f"'{two.conditions}'): measure both on the same problems with the same sampling."
             )
-        told = (
+        figures = (
             f"System 1 has accuracy {one.accuracy:g} at {one.length:g} tokens, System 2 "
             f"{two.accuracy:g} at {two.length:g}"
         )
         if one.length > two.length and one.accuracy > two.accuracy:
-            raise TrainError(f"The bounds are swapped: {told}. Exchange them.")
+            raise TrainError(f"The bounds are swapped: {figures}. Exchange them.")
         if self.length_gap < 1:
             raise TrainError(
-                f"The bounds leave no length to save: {told}. System 2 must be at least 1 token "
+                f"The bounds leave no length to save: {figures}. System 2 must be at least 1 token "
                 "longer; were both measured with their own chat template and the same budget?"
             )
         if self.accuracy_gap < 1e-6:
             raise TrainError(
-                f"The bounds leave no accuracy to protect: {told}. System 2 must be the more "
+                f"The bounds leave no accuracy to protect: {figures}. System 2 must be the more "
                 "accurate; were both measured with their own chat template and the same budget?"
             )
 

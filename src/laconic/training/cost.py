@@ -1,4 +1,4 @@
-"""What a training would cost: tokens, memory and GPU-hours, before anything is loaded."""
+"""The cost of a training, before anything is loaded: tokens, memory and GPU-hours."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.errors import TrainError
 from laconic.training.prepare import prepare, read_controller
-from laconic.training.presets.load import Preset, Size
-from laconic.training.recipe import Given
-from laconic.training.rounding import outlook
-from laconic.training.rounding import told as told_rounding
+from laconic.training.presets.load import ModelSize, TrainingPreset
+from laconic.training.recipe import GivenFigures
+from laconic.training.rounding import outlook, outlook_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laconic.training.prepare import Job
+    from laconic.training.prepare import PreparedTraining
     from laconic.training.recipe import TrainRecipe
 
-#: Bytes a parameter takes when all are trained: weight, gradient and AdamW's two averages, float32.
-FULL: Final = 16
+#: Bytes of a trained parameter in float32: weight, gradient and AdamW's two averages.
+TRAINED: Final = 16
 #: A frozen weight in bfloat16.
 FROZEN: Final = 2
-#: Bytes of activations a token leaves in a layer, per unit of width: kept, and where computed twice
-#: only the layer's input is (bfloat16; the attention's scores are never kept).
-KEPT: Final = 34
-TWICE: Final = 2
+#: Bytes of activations per token, layer and unit of width in bfloat16 (attention scores are never
+#: kept): all of them, and with activation checkpointing the layer's input alone.
+ALL_ACTIVATIONS: Final = 34
+LAYER_INPUT: Final = 2
 
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast a GPU is, in tokens per second; state your own.
+    """The speed of one GPU in tokens per second; the defaults are guesses.
 
     Attributes:
         training: Trained tokens, prompts included.
@@ -50,15 +49,15 @@ class Rates:
 
 
 def preview(
-    recipe: TrainRecipe, *, processes: int, rates: Rates, preset: Preset | None = None
+    recipe: TrainRecipe, *, processes: int, rates: Rates, preset: TrainingPreset | None = None
 ) -> dict[str, Any]:
-    """Check a training and say what it would cost; nothing is written, no weights are fetched.
+    """Check a training and estimate its cost; nothing is written, no weights are downloaded.
 
     Args:
-        recipe: What would be trained.
-        processes: On how many GPUs.
-        rates: How fast they are.
-        preset: Whose assumptions stand in for data that is not here yet.
+        recipe: The training.
+        processes: The number of GPUs.
+        rates: Their speed.
+        preset: Its assumed lengths are used where the recipe's data does not exist yet.
 
     Raises:
         LaconicError: As `train` does for parts that do not fit.
@@ -66,28 +65,27 @@ def preview(
     folder = recipe.pools.folder if recipe.pools else ""
     if preset is not None and not Path(folder).exists():
         read_controller(recipe)
-        lengths, size, job = dict(preset.lengths), preset.size, None
+        lengths, size, prepared = dict(preset.lengths), preset.size, None
         answers = round((recipe.dev.limit or 1) * (1 - recipe.dev.heldout)) * recipe.dev.samples
-        held = (recipe.dev.limit or 1) * recipe.dev.samples - answers
+        heldout = (recipe.dev.limit or 1) * recipe.dev.samples - answers
         basis = f"assumed by the preset {preset.name}, as there is no folder {folder}"
     else:
-        job = prepare(recipe, processes)
-        lengths = {pool.name: pool.mean_length for pool in job.rows.pools}
-        size, answers = _size(recipe), job.dev.answers
-        held = len(job.dev.heldout.samples) * recipe.dev.samples if job.dev.heldout else 0
-        basis = f"counted in {folder}"
-    made = 0.0
-    if grpo := recipe.objective.grpo:
-        made = grpo.mean_limit(recipe.steps)
-        lengths = {name: length + made for name, length in lengths.items()}
-        basis = f"a prompt of {grpo.task} and an answer at its limit"
+        prepared = prepare(recipe, processes)
+        lengths = {pool.name: pool.mean_length for pool in prepared.rows.pools}
+        size, answers = _size(recipe), prepared.dev.answers
+        heldout = (
+            len(prepared.dev.heldout.samples) * recipe.dev.samples if prepared.dev.heldout else 0
+        )
+        basis = prepared.rows.origin
+    in_training = recipe.objective.generated_tokens(recipe.steps)
+    lengths = {name: length + in_training for name, length in lengths.items()}
     block = recipe.batch.per_device * recipe.batch.accumulation * processes
     row = _mean_row(recipe, lengths)
     evaluations = math.ceil(recipe.steps / recipe.every)
-    length, told = _answer(recipe, job, preset)
+    length, basis_of_length = _answer(recipe, prepared, preset)
     models = 2 if recipe.bounds else 1
-    judged = length * (answers * (evaluations + models) + held * (models + 1))
-    generated = round(judged + recipe.steps * block * made)
+    in_evaluation = length * (answers * (evaluations + models) + heldout * (models + 1))
+    generated = round(in_evaluation + recipe.steps * block * in_training)
     trained = round(recipe.steps * block * row)
     hours = {
         "training": trained / rates.training / 3600,
@@ -101,22 +99,22 @@ def preview(
         "tokens_trained": trained,
         "evaluations": evaluations,
         "answers_per_evaluation": answers,
-        "heldout_answers": held,
+        "heldout_answers": heldout,
         "tokens_generated": generated,
-        "an_answer_is": told,
+        "an_answer_is": basis_of_length,
         "parameters": size.parameters,
         "bytes_of_states": _states(recipe, size),
         "bytes_of_activations": _activations(recipe, size),
         "gpus": processes,
         "rates": asdict(rates),
         "gpu_hours": {name: round(value, 2) for name, value in hours.items()},
-        "delivery": outlook(recipe, job.checkpoint) if job else None,
-        "warnings": list(job.warnings) if job else [],
+        "delivery": outlook(recipe, prepared.checkpoint) if prepared else None,
+        "warnings": list(prepared.warnings) if prepared else [],
     }
 
 
-def told(facts: Mapping[str, Any]) -> str:
-    """A preview for people."""
+def to_text(facts: Mapping[str, Any]) -> str:
+    """The facts of `preview` for people."""
     from laconic.checkpoints.resources import human
 
     hours, rates = facts["gpu_hours"], facts["rates"]
@@ -136,7 +134,7 @@ def told(facts: Mapping[str, Any]) -> str:
             f"time: {hours['training']:,} GPU-hours of training and {hours['generation']:,} of "
             f"generation at {rates['training']:,.0f} and {rates['generation']:,.0f} tokens per "
             "second and GPU (--train-rate and --generate-rate state yours)",
-            *([told_rounding(facts["delivery"])] if facts["delivery"] else []),
+            *([outlook_text(facts["delivery"])] if facts["delivery"] else []),
             *(f"warning: {warning}" for warning in facts["warnings"]),
         ]
     )
@@ -153,40 +151,42 @@ def _mean_row(recipe: TrainRecipe, lengths: Mapping[str, float]) -> float:
     return 1 / math.fsum(share / known[name] for name, share in weights.items())
 
 
-def _answer(recipe: TrainRecipe, job: Job | None, preset: Preset | None) -> tuple[float, str]:
-    """Tokens of a dev answer, and where that is from."""
+def _answer(
+    recipe: TrainRecipe, prepared: PreparedTraining | None, preset: TrainingPreset | None
+) -> tuple[float, str]:
+    """The tokens of a dev answer, and where this number comes from."""
     bound = recipe.bounds.system2 if recipe.bounds else None
-    if isinstance(bound, Given):
+    if isinstance(bound, GivenFigures):
         return bound.length, f"{bound.length:,.0f} tokens, as given for System 2"
     if preset is not None:
         return preset.answer, f"{preset.answer:,.0f} tokens, System 2's in {preset.source}"
-    budget = (job and job.dev.sampling.max_tokens) or 0
+    budget = (prepared and prepared.dev.sampling.max_tokens) or 0
     return budget, f"at most {budget:,} tokens, the budget"
 
 
-def _size(recipe: TrainRecipe) -> Size:
+def _size(recipe: TrainRecipe) -> ModelSize:
     """The size of the recipe's model, from its headers and its config."""
     checkpoint = open_checkpoint(recipe.model)
-    return Size(
+    return ModelSize(
         parameters=sum(math.prod(spec.shape) for spec in checkpoint.specs.values()),
         layers=int(checkpoint.config.get("num_hidden_layers", 0)),
         hidden=int(checkpoint.config.get("hidden_size", 0)),
     )
 
 
-def _states(recipe: TrainRecipe, size: Size) -> int:
+def _states(recipe: TrainRecipe, size: ModelSize) -> int:
     """Bytes of weights, gradients and optimizer states, over all GPUs."""
     if recipe.lora is None:
-        return FULL * size.parameters
+        return TRAINED * size.parameters
     adapters = 14 * size.layers * recipe.lora.rank * size.hidden  # seven linear layers, two factors
-    return FROZEN * size.parameters + FULL * adapters
+    return FROZEN * size.parameters + TRAINED * adapters
 
 
-def _activations(recipe: TrainRecipe, size: Size) -> int:
+def _activations(recipe: TrainRecipe, size: ModelSize) -> int:
     """Bytes of activations on one GPU, for its rows at the greatest length."""
-    sides = 2 if recipe.objective.kind == "pairs" else 1
-    tokens = recipe.batch.per_device * recipe.max_length * sides
+    answers = 2 if recipe.objective.data == "pairs" else 1
+    tokens = recipe.batch.per_device * recipe.max_length * answers
     layer = tokens * size.hidden
     if recipe.checkpointing:
-        return layer * (TWICE * size.layers + KEPT)
-    return layer * KEPT * size.layers
+        return layer * (LAYER_INPUT * size.layers + ALL_ACTIVATIONS)
+    return layer * ALL_ACTIVATIONS * size.layers

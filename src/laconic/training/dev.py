@@ -1,4 +1,4 @@
-"""The dev problems: those that steer a mixture, those held out, and what answers to them say."""
+"""The dev problems: the part that steers the mixture, the held-out part, and their measurements."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from laconic.runs.run import Run
     from laconic.training.recipe import TrainRecipe
 
-#: What the part of a task is called that steering never sees.
+#: The name of the part of a task that never steers the mixture.
 HELDOUT = "heldout"
 
 
 @dataclass(frozen=True)
-class Dev:
-    """Fixed problems and the one way in which they are put to every model.
+class DevProblems:
+    """Fixed problems, and how they are put to every model.
 
     Attributes:
         steer: The problems that the mixture is steered by.
-        heldout: Those it never sees; None where all steer.
-        plain: All of them as they stand in their file, before a prompt is put around them.
+        heldout: The problems that never move it; None where there are none.
+        plain: All of them without the prompt.
         sampling: How completions are drawn; `max_tokens` is a number.
         template: Digest of the model's chat template.
     """
@@ -43,8 +43,8 @@ class Dev:
     @property
     def conditions(self) -> str:
         """Digest of problems, sampling and template: only equal ones are compared."""
-        asked = [asdict(self.steer.record(None)) | {"source": ""}, asdict(self.sampling)]
-        text = json.dumps([*asked, self.template], sort_keys=True)
+        record = asdict(self.steer.record(None)) | {"source": ""}
+        text = json.dumps([record, asdict(self.sampling), self.template], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -53,21 +53,21 @@ class Dev:
         return len(self.steer.samples) * self.sampling.repeats
 
     def measured(self, run: Run, step: int) -> Measurement:
-        """What a run over the steering problems says, with standard errors by problem."""
-        found = summarise(run.results)
+        """The measurement of a run over the steering problems, with standard errors by problem."""
+        summary = summarise(run.results)
         return Measurement(
             step=step,
-            n=found.n,
-            accuracy=found.accuracy.value,
-            accuracy_se=found.accuracy_error,
-            length=found.length.value,
-            length_se=found.length_error,
-            truncated=found.truncated,
+            n=summary.n,
+            accuracy=summary.accuracy.value,
+            accuracy_se=summary.accuracy_error,
+            length=summary.length.value,
+            length_se=summary.length_error,
+            truncated=summary.truncated,
             conditions=self.conditions,
         )
 
 
-def read_dev(recipe: TrainRecipe, template: str) -> Dev:
+def read_dev(recipe: TrainRecipe, template: str) -> DevProblems:
     """Load and split the dev problems of a recipe; every n-th is held out, in the task's order.
 
     Args:
@@ -79,32 +79,32 @@ def read_dev(recipe: TrainRecipe, template: str) -> Dev:
         TrainError: Where a part would be empty, or programs would have to be run.
     """
     section = recipe.dev
-    plain, asked = (
+    plain, task = (
         load_task(section.task, limit=section.limit, prompt=prompt, data=section.data)
         for prompt in ("{problem}", section.prompt)
     )
-    if any(sample.kind == "program" for sample in asked.samples):
+    if any(sample.kind == "program" for sample in task.samples):
         raise TrainError(
             f"dev.task {section.task} asks for programs, which would have to be run in training. "
             "Steer by problems with answers, and evaluate programs afterwards: laconic eval."
         )
-    ends = [int((i + 1) * section.heldout + 1e-9) for i in range(len(asked.samples))]
-    held = [end > int(i * section.heldout + 1e-9) for i, end in enumerate(ends)]
+    ends = [int((i + 1) * section.heldout + 1e-9) for i in range(len(task.samples))]
+    is_heldout = [end > int(i * section.heldout + 1e-9) for i, end in enumerate(ends)]
     parts = {
-        kept: tuple(s for s, out in zip(asked.samples, held, strict=True) if out is kept)
-        for kept in (False, True)
+        wanted: tuple(s for s, out in zip(task.samples, is_heldout, strict=True) if out is wanted)
+        for wanted in (False, True)
     }
     if not parts[False] or (section.heldout and not parts[True]):
         raise TrainError(
-            f"dev.heldout {section.heldout:g} of {len(asked.samples)} problems leaves "
+            f"dev.heldout {section.heldout:g} of {len(task.samples)} problems leaves "
             f"{len(parts[False])} to steer by and {len(parts[True])} held out: take more problems."
         )
-    name = f"{asked.name}-{HELDOUT}"
+    name = f"{task.name}-{HELDOUT}"
     outside = tuple(replace(sample, task=name) for sample in parts[True])
-    budget = recipe.sampling.max_tokens or asked.max_tokens
-    return Dev(
-        steer=replace(asked, samples=parts[False]),
-        heldout=replace(asked, name=name, samples=outside) if outside else None,
+    budget = recipe.sampling.max_tokens or task.max_tokens
+    return DevProblems(
+        steer=replace(task, samples=parts[False]),
+        heldout=replace(task, name=name, samples=outside) if outside else None,
         plain=plain,
         sampling=Sampling(
             max_tokens=budget,
@@ -118,7 +118,7 @@ def read_dev(recipe: TrainRecipe, template: str) -> Dev:
 
 
 def candidate(summary: Summary, step: int) -> Candidate:
-    """What the choice of a checkpoint looks at."""
+    """A run's summary as the choice of a checkpoint compares it."""
     return Candidate(
         step=step,
         accuracy=summary.accuracy.value,

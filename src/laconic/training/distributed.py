@@ -1,4 +1,4 @@
-"""The processes of a run: one decides, all of them hear it, and a failure of one reaches all."""
+"""The processes of a training: one decides, all get the result, an error of one reaches all."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
-#: What a failure is sent as: its class, its message.
-Failure = tuple[str, str]
 FAILED: Final = "failed"
 DONE: Final = "done"
 FIRST: Final = "the first process"
 #: What the extra ``train`` installs.
 EXTRA: Final = ("accelerate", "datasets", "peft", "pyarrow", "trl")
-#: What says that a process is one of several: torch's launcher, or those of MPI.
-RANKED: Final = frozenset(
+#: Set in the environment of one of several processes, by torch's launcher or those of MPI.
+RANK_VARIABLES: Final = frozenset(
     ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 )
 LAUNCHES: Final = (
@@ -32,11 +30,11 @@ LAUNCHES: Final = (
 
 
 @dataclass(frozen=True)
-class Ranks:
-    """The processes that accelerate or torchrun started; one, where nobody did.
+class Processes:
+    """The processes that accelerate or torchrun started; one where neither did.
 
     Attributes:
-        index: This process, from 0.
+        index: The number of this process, from 0.
         count: How many there are.
     """
 
@@ -44,67 +42,63 @@ class Ranks:
     count: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process decides and writes."""
         return self.index == 0
 
-    def on_first(self, work: Callable[[], T]) -> T:
-        """What `work` gives on the first process, on all of them.
+    def on_main_process(self, work: Callable[[], T]) -> T:
+        """Run `work` on the main process, and return its result on all processes.
 
         Raises:
-            LaconicError: What it raised there, on all of them.
+            LaconicError: The error of `work`, on all processes.
         """
-        told: list[Any] = [_outcome(work)] if self.first else [None]
+        outcomes: list[Any] = [_outcome(work)] if self.is_main else [None]
         if self.count > 1:
             from torch import distributed
 
-            distributed.broadcast_object_list(told, src=0)
-        found: T = _opened(told[0], FIRST)
-        return found
+            distributed.broadcast_object_list(outcomes, src=0)
+        result: T = _result(outcomes[0], FIRST)
+        return result
 
     def on_all(self, work: Callable[[], T]) -> list[T]:
-        """What `work` gives on every process, in their order, on all of them.
+        """Run `work` on every process, and return all results on all processes, in their order.
 
         Raises:
-            LaconicError: What it raised on the first process where it did, on all of them.
+            LaconicError: The error of the first process that had one, on all processes.
         """
-        told: list[Any] = [None] * self.count
-        mine = _outcome(work)
-        if self.count > 1:
-            from torch import distributed
+        own = _outcome(work)
+        if self.count == 1:
+            return [_result(own, FIRST)]
+        from torch import distributed
 
-            distributed.all_gather_object(told, mine)
-        else:
-            told = [mine]
-        alone = self.count == 1
-        return [
-            _opened(one, FIRST if alone else f"process {rank}") for rank, one in enumerate(told)
-        ]
+        outcomes: list[Any] = [None] * self.count
+        distributed.all_gather_object(outcomes, own)
+        return [_result(outcome, f"process {rank}") for rank, outcome in enumerate(outcomes)]
 
     def wait(self) -> None:
-        """Go on when every process is here."""
+        """Wait until every process is here."""
         self.on_all(lambda: None)
 
     def agree(self, what: str, value: object) -> None:
-        """Refuse to go on where processes differ.
+        """Refuse to go on where a value differs between processes.
 
         Raises:
             TrainError: Naming what differs.
         """
-        found = self.on_all(lambda: value)
-        if any(other != found[0] for other in found):
+        values = self.on_all(lambda: value)
+        if any(other != values[0] for other in values):
             raise TrainError(
-                f"The processes differ in {what}: {found}. Start all of them with one command, "
+                f"The processes differ in {what}: {values}. Start all of them with one command, "
                 "from one folder of the same files."
             )
 
 
-def find_ranks() -> Ranks:
+def find_processes() -> Processes:
     """The processes of this run, connected with one another.
 
     Raises:
-        TrainError: Where they are fewer than the launcher was asked for, or what trains is not
-            installed.
+        TrainError: Where they are fewer than the launcher was asked for, or a library that training
+            needs is not installed.
     """
     refuse_without_extra()
     import torch
@@ -112,18 +106,18 @@ def find_ranks() -> Ranks:
 
     refuse_launch(os.environ)
     state = PartialState(cpu=not torch.cuda.is_available())
-    found = Ranks(int(state.process_index), int(state.num_processes))
-    told = os.environ.get("WORLD_SIZE", "")
-    if told.isdigit() and int(told) != found.count:
+    processes = Processes(int(state.process_index), int(state.num_processes))
+    expected = os.environ.get("WORLD_SIZE", "")
+    if expected.isdigit() and int(expected) != processes.count:
         raise TrainError(
-            f"The launcher speaks of {told} processes (WORLD_SIZE), and this one finds itself "
-            f"among {found.count}. {LAUNCHES}"
+            f"The launcher expects {expected} processes (WORLD_SIZE), but {processes.count} "
+            f"{'is' if processes.count == 1 else 'are'} connected. {LAUNCHES}"
         )
-    return found
+    return processes
 
 
 def refuse_without_extra() -> None:
-    """Refuse to train without the libraries of the extra that training takes.
+    """Refuse to train without the libraries of the extra ``train``.
 
     Raises:
         TrainError: Naming those that are missing, with the command that installs them.
@@ -136,18 +130,21 @@ def refuse_without_extra() -> None:
 
 
 def refuse_launch(environment: Mapping[str, str]) -> None:
-    """Refuse one process of which accelerate was asked for several.
+    """Refuse a single process where accelerate was asked for several.
 
     Without GPUs, and without ``--multi_gpu``, ``accelerate launch`` starts a single process
-    whatever ``--num_processes`` says. It sets an address for them to meet at, but no ranks.
+    whatever ``--num_processes`` says. It sets the address for a rendezvous, but no ranks.
 
     Args:
-        environment: The process's.
+        environment: The variables of the process.
 
     Raises:
         TrainError: With the commands that start several.
     """
-    launched, alone = "ACCELERATE_MIXED_PRECISION" in environment, not RANKED & environment.keys()
+    launched, alone = (
+        "ACCELERATE_MIXED_PRECISION" in environment,
+        not RANK_VARIABLES & environment.keys(),
+    )
     if launched and alone and "MASTER_ADDR" in environment:
         raise TrainError(
             "accelerate launch was asked for several processes and started one, as it does where "
@@ -157,17 +154,17 @@ def refuse_launch(environment: Mapping[str, str]) -> None:
 
 
 def _outcome(work: Callable[[], T]) -> tuple[str, Any]:
-    """What came of some work, in a form that can be sent."""
+    """The result or the error of some work, in a form that can be sent to other processes."""
     try:
         return DONE, work()
     except LaconicError as error:
         return FAILED, (type(error).__name__, str(error))
-    except Exception as error:  # noqa: BLE001  # whatever it is, the others must not wait for ever
+    except Exception as error:  # noqa: BLE001  # whatever it is, the other processes must not wait for ever
         return FAILED, error
 
 
-def _opened(outcome: tuple[str, Any], where: str) -> Any:
-    """The result of some work, or what it raised."""
+def _result(outcome: tuple[str, Any], where: str) -> Any:
+    """The result of some work; raises its error."""
     how, value = outcome
     if how == DONE:
         return value

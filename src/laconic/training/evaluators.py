@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from laconic.runs.run import Generation, Run, Sample
     from laconic.runtime import Progress
     from laconic.tasks.contract.task import Task
-    from laconic.training.distributed import Ranks
+    from laconic.training.distributed import Processes
     from laconic.training.recipe import EvaluatorSection, TrainRecipe
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Shared:
     """
 
     engine: Backend
-    ranks: Ranks
+    ranks: Processes
     broken: bool = False
 
     def __getattr__(self, name: str) -> Any:
@@ -62,12 +62,12 @@ class Shared:
         size = ROUND * self.ranks.count
         for start in range(0, len(samples), size):
             asked = list(samples[start : start + size]), sampling
-            self.ranks.on_first(lambda asked=asked: asked)  # type: ignore[misc]  # a bound default
+            self.ranks.on_main_process(lambda asked=asked: asked)  # type: ignore[misc]  # a bound default
             yield self._round(*asked)
 
     def serve(self) -> None:
         """Work for the first process until it is done; for the others."""
-        while (asked := self.ranks.on_first(lambda: None)) is not None:
+        while (asked := self.ranks.on_main_process(lambda: None)) is not None:
             try:
                 self._round(*asked)
             except Exception:  # noqa: BLE001  # the first process has it, too, and tells all
@@ -76,7 +76,7 @@ class Shared:
     def dismiss(self) -> None:
         """Let the others go on; for the first process."""
         if not self.broken:
-            self.ranks.on_first(lambda: None)
+            self.ranks.on_main_process(lambda: None)
 
     def _round(
         self, samples: Sequence[Sample], sampling: Sampling
@@ -92,7 +92,7 @@ class Shared:
         return list(chain.from_iterable(made))
 
 
-def on_every(engine: Backend, ranks: Ranks, work: Callable[[Any], T]) -> T:
+def on_every(engine: Backend, ranks: Processes, work: Callable[[Any], T]) -> T:
     """What `work` gives for an engine that all processes stand behind, on all of them.
 
     Args:
@@ -103,9 +103,9 @@ def on_every(engine: Backend, ranks: Ranks, work: Callable[[Any], T]) -> T:
     if ranks.count == 1:
         return work(engine)
     shared = Shared(engine, ranks)
-    if not ranks.first:
+    if not ranks.is_main:
         shared.serve()
-        return ranks.on_first(lambda: work(shared))
+        return ranks.on_main_process(lambda: work(shared))
 
     def run() -> T:
         try:
@@ -113,7 +113,7 @@ def on_every(engine: Backend, ranks: Ranks, work: Callable[[Any], T]) -> T:
         finally:
             shared.dismiss()
 
-    return ranks.on_first(run)
+    return ranks.on_main_process(run)
 
 
 def ask(
@@ -123,7 +123,7 @@ def ask(
     *,
     recipe: TrainRecipe,
     output: Path,
-    ranks: Ranks,
+    ranks: Processes,
     progress: Progress,
 ) -> Run:
     """Evaluate a model on disk where the recipe says: by all processes, apart, or by a server.
@@ -145,11 +145,11 @@ def ask(
         )
 
     if evaluator.where == "apart":
-        return ranks.on_first(
+        return ranks.on_main_process(
             lambda: ask_apart(model, task, sampling, evaluator=evaluator, output=output)
         )
     if evaluator.where == "served":
-        return ranks.on_first(
+        return ranks.on_main_process(
             lambda: ask_served(
                 model, task, sampling, recipe=recipe, output=output, progress=progress
             )

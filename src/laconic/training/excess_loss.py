@@ -1,4 +1,4 @@
-"""How much worse than at its start a model in training predicts each pool: what DoReMi needs."""
+"""The excess loss of each pool over the model before training, which DoReMi needs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from laconic.training.bounds import Measurement
-    from laconic.training.distributed import Ranks
-    from laconic.training.rows import Rows
-    from laconic.training.run_folder import Places
+    from laconic.training.data.rows import TrainingRows
+    from laconic.training.distributed import Processes
+    from laconic.training.run_folder import RunFolder
 
-#: Rows of a pool that are looked at, the same at every evaluation.
+#: How many rows of a pool are measured, the same ones at every evaluation.
 SAMPLE: Final = 32
 #: Tokens whose probabilities are computed at a time.
 PIECE: Final = 1024
@@ -33,61 +33,62 @@ FILE: Final = "losses.npz"
 Losses = list["NDArray[np.float32]"]
 
 
-class Excess:
+class ExcessLoss:
     """The losses of a fixed sample of every pool's rows, against those before the first step.
 
     The reference is the model that training starts from. Its losses are kept in the run's folder,
-    for a run that goes on.
+    so that a resumed run has them.
 
     Args:
         rows: What is trained on.
         seed: Picks the sample.
-        places: Where the reference is kept.
-        ranks: The processes; each computes all of it, which sharded weights need, and the first
-            one's figures count.
+        run_folder: Where the reference losses are kept.
+        processes: The processes that train. Each computes all losses, which sharded weights need;
+            those of the main process count.
     """
 
-    def __init__(self, rows: Rows, seed: int, places: Places, ranks: Ranks) -> None:
-        self._path = places.folder / FILE
-        self._ranks = ranks
+    def __init__(
+        self, rows: TrainingRows, seed: int, run_folder: RunFolder, processes: Processes
+    ) -> None:
+        self._path = run_folder.folder / FILE
+        self._processes = processes
         self._sample: dict[str, list[tuple[list[int], list[int]]]] = {}
         for pool in rows.pools:
             draw = random.Random(f"{seed} {pool.name}")
             chosen = sorted(
                 draw.sample([int(row) for row in pool.rows], min(SAMPLE, len(pool.rows)))
             )
-            found = rows.table.take(chosen).to_pylist()
-            self._sample[pool.name] = [(row["input_ids"], row["labels"]) for row in found]
+            sample = rows.table.take(chosen).to_pylist()
+            self._sample[pool.name] = [(row["input_ids"], row["labels"]) for row in sample]
 
     def begin(self, model: Any) -> None:
         """Measure the reference, the model before its first step, and keep its losses."""
-        found = self._measure(model)
-
-        held: dict[str, Any] = {name: np.concatenate(rows) for name, rows in found.items()}
+        losses = self._measure(model)
+        arrays: dict[str, Any] = {name: np.concatenate(rows) for name, rows in losses.items()}
 
         def write() -> None:
             with writing(self._path) as beside, beside.open("wb") as stream:
-                np.savez(stream, **held)
+                np.savez(stream, **arrays)
 
-        self._ranks.on_first(write)
+        self._processes.on_main_process(write)
 
     def add(self, measured: Measurement, model: Any) -> Measurement:
         """A measurement with every pool's excess loss, and its standard error by rows.
 
         Raises:
-            TrainError: Where the reference's losses are gone, or those of other rows.
+            TrainError: Where the reference losses are missing, or of other rows.
         """
-        found, before = self._measure(model), self._ranks.on_first(self._reference)
-        pairs = {name: _excess(rows, before[name]) for name, rows in found.items()}
-        told = self._ranks.on_first(lambda: pairs)
+        now, before = self._measure(model), self._processes.on_main_process(self._reference)
+        own = {name: _excess(rows, before[name]) for name, rows in now.items()}
+        excess = self._processes.on_main_process(lambda: own)
         return replace(
             measured,
-            excess={name: mean for name, (mean, _) in told.items()},
-            excess_se={name: error for name, (_, error) in told.items()},
+            excess={name: mean for name, (mean, _) in excess.items()},
+            excess_se={name: error for name, (_, error) in excess.items()},
         )
 
     def _measure(self, model: Any) -> dict[str, Losses]:
-        with _resting(model):
+        with _evaluation_mode(model):
             return {
                 name: [_losses(model, ids, labels) for ids, labels in rows]
                 for name, rows in self._sample.items()
@@ -96,18 +97,18 @@ class Excess:
     def _reference(self) -> dict[str, Losses]:
         trouble = f"{self._path} is missing or damaged: begin the training anew, in another folder."
         try:
-            with np.load(self._path) as held:
-                kept = {name: held[name] for name in held.files}
+            with np.load(self._path) as archive:
+                arrays = {name: archive[name] for name in archive.files}
         except (OSError, ValueError, EOFError) as error:
             raise TrainError(trouble) from error
-        found = {}
+        losses = {}
         for name, rows in self._sample.items():
             sizes = [sum(label != MASKED for label in labels[1:]) for _, labels in rows]
             ends = [0, *accumulate(sizes)]
-            if name not in kept or len(kept[name]) != ends[-1]:
+            if name not in arrays or len(arrays[name]) != ends[-1]:
                 raise TrainError(trouble)
-            found[name] = [kept[name][a:b] for a, b in pairwise(ends)]
-        return found
+            losses[name] = [arrays[name][a:b] for a, b in pairwise(ends)]
+        return losses
 
 
 def _losses(model: Any, ids: list[int], labels: list[int]) -> NDArray[np.float32]:
@@ -116,32 +117,32 @@ def _losses(model: Any, ids: list[int], labels: list[int]) -> NDArray[np.float32
     from torch.nn.functional import cross_entropy
 
     device = next(model.parameters()).device
-    asked = torch.tensor([ids], device=device)
-    logits = model(input_ids=asked, use_cache=False).logits[0, :-1]
-    wanted = torch.tensor(labels[1:], device=device)
-    places = (wanted != MASKED).nonzero()[:, 0]
+    inputs = torch.tensor([ids], device=device)
+    logits = model(input_ids=inputs, use_cache=False).logits[0, :-1]
+    targets = torch.tensor(labels[1:], device=device)
+    trained = (targets != MASKED).nonzero()[:, 0]
     pieces = [
-        cross_entropy(logits[piece].float(), wanted[piece], reduction="none")
-        for piece in (places[start : start + PIECE] for start in range(0, len(places), PIECE))
+        cross_entropy(logits[piece].float(), targets[piece], reduction="none")
+        for piece in (trained[start : start + PIECE] for start in range(0, len(trained), PIECE))
     ]
-    found: NDArray[np.float32] = torch.cat(pieces).cpu().numpy()
-    return found
+    losses: NDArray[np.float32] = torch.cat(pieces).cpu().numpy()
+    return losses
 
 
-def _excess(found: Losses, before: Losses) -> tuple[float, float]:
+def _excess(now: Losses, before: Losses) -> tuple[float, float]:
     """The mean over tokens of max(loss - reference, 0), and its standard error by rows."""
-    sums = np.array([np.maximum(a - b, 0).sum() for a, b in zip(found, before, strict=True)])
-    sizes = np.array([len(row) for row in found])
+    sums = np.array([np.maximum(a - b, 0).sum() for a, b in zip(now, before, strict=True)])
+    sizes = np.array([len(row) for row in now])
     mean = float(sums.sum() / sizes.sum())
-    if len(found) < 2:
+    if len(now) < 2:
         return mean, 0.0
-    spread = ((sums - mean * sizes) ** 2).sum() * len(found) / (len(found) - 1)
+    spread = ((sums - mean * sizes) ** 2).sum() * len(now) / (len(now) - 1)
     return mean, float(np.sqrt(spread) / sizes.sum())
 
 
 @contextmanager
-def _resting(model: Any) -> Iterator[None]:
-    """A model without dropout and gradients, for as long as it is only looked at."""
+def _evaluation_mode(model: Any) -> Iterator[None]:
+    """Turn a model's dropout and gradients off for as long as it is measured."""
     import torch
 
     training = model.training

@@ -1,4 +1,4 @@
-"""The end of a training: the best checkpoint as a folder of its own, judged by fresh problems."""
+"""The end of a training: the best checkpoint as a model folder, measured on held-out problems."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laconic.merging.merge import execute
 from laconic.merging.plan import plan
 from laconic.merging.recipe import Recipe
 from laconic.stats import Pair, Summary, pair, summarise
-from laconic.training.recipe import Given
+from laconic.training.recipe import GivenFigures
 from laconic.training.references import heldout_run
 from laconic.training.rounding import Survival, as_delivered, survival
 from laconic.training.selection import Candidate, lacking
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 
     from laconic.runs.run import Run
     from laconic.runtime import Progress
-    from laconic.training.distributed import Ranks
-    from laconic.training.mixture_state import Steering
-    from laconic.training.prepare import Job
-    from laconic.training.run_folder import Places
+    from laconic.training.distributed import Processes
+    from laconic.training.mixture_state import MixtureState
+    from laconic.training.prepare import PreparedTraining
+    from laconic.training.run_folder import RunFolder
 
-#: What the model that the run delivers is called in its tables.
+#: The name of the delivered model in tables.
 BEST = "best"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training gave.
+    """The result of a training.
 
     Attributes:
         folder: Its folder; the model is in ``best``.
-        best: The checkpoint that was chosen, as the steering problems saw it.
+        best: The checkpoint that was chosen, by the problems that steered the mixture.
         system2: System 2 on the same problems.
-        lacking: Why it is not good enough; empty where it is.
-        stopped: Why training ended before its last step; empty where it did not.
-        steps: The step that training ended at.
+        lacking: The reason why it is not good enough; empty where it is.
+        stopped: The reason why training ended before its last step; empty where it did not.
+        steps: How many steps were trained.
         tokens: Tokens trained on.
-        delivered: How much of the update is left in the types that are delivered.
-        heldout: System 2, System 1 and the best on problems that steered nothing, by name.
+        delivered: How much of the update is left after rounding to the delivered types.
+        heldout: System 2, System 1 and the best on the held-out problems, by name.
         against: The best against System 2 on those problems; None where there are none.
     """
 
@@ -87,11 +87,11 @@ class Trained:
                 f"No checkpoint is good enough: this one {self.lacking}. It is the most accurate."
             )
         lines.append(self.delivered.to_text())
-        for name, found in self.heldout.items():
+        for name, summary in self.heldout.items():
             lines.append(
-                f"  {name:8} {_interval(found.accuracy, '.1%')} right, "
-                f"{_interval(found.length, ',.1f')} tokens, {found.truncated:.1%} cut off "
-                f"({found.problems} held-out problems)"
+                f"  {name:8} {_interval(summary.accuracy, '.1%')} right, "
+                f"{_interval(summary.length, ',.1f')} tokens, {summary.truncated:.1%} cut off "
+                f"({summary.problems} held-out problems)"
             )
         if self.against is not None:
             pair_, margin = self.against, self.against.not_worse.margin
@@ -104,74 +104,79 @@ class Trained:
         return "\n".join([*lines, f"The model is in {self.folder / 'best'}."])
 
 
-def export(job: Job, places: Places, step: int, folder: Path) -> None:
+def export(prepared: PreparedTraining, run_folder: RunFolder, step: int, folder: Path) -> None:
     """Write the model of a step as a checkpoint folder with System 2's types and files.
 
-    Adapters are added to the weights, and what is wider than System 2's types is rounded
+    Adapters are added to the weights, and tensors in wider types than System 2's are rounded
     stochastically. The folder appears when it is whole.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    source = _source(job, places, step)
-    planned = plan(Recipe([source], "weighted_sum", system2=job.recipe.model), folder)
+    source = _source(prepared, run_folder, step)
+    planned = plan(Recipe([source], "weighted_sum", system2=prepared.recipe.model), folder)
     (trained,) = planned.models
-    rounded = as_delivered(trained, planned.system2, job.recipe.seed)
-    # No notes: that types differ is training's own doing.
+    rounded = as_delivered(trained, planned.system2, prepared.recipe.seed)
+    # Without the plan's notes on different types: training made them different.
     execute(replace(planned, models=(rounded,), notes=()), folder)
 
 
 def finish(
-    job: Job,
-    steering: Steering,
-    places: Places,
+    prepared: PreparedTraining,
+    mixture: MixtureState,
+    run_folder: RunFolder,
     references: Path,
     *,
     steps: int,
-    ranks: Ranks,
+    processes: Processes,
     progress: Progress,
 ) -> Trained:
     """Export the best checkpoint and measure it, and the references, on the held-out problems."""
-    best = steering.best
-    left = ranks.on_first(lambda: _deliver(job, places, best.step))
-    bounds = job.recipe.bounds
+    best = mixture.best
+    delivered = processes.on_main_process(lambda: _deliver(prepared, run_folder, best.step))
+    bounds = prepared.recipe.bounds
     models: dict[str, tuple[str, Path]] = {}
-    if not (bounds and isinstance(bounds.system2, Given)):
-        two = (bounds and bounds.system2) or job.recipe.model
+    if not (bounds and isinstance(bounds.system2, GivenFigures)):
+        two = (bounds and bounds.system2) or prepared.recipe.model
         models["system2"] = str(two), references / "heldout" / "system2"
     if bounds and isinstance(bounds.system1, str):
         models["system1"] = bounds.system1, references / "heldout" / "system1"
-    models[BEST] = str(places.best), places.folder / "heldout" / BEST
-    ranks.on_first(lambda: shutil.rmtree(models[BEST][1], ignore_errors=True))
+    models[BEST] = str(run_folder.best), run_folder.folder / "heldout" / BEST
+    processes.on_main_process(lambda: shutil.rmtree(models[BEST][1], ignore_errors=True))
     runs: dict[str, Run] = {}
     for name, (model, folder) in models.items():
-        run = heldout_run(model, job.dev, job.recipe, folder, ranks=ranks, progress=progress)
+        run = heldout_run(
+            model, prepared.dev, prepared.recipe, folder, processes=processes, progress=progress
+        )
         if run is not None:
             runs[name] = run
     return Trained(
-        folder=places.folder,
+        folder=run_folder.folder,
         best=best,
-        system2=steering.system2,
-        lacking=lacking(best, steering.system2, steering.rule),
-        stopped=steering.stopped,
+        system2=mixture.system2,
+        lacking=lacking(best, mixture.system2, mixture.rule),
+        stopped=mixture.stopped,
         steps=steps,
-        tokens=steering.records[-1]["tokens"],
-        delivered=left,
+        tokens=mixture.records[-1]["tokens"],
+        delivered=delivered,
         heldout={name: summarise(run.results) for name, run in runs.items()},
-        against=_against(runs, job.recipe.select.margin),
+        against=_against(runs, prepared.recipe.select.margin),
     )
 
 
-def _source(job: Job, places: Places, step: int) -> str:
-    """The model of a step as it was trained, adapters and all."""
-    kept = str(places.model(step))
-    return kept if job.recipe.lora is None else f"{job.recipe.model}+{kept}"
+def _source(prepared: PreparedTraining, run_folder: RunFolder, step: int) -> str:
+    """The model of a step as it was trained; adapters are added to System 2."""
+    weights = str(run_folder.model(step))
+    return weights if prepared.recipe.lora is None else f"{prepared.recipe.model}+{weights}"
 
 
-def _deliver(job: Job, places: Places, step: int) -> Survival:
-    """Export the model of a step for good, and see how much of its update is left."""
-    shutil.rmtree(places.exported, ignore_errors=True)
-    export(job, places, step, places.best)
-    trained, best = open_model(_source(job, places, step)), open_checkpoint(str(places.best))
-    return survival(job.checkpoint, trained, best)
+def _deliver(prepared: PreparedTraining, run_folder: RunFolder, step: int) -> Survival:
+    """Export the model of a step into ``best``, and measure how much of its update is left."""
+    shutil.rmtree(run_folder.exported, ignore_errors=True)
+    export(prepared, run_folder, step, run_folder.best)
+    trained, best = (
+        open_model(_source(prepared, run_folder, step)),
+        open_checkpoint(str(run_folder.best)),
+    )
+    return survival(prepared.checkpoint, trained, best)
 
 
 def _against(runs: dict[str, Run], margin: float) -> Pair | None:

@@ -1,7 +1,6 @@
-"""The trainer of a recipe: its settings, then the trainer of its objective.
+"""The trainer of a recipe: the settings that all objectives share, and those of its objective.
 
-Imports torch, transformers and TRL: only what is about to train should import it. What differs
-between objectives is in a module of each: `supervised`, `preference`, `reinforcement`.
+Imports torch, transformers and TRL: only what is about to train should import it.
 """
 
 from __future__ import annotations
@@ -11,18 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 from transformers import PrinterCallback
 
 if TYPE_CHECKING:
-    from laconic.training.distributed import Ranks
-    from laconic.training.mixture_state import Steering
-    from laconic.training.recipe import TrainRecipe
-    from laconic.training.rows import Rows
-    from laconic.training.run_folder import Places
-    from laconic.training.trainer import Watch
+    from laconic.training.distributed import Processes
+    from laconic.training.mixture_state import MixtureState
+    from laconic.training.objectives.contract import TrlParts
+    from laconic.training.prepare import PreparedTraining
+    from laconic.training.recipe import LoraSection, TrainRecipe
+    from laconic.training.run_folder import RunFolder
+    from laconic.training.trainer import SaveAndEvaluate
 
 #: Steps between two lines of steps.jsonl, at most.
 LOG: Final = 10
 #: Seconds that processes wait for one another: an evaluation of long answers takes hours.
 PATIENCE: Final = 86_400
-#: How the recipe's schedules are called by transformers.
+#: How transformers calls the recipe's schedules.
 SCHEDULES: Final = {
     "constant": "constant_with_warmup",
     "linear": "linear",
@@ -30,15 +30,20 @@ SCHEDULES: Final = {
 }
 
 
-def settings(recipe: TrainRecipe, places: Places) -> Any:
-    """TRL's settings for a recipe."""
+def settings(recipe: TrainRecipe, parts: TrlParts, run_folder: RunFolder) -> Any:
+    """TRL's settings for a recipe.
+
+    Args:
+        recipe: What is trained and how.
+        parts: What its objective takes from TRL.
+        run_folder: Where checkpoints go.
+    """
     import torch
 
     on_gpu = torch.cuda.is_available()
     half = on_gpu if recipe.precision == "auto" else recipe.precision == "bfloat16"
-    return _objective(recipe).settings(
-        recipe,
-        output_dir=str(places.partial),
+    return parts.config(
+        output_dir=str(run_folder.partial),
         max_steps=recipe.steps,
         per_device_train_batch_size=recipe.batch.per_device,
         gradient_accumulation_steps=recipe.batch.accumulation,
@@ -59,71 +64,58 @@ def settings(recipe: TrainRecipe, places: Places) -> Any:
         disable_tqdm=True,
         ddp_timeout=PATIENCE,
         ddp_find_unused_parameters=False,
+        **parts.options,
     )
 
 
-def build(
-    recipe: TrainRecipe,
-    rows: Rows,
-    steering: Steering,
-    places: Places,
-    ranks: Ranks,
+def build_trainer(
+    prepared: PreparedTraining,
+    parts: TrlParts,
+    mixture: MixtureState,
+    run_folder: RunFolder,
+    processes: Processes,
     *,
     args: Any,
     model: Any,
-    tokenizer: Any,
-    watch: Watch,
+    callback: SaveAndEvaluate,
 ) -> Any:
     """The trainer of a run.
 
     Args:
-        recipe: What is trained and how.
-        rows: What on.
-        steering: In which mixture.
-        places: Where checkpoints go.
-        ranks: The processes.
-        args: What `settings` gave.
-        model: The model, loaded after the settings: DeepSpeed divides it then.
-        tokenizer: Its tokenizer.
-        watch: Saves and evaluates.
+        prepared: What is trained, on what.
+        parts: What its objective takes from TRL.
+        mixture: The order of the rows.
+        run_folder: Where checkpoints go.
+        processes: The processes that train.
+        args: The result of `settings`.
+        model: The model, loaded after the settings, because DeepSpeed divides it while it loads.
+        callback: Saves and evaluates.
     """
-    lora = None
-    if recipe.lora is not None:
-        from peft import LoraConfig
-
-        lora = LoraConfig(
-            r=recipe.lora.rank,
-            lora_alpha=recipe.lora.alpha,
-            lora_dropout=recipe.lora.dropout,
-            target_modules=recipe.lora.targets,
-            task_type="CAUSAL_LM",
-        )
-    trainer = _objective(recipe).trainer(
-        recipe,
-        rows,
-        places=places,
-        ranks=ranks,
-        steering=steering,
+    trainer = parts.trainer(
+        rows=prepared.rows,
+        run_folder=run_folder,
+        processes=processes,
+        mixture=mixture,
         model=model,
         args=args,
-        processing_class=tokenizer,
-        callbacks=[watch],
-        peft_config=lora,
+        processing_class=prepared.tokenizer,
+        callbacks=[callback],
+        peft_config=_adapters(prepared.recipe.lora),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _objective(recipe: TrainRecipe) -> Any:
-    """The module of a recipe's objective: its ``settings`` and its ``trainer``."""
-    if recipe.objective.kind == "pairs":
-        from laconic.training import preference
+def _adapters(section: LoraSection | None) -> Any:
+    """Peft's settings; None trains all weights."""
+    if section is None:
+        return None
+    from peft import LoraConfig
 
-        return preference
-    if recipe.objective.grpo:
-        from laconic.training import reinforcement
-
-        return reinforcement
-    from laconic.training import supervised
-
-    return supervised
+    return LoraConfig(
+        r=section.rank,
+        lora_alpha=section.alpha,
+        lora_dropout=section.dropout,
+        target_modules=section.targets,
+        task_type="CAUSAL_LM",
+    )

@@ -13,50 +13,50 @@ from laconic.registry import parse_spec
 from laconic.training.adapters import refuse_targets
 from laconic.training.bounds import Bounds, Measurement
 from laconic.training.controllers.contract import Controller, load_controller
-from laconic.training.dev import Dev, read_dev
+from laconic.training.data.problems import read_problems
+from laconic.training.data.prompt_check import prompt_warnings
+from laconic.training.data.rows import TrainingRows, read_rows, refuse_overlap
+from laconic.training.dev import DevProblems, read_dev
 from laconic.training.evaluators import refuse_apart
-from laconic.training.problems import read_problems
 from laconic.training.rounding import outlook
-from laconic.training.rows import Rows, read_rows, refuse_overlap
 from laconic.training.serving import refuse_unservable
-from laconic.training.wording import other_words
 
 if TYPE_CHECKING:
-    from laconic.training.mixture import Plan
+    from laconic.training.data.mixture import MixturePlan
     from laconic.training.recipe import TrainRecipe
 
 
 @dataclass(frozen=True)
-class Job:
-    """A training whose parts fit together.
+class PreparedTraining:
+    """A training whose parts have been opened and fit together.
 
     Attributes:
-        recipe: What is asked.
-        checkpoint: System 2, whose weights may not be here yet.
+        recipe: The recipe.
+        checkpoint: System 2, whose weights may not be downloaded yet.
         tokenizer: Its tokenizer.
         rows: What is trained on.
-        plan: In what order, as far as the mixture does not decide it.
-        dev: What steers.
+        plan: The part of the order of the rows that never changes.
+        dev: The dev problems.
         controller: What moves the mixture.
-        warnings: What the user should know though it is no error.
+        warnings: What the user should know although it is no error.
     """
 
     recipe: TrainRecipe
     checkpoint: Checkpoint
     tokenizer: Any
-    rows: Rows
-    plan: Plan
-    dev: Dev
+    rows: TrainingRows
+    plan: MixturePlan
+    dev: DevProblems
     controller: Controller
     warnings: tuple[str, ...] = ()
 
 
-def prepare(recipe: TrainRecipe, processes: int) -> Job:
+def prepare(recipe: TrainRecipe, processes: int) -> PreparedTraining:
     """Open and check all parts of a training.
 
     Args:
-        recipe: What is asked.
-        processes: How many will train.
+        recipe: The training.
+        processes: How many processes will train.
 
     Raises:
         LaconicError: For the first part that is missing, damaged or does not fit.
@@ -65,10 +65,12 @@ def prepare(recipe: TrainRecipe, processes: int) -> Job:
     checkpoint = open_checkpoint(recipe.model)
     tokenizer = load_tokenizer(checkpoint)
     template = template_digest(tokenizer)
-    if recipe.objective.grpo:
-        rows = read_problems(recipe, recipe.objective.grpo, tokenizer)
+    data = recipe.objective.data
+    if data == "problems":
+        rows = read_problems(recipe, tokenizer)
     else:
-        rows = read_rows(recipe, tokenizer=tokenizer_digest(tokenizer), template=template)
+        digest = tokenizer_digest(tokenizer)
+        rows = read_rows(recipe, data, tokenizer=digest, template=template)
     if recipe.lora is not None:
         refuse_targets(recipe.lora, checkpoint)
     plan = rows.plan(recipe, processes)
@@ -90,11 +92,11 @@ def prepare(recipe: TrainRecipe, processes: int) -> Job:
             f"max_length is {recipe.max_length}, but the window of {recipe.model} holds {window} "
             "tokens. Make it smaller."
         )
-    asked = {name: [s.problem for s in rows.samples] for name in rows.questions if rows.samples}
-    warnings = other_words(asked or rows.questions, recipe.dev.prompt)
-    if told := outlook(recipe, checkpoint)["warning"]:
-        warnings = (*warnings, told)
-    return Job(recipe, checkpoint, tokenizer, rows, plan, dev, controller, warnings)
+    prompts = {name: [s.problem for s in rows.samples] for name in rows.questions if rows.samples}
+    warnings = prompt_warnings(prompts or rows.questions, recipe.dev.prompt)
+    if rounding_warning := outlook(recipe, checkpoint)["warning"]:
+        warnings = (*warnings, rounding_warning)
+    return PreparedTraining(recipe, checkpoint, tokenizer, rows, plan, dev, controller, warnings)
 
 
 def read_controller(recipe: TrainRecipe) -> Controller:
@@ -103,32 +105,30 @@ def read_controller(recipe: TrainRecipe) -> Controller:
     Raises:
         TrainError: For an unknown one, or several.
     """
-    told = recipe.controller
-    if isinstance(told, str):
-        found = load_controller(told)
-    elif len(told) == 1:
-        ((name, params),) = told.items()
-        found = load_controller(name, params)
-    else:
+    value = recipe.controller
+    if isinstance(value, str):
+        return load_controller(value)
+    if len(value) != 1:
         raise TrainError(
-            f"controller names {len(told)} controllers ({', '.join(told) or 'none'}); a mixture "
+            f"controller names {len(value)} controllers ({', '.join(value) or 'none'}); a mixture "
             "has one: controller: {tldr: {eta: 1}}."
         )
-    return found
+    ((name, params),) = value.items()
+    return load_controller(name, params)
 
 
-def _try_mixture(recipe: TrainRecipe, controller: Controller, rows: Rows) -> None:
-    """Start the mixture with bounds that are only a stand-in, for what it can refuse by now."""
+def _try_mixture(recipe: TrainRecipe, controller: Controller, rows: TrainingRows) -> None:
+    """Start the mixture with made-up bounds, so that a controller refuses its inputs early."""
     ends = Measurement(0, 1, 0.0, 0.0, 1.0, 0.0), Measurement(0, 1, 1.0, 0.0, 9.0, 0.0)
     names = (pool.name for pool in rows.pools)
     weights = dict(zip(names, rows.weights, strict=True))
     if recipe.pools and recipe.pools.weights:
-        weights = dict(recipe.pools.weights)  # in the recipe's order, for what is said of it
+        weights = dict(recipe.pools.weights)  # in the recipe's order, for messages
     controller.start(weights, roles=rows.roles, bounds=Bounds(*ends) if recipe.bounds else None)
 
 
-def load_model(job: Job) -> Any:
-    """System 2 as the trainer takes it: float32 to train all weights, else as it computes.
+def load_model(prepared: PreparedTraining) -> Any:
+    """System 2's model for the trainer: float32, or for adapters on a GPU bfloat16.
 
     Raises:
         BackendError: Where transformers cannot load it.
@@ -136,11 +136,11 @@ def load_model(job: Job) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    job.checkpoint.fetch()
-    half = job.recipe.lora is not None and torch.cuda.is_available()
-    with explained(job.checkpoint, "model"):
+    prepared.checkpoint.fetch()
+    half = prepared.recipe.lora is not None and torch.cuda.is_available()
+    with explained(prepared.checkpoint, "model"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            job.checkpoint.folder,
+            prepared.checkpoint.folder,
             dtype=torch.bfloat16 if half else torch.float32,
             local_files_only=True,
             trust_remote_code=False,
@@ -150,7 +150,7 @@ def load_model(job: Job) -> Any:
     model, report = loaded
     if missing := report["missing_keys"]:
         raise BackendError(
-            f"{job.checkpoint.name} lacks {len(missing)} tensors that its config.json asks for, "
-            f"'{min(missing)}' first. Its weights and its config are of different models."
+            f"{prepared.checkpoint.name} lacks {len(missing)} tensors that its config.json asks "
+            f"for, '{min(missing)}' first. Its weights and its config are of different models."
         )
     return model

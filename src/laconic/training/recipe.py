@@ -1,37 +1,44 @@
-"""What a training run is: a recipe in strict YAML, every number with its unit and its range."""
+"""The recipe of a training in strict YAML: every key with its type, unit and range."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, ValidationError
 
 from laconic.errors import RecipeError, did_you_mean
 from laconic.files.yaml import read_yaml_mapping
 from laconic.training.controllers.contract import Role  # noqa: TC001  # pydantic reads the fields' types
-from laconic.training.mixture import Unit  # noqa: TC001  # the same
-from laconic.training.objective import SFT, Objective, ObjectiveSection, refuse_stages, settle
+from laconic.training.data.mixture import Unit  # noqa: TC001  # the same
+from laconic.training.objectives.contract import DEFAULT, Objective, load_objective
 from laconic.training.section import Count, Number, Section, Share
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: What may change when a run goes on: where and how fast, not what.
+#: Keys that may change when a run is resumed, because they do not change its result.
 HOW = ("evaluator", "workers", "keep", "checkpointing")
+
+
+#: The objective of a recipe, read and written as `load_objective` says.
+ObjectiveKey = Annotated[
+    Objective, PlainValidator(load_objective), PlainSerializer(Objective.to_plain)
+]
 
 
 class PoolsSection(Section):
     """The packed rows.
 
     Attributes:
-        folder: What ``laconic data pack`` wrote.
-        weights: The first share of each pool; the pools named are the ones used. They sum to 1;
-            none is an even share of all pools of rows.
-        roles: What pools are there for, where the manifest does not say short or long.
+        folder: The folder that ``laconic data pack`` wrote.
+        weights: The first share of each pool; only the named pools are used. They sum to 1; empty
+            gives all pools that fit the objective an even share.
+        roles: The purpose of pools whose role in the manifest is neither short nor long.
     """
 
     folder: str
@@ -40,13 +47,13 @@ class PoolsSection(Section):
 
 
 class DevSection(Section):
-    """The problems that steer the mixture, and those that only judge what came of it.
+    """The dev problems: one part moves the mixture, the held-out part measures the result.
 
     Attributes:
         task: A task, ``NAME`` or ``NAME:key=value,...``, or a file of problems.
-        limit: Only the first so many problems.
+        limit: Use only the first so many problems; None uses all.
         samples: Completions per problem.
-        heldout: The share of the problems that steering never sees.
+        heldout: The share of the problems that is held out.
         prompt: A prompt's name, or the user's turn with ``{problem}``.
         data: The problems of a named task: a file, or a folder of files.
     """
@@ -60,13 +67,13 @@ class DevSection(Section):
 
 
 class SamplingSection(Section):
-    """How completions are drawn, the same for bounds, dev and final.
+    """How completions are drawn, the same for the references and all checkpoints.
 
     Attributes:
-        max_tokens: The budget of one completion; None takes the task's own.
-        temperature: 0 is greedy.
-        top_p: The probability mass kept.
-        seed: Of the draws; each depends on it, the problem and the repeat.
+        max_tokens: The most tokens of one completion; None takes the task's own.
+        temperature: The sampling temperature; 0 is greedy.
+        top_p: The probability mass that is sampled from.
+        seed: The seed of the draws; each draw depends on it, the problem and the repeat.
     """
 
     max_tokens: Count | None = None
@@ -75,17 +82,17 @@ class SamplingSection(Section):
     seed: int = 0
 
 
-class Given(Section):
-    """A bound that was measured before.
+class GivenFigures(Section):
+    """The figures of a reference that was measured before.
 
     Attributes:
-        accuracy: Share that is right, as a fraction.
+        accuracy: Share of right answers, as a fraction.
         length: Mean completion tokens.
-        n: How many responses it rests on.
-        accuracy_se: Its standard error; None is that of n independent answers.
-        length_se: The same of the length, in tokens.
-        truncated: Share that the budget cut.
-        thinking: Share in which a thought was closed.
+        n: The number of responses.
+        accuracy_se: The standard error of the accuracy; None is that of n independent answers.
+        length_se: The standard error of the length, in tokens.
+        truncated: Share of responses that the budget cut off.
+        thinking: Share of responses that closed a thought.
     """
 
     accuracy: Share
@@ -98,17 +105,17 @@ class Given(Section):
 
 
 class BoundsSection(Section):
-    """The two references.
+    """The references: System 1 and System 2.
 
     Attributes:
         system1: The short model, or its figures.
         system2: The model that training starts from, or its figures; None is `model`.
-        folder: Where their runs are kept, to be shared by several trainings; None is the
+        folder: Where their runs are kept, so that several trainings share them; None is the
             training's own folder.
     """
 
-    system1: str | Given
-    system2: str | Given | None = None
+    system1: str | GivenFigures
+    system2: str | GivenFigures | None = None
     folder: str | None = None
 
 
@@ -137,17 +144,17 @@ class LoraSection(Section):
 
 
 class SelectSection(Section):
-    """Which checkpoint is the best, and when to stop: the shortest that is good enough.
+    """Which checkpoint is best (the shortest that is good enough), and when to stop.
 
     Attributes:
-        margin: How much accuracy may be lost against System 2, a fraction of all answers.
-        truncated: How much the share of cut answers may grow.
-        thinking: How much of System 2's share of closed thoughts must be left; None asks nothing.
+        margin: The largest loss of accuracy against System 2, as a fraction.
+        truncated: The largest increase of the share of truncated answers against System 2.
+        thinking: The smallest share of closed thoughts, relative to System 2's; None for none.
         first: The first step whose checkpoint may be chosen.
         patience: Stop after so many evaluations without a better checkpoint; None never stops.
-        plateau: Stop after so many evaluations in which nothing moved: a mixture that had moved
-            before and the length by less than 2 %, the accuracy within its standard error; None
-            never stops.
+        plateau: Stop after so many evaluations in which the mixture weights and the mean length
+            changed by less than 2 %, and the accuracy by at most its standard error. A mixture
+            whose weights never changed does not count. None never stops.
     """
 
     margin: Share = 0.02
@@ -162,15 +169,15 @@ class EvaluatorSection(Section):
     """Where the dev problems are answered.
 
     Attributes:
-        where: Everywhere the weights as they would be delivered are asked. ``inside`` loads them
-            into the training's own processes; ``apart`` is ``laconic eval`` in a process of its
-            own; ``served`` is a server that is told to read them, and then asked.
-        backend: The engine; inside it is ``transformers``, and also measures the bounds; served it
-            is ``openai:url=...``.
-        devices: What CUDA_VISIBLE_DEVICES is for the process apart, such as ``6,7``.
-        name: What the server calls the model; None is `model` as the recipe writes it.
-        folder: Where weights are put for the server to read, under the same path there; None has
-            it read the run's own folder.
+        where: Which process answers; the weights are always the ones that would be delivered.
+            ``inside`` loads them into the processes of the training; ``apart`` runs ``laconic
+            eval`` in a process of its own; ``served`` makes a running server read them.
+        backend: The engine, which also measures the references: ``transformers`` for ``inside``,
+            ``openai:url=...`` for ``served``.
+        devices: CUDA_VISIBLE_DEVICES of the process of ``apart``, such as ``6,7``.
+        name: The server's name of the model; None is `model` as the recipe writes it.
+        folder: The folder that weights are copied to for the server, which sees it under the same
+            path; None lets it read the run's own folder.
     """
 
     where: Literal["inside", "apart", "served"] = "inside"
@@ -181,37 +188,40 @@ class EvaluatorSection(Section):
 
 
 class TrainRecipe(Section):
-    """A training run in full.
+    """A whole training.
 
     Attributes:
         model: System 2, which training starts from: a folder, a Hub id or a ``lab:`` name.
-        objective: What a step makes likelier: ``sft``, the rows of the pools, or a baseline.
-        pools: The rows; None where the objective draws problems and no rows.
-        dev: The problems that steer.
+        objective: What a step makes more likely: ``NAME``, ``NAME:key=value,...`` or ``{NAME:
+            {key: value}}``.
+        pools: The packed pools; None where the objective trains on problems.
+        dev: The dev problems.
         sampling: How completions are drawn.
-        bounds: The references; None for controllers without, against System 2's own measurement.
-        controller: ``NAME``, ``NAME:key=value,...`` or ``{NAME: {key: value}}``.
+        bounds: The references; None for controllers without bounds: checkpoints are then compared
+            with System 2 alone.
+        controller: What moves the mixture: ``NAME``, ``NAME:key=value,...`` or ``{NAME: {key:
+            value}}``.
         steps: Optimizer steps.
         every: Steps between two evaluations; each also saves.
         batch: The rows of a step.
         rate: The learning rate.
-        schedule: How the rate moves after the warm-up.
-        warmup: Steps in which it rises.
+        schedule: How the rate changes after the warm-up.
+        warmup: Steps in which the rate rises to its full value.
         decay: Weight decay.
         max_length: The most tokens of a row; a longer one is an error.
-        unit: What weights are shares of: samples (rows) or trained tokens.
+        unit: What the mixture's weights are shares of: samples (rows) or trained tokens.
         seed: The only source of randomness of the training.
         lora: Adapters; None trains all weights.
         select: Which checkpoint is best.
-        keep: How many of the best candidates are kept, beside the last checkpoint.
-        workers: Loader processes.
-        checkpointing: Compute activations twice instead of keeping them.
-        precision: What is computed in; auto is bfloat16 on a GPU and float32 on a CPU.
+        keep: How many of the best checkpoints are kept, beside the last one.
+        workers: Processes that load rows.
+        checkpointing: Whether activations are computed twice instead of kept.
+        precision: The type of the computation; auto is bfloat16 on a GPU and float32 on a CPU.
         evaluator: Where the dev problems are answered.
     """
 
     model: str
-    objective: Objective = Field(default_factory=ObjectiveSection)
+    objective: ObjectiveKey = Field(default_factory=partial(load_objective, DEFAULT))
     pools: PoolsSection | None = None
     dev: DevSection
     bounds: BoundsSection | None = None
@@ -243,17 +253,16 @@ class TrainRecipe(Section):
             RecipeError: For a key that does not exist, is missing, or has another type or range.
         """
         try:
-            found = cls.model_validate(settle(values))
+            recipe = cls.model_validate(_with_objective(values))
         except ValidationError as error:
-            raise RecipeError(_told(cls, error.errors()[0])) from None
-        if found.every > found.steps:
+            raise RecipeError(_sentence(cls, error.errors()[0])) from None
+        if recipe.every > recipe.steps:
             raise RecipeError(
-                f"every is {found.every}, but there are only {found.steps} steps: the mixture "
+                f"every is {recipe.every}, but there are only {recipe.steps} steps: the mixture "
                 "would never move. Make every smaller."
             )
-        if found.objective.grpo:
-            refuse_stages(found.objective.grpo, found.steps)
-        return found
+        recipe.objective.check(recipe.steps)
+        return recipe
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -265,23 +274,23 @@ class TrainRecipe(Section):
         return cls.from_dict(read_yaml_mapping(path, f"The recipe {path}", RecipeError))
 
     def to_dict(self) -> dict[str, Any]:
-        """Its plain values, defaults filled in."""
+        """The recipe as plain values, defaults filled in."""
         return self.model_dump(mode="json")
 
     @property
     def digest(self) -> str:
-        """Of everything that decides what comes out; not of where and how fast."""
-        held = {key: value for key, value in self.to_dict().items() if key not in HOW}
-        if held["objective"] == SFT:  # runs that began before there were others go on
-            del held["objective"]
-        return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
+        """A digest of all keys that decide the result; `HOW` names the others."""
+        values = {key: value for key, value in self.to_dict().items() if key not in HOW}
+        if values["objective"] == DEFAULT:  # runs that began before there were others go on
+            del values["objective"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def set_value(values: dict[str, Any], key: str, value: object) -> None:
     """Set one value of a recipe's plain form in place: ``rate``, or a path as ``select.margin``.
 
     Raises:
-        RecipeError: For a path through something that is no mapping.
+        RecipeError: For a path through a value that is not a mapping.
     """
     *path, last = key.split(".")
     for name in path:
@@ -292,8 +301,35 @@ def set_value(values: dict[str, Any], key: str, value: object) -> None:
     values[last] = value
 
 
-def _told(model: type[BaseModel], first: Any) -> str:
-    """One sentence for the first thing that is wrong with a recipe."""
+def _with_objective(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's plain values with its objective read, and the controller that it allows.
+
+    Raises:
+        RecipeError: For an objective that cannot be read, a controller that it has no use for, or
+            pools that are missing or have no use.
+    """
+    objective = load_objective(values.get("objective") or DEFAULT)
+    completed = {**values, "objective": objective}
+    if not objective.mixes:
+        controller = completed.setdefault("controller", "static")
+        if controller not in ("static", {"static": {}}):
+            raise RecipeError(
+                f"controller {controller} moves the shares of pools, and objective "
+                f"{objective.name} has one source of data. Leave controller out, or objective."
+            )
+    if objective.data == "problems":
+        if completed.get("pools") is not None:
+            raise RecipeError(
+                f"objective {objective.name} trains on the model's own answers to "
+                f"objective.{objective.name}.task, and has no use for pools. Leave pools out."
+            )
+    elif completed.get("pools") is None:
+        raise RecipeError("The training recipe lacks 'pools'. docs/training.md has a whole one.")
+    return completed
+
+
+def _sentence(model: type[BaseModel], first: Any) -> str:
+    """One sentence for the first error that pydantic found in a recipe."""
     path = [str(part) for part in first["loc"] if not _is_branch(str(part))]
     where, key = ".".join(path), path[-1] if path else "the recipe"
     if first["type"] == "extra_forbidden":
@@ -307,23 +343,19 @@ def _told(model: type[BaseModel], first: Any) -> str:
 
 
 def _is_branch(part: str) -> bool:
-    """Whether a part of an error's place names a branch of a union instead of a key."""
-    return part in {"str", "float", "Given", "int"} or "[" in part
+    """Whether a part of an error's location names a branch of a union instead of a key."""
+    return part in {"str", "float", "GivenFigures", "int"} or "[" in part
 
 
 def _keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     """The keys of the mapping at a path."""
     for part in path:
-        found = [
-            kind
-            for kind in _sections()
-            if part in model.model_fields and kind.__name__ in str(model.model_fields[part])
+        sections = [
+            section
+            for section in Section.__subclasses__()
+            if part in model.model_fields and section.__name__ in str(model.model_fields[part])
         ]
-        if not found:
+        if not sections:
             return []
-        model = found[-1]
+        model = sections[-1]
     return list(model.model_fields)
-
-
-def _sections() -> Sequence[type[BaseModel]]:
-    return Section.__subclasses__()

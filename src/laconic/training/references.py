@@ -1,4 +1,4 @@
-"""The two models a training is judged by, measured on its own dev problems, or given."""
+"""System 1 and System 2, measured on a training's dev problems, or given as figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from laconic.stats import summarise
 from laconic.training.bounds import Bounds, Measurement
 from laconic.training.dev import candidate
 from laconic.training.evaluators import ask
-from laconic.training.recipe import Given
+from laconic.training.recipe import GivenFigures
 from laconic.training.selection import Candidate
 
 if TYPE_CHECKING:
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
     from laconic.runs.run import Run
     from laconic.runtime import Progress
-    from laconic.training.dev import Dev
-    from laconic.training.distributed import Ranks
+    from laconic.training.dev import DevProblems
+    from laconic.training.distributed import Processes
     from laconic.training.recipe import TrainRecipe
 
-#: Standard errors by which an untouched model may miss the figures given for it.
-DOUBT = 3.0
+#: How many standard errors given figures may be away from those of the untrained model.
+MAX_ERRORS = 3.0
 
 
 @dataclass(frozen=True)
 class References:
-    """What a training is judged by.
+    """What the checkpoints of a training are compared with.
 
     Attributes:
-        bounds: What a controller measures against; None where the recipe has no bounds.
+        bounds: What a controller compares with; None where the recipe has no bounds.
         system2: What the choice of a checkpoint compares with.
         measured: System 2 on the steering problems.
         given: Whether System 2's figures were given and not measured here.
@@ -43,7 +43,7 @@ class References:
     measured: Measurement
     given: bool
 
-    def to_dict(self, dev: Dev) -> dict[str, Any]:
+    def to_dict(self, dev: DevProblems) -> dict[str, Any]:
         """As bounds.json holds it."""
         from dataclasses import asdict
 
@@ -56,74 +56,86 @@ class References:
             "given": self.given,
         }
 
-    def check_start(self, found: Measurement) -> None:
+    def check_start(self, start: Measurement) -> None:
         """Refuse figures given for System 2 that the model in training does not reproduce.
 
         Raises:
             TrainError: Where accuracy or length is more than three standard errors off.
         """
         for name, unit in (("accuracy", ""), ("length", " tokens")):
-            told, seen = getattr(self.measured, name), getattr(found, name)
-            doubt = math.hypot(*(getattr(m, f"{name}_se") for m in (self.measured, found)))
-            if abs(told - seen) > DOUBT * max(doubt, 1e-9):
+            given, measured = getattr(self.measured, name), getattr(start, name)
+            error = math.hypot(*(getattr(m, f"{name}_se") for m in (self.measured, start)))
+            if abs(given - measured) > MAX_ERRORS * max(error, 1e-9):
                 raise TrainError(
-                    f"bounds.system2 says {name} {told:g}{unit}, but the model before its first "
-                    f"step has {seen:g}{unit} on the same problems, more than {DOUBT:g} standard "
-                    f"errors ({doubt:.3g}) away: another template, sampling or budget. Leave "
-                    "bounds.system2 out, so that it is measured."
+                    f"bounds.system2 says {name} {given:g}{unit}, but the model before its first "
+                    f"step has {measured:g}{unit} on the same problems, more than {MAX_ERRORS:g} "
+                    f"standard errors ({error:.3g}) away: another template, sampling or budget. "
+                    "Leave bounds.system2 out, so that it is measured."
                 )
 
 
 def find_references(
-    recipe: TrainRecipe, dev: Dev, folder: Path, *, ranks: Ranks, progress: Progress
+    recipe: TrainRecipe, dev: DevProblems, folder: Path, *, processes: Processes, progress: Progress
 ) -> References:
-    """Measure the references, or take what the recipe gives; what was measured before is used.
+    """Measure the references, or take the recipe's figures; finished runs are not repeated.
 
     Raises:
         TrainError: For bounds that are swapped or too close.
     """
-    told = recipe.bounds
+    bounds = recipe.bounds
     two, second, given = _reference(
-        "system2", (told and told.system2) or recipe.model, recipe, dev, folder, ranks, progress
+        "system2",
+        (bounds and bounds.system2) or recipe.model,
+        recipe,
+        dev,
+        folder,
+        processes,
+        progress,
     )
-    if told is None:
+    if bounds is None:
         return References(None, second, two, given)
-    one, _, _ = _reference("system1", told.system1, recipe, dev, folder, ranks, progress)
+    one, _, _ = _reference("system1", bounds.system1, recipe, dev, folder, processes, progress)
     return References(Bounds(one, two), second, two, given)
 
 
 def heldout_run(
-    model: str, dev: Dev, recipe: TrainRecipe, output: Path, *, ranks: Ranks, progress: Progress
+    model: str,
+    dev: DevProblems,
+    recipe: TrainRecipe,
+    output: Path,
+    *,
+    processes: Processes,
+    progress: Progress,
 ) -> Run | None:
-    """A model's run over the problems that steering never saw; None where there are none."""
+    """A model's run over the held-out problems; None where there are none."""
     if dev.heldout is None:
         return None
-    return _asked(model, dev, recipe, output, ranks, progress, heldout=True)
+    return _run(model, dev, recipe, output, processes, progress, heldout=True)
 
 
 def reference_folder(recipe: TrainRecipe, output: Path) -> Path:
     """Where the runs of the references are kept."""
     from pathlib import Path
 
-    shared = recipe.bounds.folder if recipe.bounds else None
-    return Path(shared).expanduser() if shared else output / "bounds"
+    own = recipe.bounds.folder if recipe.bounds else None
+    return Path(own).expanduser() if own else output / "bounds"
 
 
 def _reference(
     role: str,
-    source: str | Given,
+    source: str | GivenFigures,
     recipe: TrainRecipe,
-    dev: Dev,
+    dev: DevProblems,
     folder: Path,
-    ranks: Ranks,
+    processes: Processes,
     progress: Progress,
 ) -> tuple[Measurement, Candidate, bool]:
     """One reference's measurement, and whether it was given."""
-    if isinstance(source, Given):
+    if isinstance(source, GivenFigures):
         error = source.accuracy_se
         if error is None:
             error = math.sqrt(source.accuracy * (1 - source.accuracy) / source.n)
-        found = Measurement(
+        measurement = Measurement(
             step=0,
             n=source.n,
             accuracy=source.accuracy,
@@ -134,17 +146,17 @@ def _reference(
             conditions=dev.conditions,
         )
         given = Candidate(0, source.accuracy, source.length, source.truncated, source.thinking)
-        return found, given, True
-    run = _asked(source, dev, recipe, folder / "steer" / role, ranks, progress)
+        return measurement, given, True
+    run = _run(source, dev, recipe, folder / "steer" / role, processes, progress)
     return dev.measured(run, 0), candidate(summarise(run.results), 0), False
 
 
-def _asked(
+def _run(
     model: str,
-    dev: Dev,
+    dev: DevProblems,
     recipe: TrainRecipe,
     output: Path,
-    ranks: Ranks,
+    processes: Processes,
     progress: Progress,
     *,
     heldout: bool = False,
@@ -157,7 +169,7 @@ def _asked(
             dev.sampling,
             recipe=recipe,
             output=output,
-            ranks=ranks,
+            ranks=processes,
             progress=progress,
         )
     except RunError as error:

@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-#: The spread of weights where a config does not say how they began.
+#: The standard deviation of the first weights, where a config does not say it.
 SPREAD: Final = 0.02
-#: Bits of a type behind the leading one.
+#: Bits of the fraction of a type.
 FRACTION: Final = {"BF16": 7, "F16": 10, "F32": 23}
 
 
 @dataclass(frozen=True)
 class Survival:
-    """How much of an update is left in what is delivered.
+    """How much of an update is left in the delivered weights.
 
-    The share of an update that is left is its inner product with the update that was delivered,
-    over its squared length: 1 where nothing is lost, 0 where what is left has nothing of it.
+    The share that is left is the inner product of the trained and the delivered update, divided by
+    the squared length of the trained update: 1 where nothing is lost.
 
     Attributes:
-        dtype: The type that is delivered; several are joined by a comma.
+        dtype: The delivered type; several are joined by a comma.
         kept: The share that is left; None where nothing moved.
         nearest: The share that rounding to nearest would have left.
     """
@@ -118,12 +118,12 @@ def as_delivered(trained: Checkpoint, system2: Checkpoint, seed: int) -> Checkpo
 
 
 def survival(system2: Checkpoint, trained: Checkpoint, delivered: Checkpoint) -> Survival:
-    """How much of what was trained is left in what is delivered.
+    """How much of an update is left after rounding.
 
     Args:
-        system2: What training began from.
-        trained: What it gave, in float32.
-        delivered: The same, rounded.
+        system2: The model before training.
+        trained: The trained model in float32.
+        delivered: The trained model, rounded.
     """
     moved = kept = nearest = 0.0
     dtypes: dict[str, None] = {}
@@ -140,16 +140,17 @@ def survival(system2: Checkpoint, trained: Checkpoint, delivered: Checkpoint) ->
             moved += float(update @ update)
             kept += float(update @ (left - before))
             nearest += float(update @ (plain - before))
-    told = ", ".join(dtypes)
-    return Survival(told, kept / moved, nearest / moved) if moved else Survival(told, None, None)
+    names = ", ".join(dtypes)
+    return Survival(names, kept / moved, nearest / moved) if moved else Survival(names, None, None)
 
 
 def outlook(recipe: TrainRecipe, system2: Checkpoint) -> dict[str, Any]:
-    """What a plan says of the rounding: how far weights can go, and how far their type's steps are.
+    """Compare how far weights can move in a training with the step of the type they are stored in.
 
-    AdamW moves a weight by about the rate in a step, at most: the rates of all steps, added up, are
-    as far as it goes. An adapter's factor B moves so, its factor A is as it began: entries evenly
-    within one over the root of the width, so `rank` products add up to a root mean square.
+    AdamW moves a weight by about the learning rate in a step, at most, so the sum of the rates of
+    all steps limits the movement. Of an adapter, factor B moves so, and factor A keeps its first
+    values, uniform within one over the root of the width; `rank` products are added as a root mean
+    square.
 
     Returns:
         The type; the movement; the step of the type at a weight of the model's own spread; a
@@ -162,20 +163,20 @@ def outlook(recipe: TrainRecipe, system2: Checkpoint) -> dict[str, Any]:
     spread = system2.config.get("initializer_range")
     weight = float(spread) if isinstance(spread, int | float) and spread > 0 else SPREAD
     step = 2.0 ** (math.floor(math.log2(weight)) - FRACTION[dtype])
-    far = math.fsum(rates(recipe))
+    movement = math.fsum(rates(recipe))
     if lora := recipe.lora:
         width = int(system2.config.get("hidden_size") or 1)
-        far *= lora.alpha / lora.rank * math.sqrt(lora.rank / (3 * width))
-    facts = {"dtype": FLOATS[dtype], "rounding": "stochastic", "movement": far, "step": step}
+        movement *= lora.alpha / lora.rank * math.sqrt(lora.rank / (3 * width))
+    facts = {"dtype": FLOATS[dtype], "rounding": "stochastic", "movement": movement, "step": step}
     if dtype == "F32":
         return {**facts, "rounding": "none", "warning": ""}
     warning = (
-        f"In {recipe.steps:,} steps at rate {recipe.rate:g} a weight moves by about {far:.1e} at "
-        f"most, less than a step of {FLOATS[dtype]} at a weight of {weight:g} ({step:.1e}). "
+        f"In {recipe.steps:,} steps at rate {recipe.rate:g} a weight moves by about {movement:.1e} "
+        f"at most, less than a step of {FLOATS[dtype]} at a weight of {weight:g} ({step:.1e}). "
         "Rounding to nearest would undo most of the training; stochastic rounding keeps it on "
         "average, among noise. Take a higher rate or more steps."
     )
-    return {**facts, "warning": warning if far < step else ""}
+    return {**facts, "warning": warning if movement < step else ""}
 
 
 def rates(recipe: TrainRecipe) -> Iterator[float]:
@@ -189,8 +190,8 @@ def rates(recipe: TrainRecipe) -> Iterator[float]:
         yield recipe.rate * factors.get(recipe.schedule, 1.0)
 
 
-def told(facts: Mapping[str, Any]) -> str:
-    """What `outlook` found, for people."""
+def outlook_text(facts: Mapping[str, Any]) -> str:
+    """The facts of `outlook` for people."""
     if facts["rounding"] == "none":
         return f"delivery: in {facts['dtype']}, not rounded"
     return (

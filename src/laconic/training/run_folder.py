@@ -1,11 +1,11 @@
-"""The folder of a run: what is where, what is whole, what is kept."""
+"""The folder of a run: its paths, its checkpoints and which of them are kept, its lock."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RecipeError, TrainError
 from laconic.files.atomic import lock, make_folder, publish, write_file
@@ -19,15 +19,20 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = 1
 KIND: Final = "train"
-#: What only going on needs: a candidate that is not the last checkpoint is kept without.
+#: The files of a checkpoint beside the model, the optimizer and the trainer's state: where the
+#: mixture stands, and what the objective needs to go on (missing where it needs nothing).
+MIXTURE_STATE: Final = "mixture.json"
+OBJECTIVE_STATE: Final = "objective.json"
+#: What only resuming needs: a candidate that is not the last checkpoint is kept without it.
 FOR_RESUMING: Final = (
     "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "training_args.bin",
-    "trainer_state.json", "global_step*", "latest", "zero_to_fp32.py", "pytorch_model_fsdp*",
+    "trainer_state.json", OBJECTIVE_STATE, "global_step*", "latest", "zero_to_fp32.py",
+    "pytorch_model_fsdp*",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Places:
+class RunFolder:
     """The folder of a run.
 
     Attributes:
@@ -35,12 +40,10 @@ class Places:
     """
 
     folder: Path
-    #: What a checkpoint keeps beside the model, the optimizer and the trainer's state.
-    STATE: ClassVar[str] = "mixture.json"
 
     @property
     def partial(self) -> Path:
-        """Where a checkpoint is while it is written."""
+        """The folder of a checkpoint while it is written."""
         return self.folder / "checkpoints" / ".partial"
 
     @property
@@ -50,12 +53,12 @@ class Places:
 
     @property
     def exported(self) -> Path:
-        """The checkpoint under evaluation, as it would be delivered."""
+        """The checkpoint under evaluation, exported as it would be delivered."""
         return self.folder / "exported"
 
     @property
     def pairs(self) -> Path:
-        """Where pairs are during preference training, with what the reference says of them."""
+        """Where DPO keeps its pairs and their reference log-probabilities while it trains."""
         return self.folder / "pairs"
 
     def checkpoint(self, step: int) -> Path:
@@ -63,7 +66,7 @@ class Places:
         return self.folder / "checkpoints" / f"step-{step:06}"
 
     def candidate(self, step: int) -> Path:
-        """A checkpoint that is kept for its model only."""
+        """A checkpoint of which only the model is kept."""
         return self.folder / "candidates" / f"step-{step:06}"
 
     def evaluation(self, step: int) -> Path:
@@ -72,8 +75,8 @@ class Places:
 
     def model(self, step: int) -> Path:
         """The model of a step, wherever it is kept."""
-        kept = self.candidate(step)
-        return kept if kept.exists() else self.checkpoint(step)
+        candidate = self.candidate(step)
+        return candidate if candidate.exists() else self.checkpoint(step)
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints that training can go on from."""
@@ -83,23 +86,46 @@ class Places:
         """The step of the last checkpoint; 0 where there is none."""
         return max(self.steps(), default=0)
 
-    def rest(self) -> str:
-        """What is left after a failure, and what to do."""
+    def what_is_left(self) -> str:
+        """What is left after a failure, and what to do, as a sentence for a message."""
         step = self.last()
         left = f"The checkpoint of step {step} is whole" if step else "Nothing was trained yet"
         return f"{left}: mend it, then run the same command with --resume."
 
     def state(self, step: int) -> dict[str, Any]:
-        """What a checkpoint keeps of the mixture.
+        """The state of the mixture in a checkpoint.
 
         Raises:
             TrainError: Where it is missing or damaged.
         """
-        return read_json(self.checkpoint(step) / self.STATE, TrainError)
+        return read_json(self.checkpoint(step) / MIXTURE_STATE, TrainError)
+
+    def write_state(
+        self, checkpoint: Path, mixture: Mapping[str, Any], objective: Mapping[str, Any]
+    ) -> None:
+        """Write what a checkpoint keeps beside the model and the trainer's state.
+
+        Args:
+            checkpoint: Its folder, which is not in its place yet.
+            mixture: Where the mixture stands.
+            objective: What the objective needs to go on; empty for nothing.
+        """
+        write_json(checkpoint / MIXTURE_STATE, mixture)
+        if objective:
+            write_json(checkpoint / OBJECTIVE_STATE, objective)
+
+    def objective_state(self, step: int) -> dict[str, Any]:
+        """What the objective needs to go on from a checkpoint; empty for nothing.
+
+        Raises:
+            TrainError: Where the file is damaged.
+        """
+        path = self.checkpoint(step) / OBJECTIVE_STATE
+        return read_json(path, TrainError) if path.exists() else {}
 
     def keep(self, state: Mapping[str, Any], step: int) -> None:
-        """Put the state after an evaluation in place of the one before it, and write the curves."""
-        write_json(self.checkpoint(step) / self.STATE, state)
+        """Replace a checkpoint's state by that after its evaluation, and write the curves."""
+        write_json(self.checkpoint(step) / MIXTURE_STATE, state)
         self.curves(state, step)
 
     def curves(self, state: Mapping[str, Any], step: int) -> None:
@@ -108,7 +134,7 @@ class Places:
         trainer = self.checkpoint(step) / "trainer_state.json"
         if trainer.exists():
             logged = read_json(trainer, TrainError)["log_history"]
-            _write_lines(self.folder / "steps.jsonl", _own(logged))
+            _write_lines(self.folder / "steps.jsonl", _step_records(logged))
 
     def prune(self, wanted: Collection[int]) -> None:
         """Keep the last checkpoint whole, the models of the wanted ones, and no other."""
@@ -116,12 +142,12 @@ class Places:
         for step in self.steps():
             if step == last:
                 continue
-            here, there = self.checkpoint(step), self.candidate(step)
+            checkpoint, candidate = self.checkpoint(step), self.candidate(step)
             if step in wanted:
-                make_folder(there.parent)
-                publish(here, there)
+                make_folder(candidate.parent)
+                publish(checkpoint, candidate)
             else:
-                shutil.rmtree(here, ignore_errors=True)
+                shutil.rmtree(checkpoint, ignore_errors=True)
         for step in _steps(self.folder / "candidates"):
             if step not in wanted:
                 shutil.rmtree(self.candidate(step), ignore_errors=True)
@@ -131,7 +157,7 @@ class Places:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def forget(self, step: int) -> None:
-        """Take away what a stopped run left of the time after a step."""
+        """Delete what a stopped run left after a step."""
         for unfinished in (self.partial, self.exported):
             shutil.rmtree(unfinished, ignore_errors=True)
         for later in _steps(self.folder / "evals"):
@@ -139,29 +165,29 @@ class Places:
                 shutil.rmtree(self.evaluation(later))
 
     def write_head(self, facts: Mapping[str, Any], *, complete: bool) -> None:
-        """Say in run.json what this folder is."""
+        """Write run.json."""
         head = {"schema": SCHEMA, "kind": KIND, "complete": complete, **facts}
         write_json(self.folder / "run.json", head)
 
     def claim(self, digest: str, *, resume: bool) -> Any:
-        """Take the folder for this process.
+        """Lock the folder for this process.
 
         Args:
             digest: Of the recipe.
-            resume: Whether a run that is there may go on.
+            resume: Whether a run in the folder may be continued.
 
         Returns:
-            An open file; the folder is held until it is closed.
+            An open file; closing it unlocks the folder.
 
         Raises:
             TrainError: Where the folder holds something else, another run, or is in use.
             RecipeError: Where a run began with another recipe.
         """
-        there = self.folder.exists() and any(self.folder.iterdir())
-        if there and not (self.folder / "run.json").exists():
+        occupied = self.folder.exists() and any(self.folder.iterdir())
+        if occupied and not (self.folder / "run.json").exists():
             raise TrainError(f"{self.folder} exists and is no training. Choose another folder.")
-        if there:
-            head = self._head(digest)
+        if occupied:
+            head = self._head()
             if head.get("kind") != KIND:
                 raise TrainError(f"{self.folder} holds no training. Choose another folder.")
             if not resume:
@@ -175,25 +201,22 @@ class Places:
                     f"{digest}): {self.folder / 'recipe.yaml'} is the one it had."
                 )
         make_folder(self.folder)
-        held = (self.folder / ".lock").open("w")
+        lock_file = (self.folder / ".lock").open("w")
         try:
             lock(
-                held,
+                lock_file,
                 TrainError(
                     f"{self.folder} is in use by another training. Wait for it, or choose another "
                     "folder."
                 ),
             )
         except BaseException:
-            held.close()
+            lock_file.close()
             raise
-        return held
+        return lock_file
 
-    def _head(self, digest: str) -> dict[str, Any]:
-        """What run.json says; where it is damaged, recipe.yaml tells whether the run is this one.
-
-        Args:
-            digest: Of the recipe that goes on.
+    def _head(self) -> dict[str, Any]:
+        """What run.json holds; where it is damaged, kind and digest from recipe.yaml.
 
         Raises:
             TrainError: Where both are damaged.
@@ -202,26 +225,26 @@ class Places:
             return read_json(self.folder / "run.json", TrainError)
         except TrainError as error:
             try:
-                kept = TrainRecipe.from_dict(
+                digest = TrainRecipe.from_dict(
                     read_yaml_mapping(self.folder / "recipe.yaml", "The recipe", RecipeError)
                 ).digest
             except RecipeError as other:
                 raise TrainError(
                     f"{error} And {other} Choose another folder, or delete this one."
                 ) from None
-            return {"kind": KIND, "digest": kept}
+            return {"kind": KIND, "digest": digest}
 
 
 def _steps(folder: Path) -> list[int]:
-    found = (path.name.removeprefix("step-") for path in folder.glob("step-*"))
-    return sorted(int(step) for step in found if step.isdigit())
+    names = (path.name.removeprefix("step-") for path in folder.glob("step-*"))
+    return sorted(int(name) for name in names if name.isdigit())
 
 
-def _own(logged: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """What the trainer logged of its steps; its count of tokens starts anew when a run goes on."""
-    for one in logged:
-        if "loss" in one:
-            yield {key: value for key, value in one.items() if key != "num_tokens"}
+def _step_records(logged: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The trainer's records of steps, without its token count, which restarts on a resume."""
+    for record in logged:
+        if "loss" in record:
+            yield {key: value for key, value in record.items() if key != "num_tokens"}
 
 
 def _state(head: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What the sections of a training recipe are made of: strict mappings, and numbers in ranges."""
+"""The base class of a training recipe's sections, and the types of their numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 def _number(value: object) -> object:
-    """YAML reads ``1e-5``, without a point, as text: it is meant as a number."""
+    """Read text as a number where possible: YAML reads ``1e-5``, without a point, as text."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -24,6 +24,6 @@ Count = Annotated[int, Ge(1)]
 
 
 class Section(BaseModel):
-    """A mapping of the recipe: only its own keys, no guessed types, unchanging."""
+    """A mapping in the recipe: unknown keys and other types are errors; immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Which checkpoint is the best: the shortest of those that are good enough. Pure."""
+"""Which checkpoint is the best: the shortest of those that are good enough. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
     from laconic.training.recipe import SelectSection
 
-#: Between the evaluations of a plateau no weight differs by more.
-STILL: Final = 0.02
-#: Nor the mean length, as a fraction of it.
-LEVEL: Final = 0.02
+#: On a plateau no weight of the mixture changes by more.
+MAX_WEIGHT_CHANGE: Final = 0.02
+#: Nor does the mean length, as a fraction of it.
+MAX_LENGTH_CHANGE: Final = 0.02
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A checkpoint as the dev problems saw it, or a reference.
+    """The measurements of a checkpoint or a reference that the choice compares.
 
     Attributes:
         step: The optimizer step; 0 for a reference.
@@ -40,12 +40,12 @@ class Candidate:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Candidate:
-        """What `to_dict` gave."""
+        """The candidate that `to_dict` gave."""
         return cls(int(values["step"]), *(float(values[k]) for k in list(cls.__annotations__)[1:]))
 
 
 def lacking(candidate: Candidate, system2: Candidate, rule: SelectSection) -> str:
-    """Why a candidate is not good enough, in words; empty where it is."""
+    """The reason why a candidate is not good enough; empty where it is."""
     if candidate.step < rule.first:
         return f"before step {rule.first}"
     least = system2.accuracy - rule.margin
@@ -62,7 +62,7 @@ def lacking(candidate: Candidate, system2: Candidate, rule: SelectSection) -> st
 def ranked(
     candidates: Sequence[Candidate], system2: Candidate, rule: SelectSection
 ) -> list[Candidate]:
-    """Candidates, best first: the good enough by length, then the others by accuracy."""
+    """Candidates, best first: the good enough ones by length, then the others by accuracy."""
 
     def order(candidate: Candidate) -> tuple[float, ...]:
         if lacking(candidate, system2, rule):
@@ -73,12 +73,12 @@ def ranked(
 
 
 def should_stop(candidates: Sequence[Candidate], system2: Candidate, rule: SelectSection) -> str:
-    """Why training should stop, in words; empty where it should go on.
+    """The reason to stop after evaluations without a better checkpoint; empty for none.
 
     Args:
-        candidates: All so far, in order.
-        system2: The reference.
-        rule: What is asked.
+        candidates: All checkpoints so far, in order.
+        system2: The measurements of System 2.
+        rule: What a good enough checkpoint needs, and after how many evaluations to stop.
     """
     if rule.patience is None or not candidates:
         return ""
@@ -89,15 +89,15 @@ def should_stop(candidates: Sequence[Candidate], system2: Candidate, rule: Selec
     return f"no better checkpoint than step {best.step}'s in {since} evaluations"
 
 
-def settled(records: Sequence[Mapping[str, Any]], rule: SelectSection) -> str:
-    """Why nothing more is to come, in words; empty where something moves still.
+def reached_plateau(records: Sequence[Mapping[str, Any]], rule: SelectSection) -> str:
+    """The reason to stop on a plateau; empty where something still changes.
 
-    On a plateau neither the mixture nor the mean length moved by 2 % over so many evaluations, nor
-    the accuracy by more than its standard error. A mixture that has never moved is not steered by
-    what is measured, and says nothing.
+    On a plateau the weights of the mixture and the mean length changed by less than 2 % over
+    `rule.plateau` evaluations, and the accuracy by at most its standard error. A mixture that never
+    changed does not follow the measurements, so it gives no reason to stop.
 
     Args:
-        records: What each evaluation said and did, in order, as the log holds it.
+        records: Each evaluation and its effect on the mixture, in order, as mixture.jsonl holds it.
         rule: How many evaluations a plateau takes.
     """
     if rule.plateau is None or len(records) <= rule.plateau:
@@ -107,14 +107,14 @@ def settled(records: Sequence[Mapping[str, Any]], rule: SelectSection) -> str:
     recent = records[-rule.plateau - 1 :]
     weights = [record["after"] for record in recent]
     measured = [record["measured"] for record in recent]
-    moved = max(_spread(one[pool] for one in weights) for pool in weights[0])
+    weight_change = max(_spread(one[pool] for one in weights) for pool in weights[0])
     lengths, accuracies = ([one[key] for one in measured] for key in ("length", "accuracy"))
-    still = (
-        moved < STILL
-        and _spread(lengths) < LEVEL * max(lengths)
+    unchanged = (
+        weight_change < MAX_WEIGHT_CHANGE
+        and _spread(lengths) < MAX_LENGTH_CHANGE * max(lengths)
         and _spread(accuracies) <= max(one["accuracy_se"] for one in measured) + 1e-9
     )
-    if not still:
+    if not unchanged:
         return ""
     return (
         f"mixture, length and accuracy stand still since step {recent[0]['step']}, "
@@ -123,5 +123,5 @@ def settled(records: Sequence[Mapping[str, Any]], rule: SelectSection) -> str:
 
 
 def _spread(values: Iterable[float]) -> float:
-    found = list(values)
-    return max(found) - min(found)
+    numbers = list(values)
+    return max(numbers) - min(numbers)

@@ -1,4 +1,4 @@
-"""Train: shorten a System-2 model on a mixture of pools that is steered by what is measured."""
+"""Train: shorten a System-2 model on a mixture of pools whose shares follow measurements."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from laconic.files.json import write_json
 from laconic.runtime import silent, versions
 from laconic.stats import summarise
 from laconic.training.controllers.contract import CONTROLLERS
+from laconic.training.data.sampler import MixtureSampler, lookahead
 from laconic.training.dev import candidate
-from laconic.training.distributed import Ranks, find_ranks
+from laconic.training.distributed import Processes, find_processes
 from laconic.training.evaluators import ask
-from laconic.training.excess_loss import Excess
+from laconic.training.excess_loss import ExcessLoss
 from laconic.training.export import Trained, export, finish
-from laconic.training.mixture_state import Steering
-from laconic.training.prepare import Job, load_model, prepare
+from laconic.training.mixture_state import MixtureState
+from laconic.training.prepare import PreparedTraining, load_model, prepare
 from laconic.training.recipe import TrainRecipe
 from laconic.training.references import References, find_references, reference_folder
-from laconic.training.run_folder import Places
-from laconic.training.sampler import MixtureSampler, lookahead
+from laconic.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from laconic.runtime import Progress
@@ -48,235 +48,262 @@ def train(
     resume: bool = False,
     progress: Progress = silent,
 ) -> Trained:
-    """Fine-tune a System-2 model on a mixture that is steered by its own dev evaluations.
+    """Fine-tune a System-2 model on a mixture whose shares follow its own dev evaluations.
 
     Under ``accelerate launch`` every process calls it with the same arguments.
 
     Args:
         recipe: What to train and how.
         output: The folder to create.
-        resume: Go on from the last checkpoint of a run that was stopped, as if nothing had
-            happened; where there is none, begin.
-        progress: Told after each evaluation, in steps.
+        resume: Continue a stopped run from its last checkpoint, with the result of an undisturbed
+            run; where there is no checkpoint, begin.
+        progress: Called after each evaluation, with the number of steps.
 
     Returns:
-        What came of it; the model is in ``best`` of the folder.
+        The result; the model is in ``best`` of the folder.
 
     Raises:
         LaconicError: For parts that do not fit, before a model is loaded; for an evaluation or a
             save that fails, with what is left to go on from.
     """
-    ranks, places = find_ranks(), Places(Path(output).expanduser())
-    jobs: list[Job] = []
-    ranks.on_all(lambda: jobs.append(prepare(recipe, ranks.count)))
+    processes, run_folder = find_processes(), RunFolder(Path(output).expanduser())
+    # Every process prepares for itself; none goes on where one of them fails.
+    own: list[PreparedTraining] = []
+    processes.on_all(lambda: own.append(prepare(recipe, processes.count)))
+    prepared = own[0]
     with ExitStack() as stack:
-        ranks.on_first(lambda: _open(stack, jobs[0], places, ranks, resume=resume))
-        session = _Session(jobs[0], places, ranks, progress if ranks.first else silent)
+        processes.on_main_process(
+            lambda: _open(stack, prepared, run_folder, processes, resume=resume)
+        )
+        shown = progress if processes.is_main else silent
+        session = _Session(prepared, run_folder, processes, shown)
         session.run()
         return session.finish()
 
 
-def _open(stack: ExitStack, job: Job, places: Places, ranks: Ranks, *, resume: bool) -> None:
-    """Take the folder, and say in it what the run is."""
-    stack.enter_context(places.claim(job.recipe.digest, resume=resume))
-    places.forget(places.last())
-    text = yaml.safe_dump(job.recipe.to_dict(), sort_keys=False, allow_unicode=True)
-    write_file(places.folder / "recipe.yaml", text.encode("utf-8"))
-    places.write_head(_facts(job, ranks), complete=False)
-    for warning in job.warnings:
+def _open(
+    stack: ExitStack,
+    prepared: PreparedTraining,
+    run_folder: RunFolder,
+    processes: Processes,
+    *,
+    resume: bool,
+) -> None:
+    """Lock the folder, and write into it what the run is."""
+    stack.enter_context(run_folder.claim(prepared.recipe.digest, resume=resume))
+    run_folder.forget(run_folder.last())
+    text = yaml.safe_dump(prepared.recipe.to_dict(), sort_keys=False, allow_unicode=True)
+    write_file(run_folder.folder / "recipe.yaml", text.encode("utf-8"))
+    run_folder.write_head(_facts(prepared, processes), complete=False)
+    for warning in prepared.warnings:
         logger.warning("%s", warning)
 
 
-def _facts(job: Job, ranks: Ranks) -> dict[str, Any]:
-    """What run.json says of a run from its beginning."""
+def _facts(prepared: PreparedTraining, processes: Processes) -> dict[str, Any]:
+    """What run.json holds from the beginning of a run."""
+    recipe = prepared.recipe
     return {
-        "recipe": job.recipe.to_dict(),
-        "digest": job.recipe.digest,
-        "seed": job.recipe.seed,
-        "processes": ranks.count,
-        "rows_per_step": job.plan.block,
+        "recipe": recipe.to_dict(),
+        "digest": recipe.digest,
+        "seed": recipe.seed,
+        "processes": processes.count,
+        "rows_per_step": prepared.plan.block,
         "pools": {
             pool.name: {
                 "rows": len(pool.rows),
                 "label_tokens": int(pool.lengths.sum()),
                 "digest": pool.contents,
             }
-            for pool in job.rows.pools
+            for pool in prepared.rows.pools
         },
-        "think_policy": job.rows.think_policy,
-        "conditions": job.dev.conditions,
+        "think_policy": prepared.rows.think_policy,
+        "conditions": prepared.dev.conditions,
         "versions": versions("torch", "transformers", "trl", "accelerate", "peft"),
         "command": list(sys.argv),
     }
 
 
 class _Session:
-    """A run under way: owns the trainer and the place where the mixture stands.
+    """A training in progress: owns the trainer and the state of the mixture.
 
     Args:
-        job: What is trained.
-        places: Where.
-        ranks: By whom.
-        progress: Told after each evaluation.
+        prepared: What is trained.
+        run_folder: The folder of the run.
+        processes: The processes that train.
+        progress: Called after each evaluation.
     """
 
-    def __init__(self, job: Job, places: Places, ranks: Ranks, progress: Progress) -> None:
-        self.job = job
-        self.places = places
-        self.ranks = ranks
+    def __init__(
+        self,
+        prepared: PreparedTraining,
+        run_folder: RunFolder,
+        processes: Processes,
+        progress: Progress,
+    ) -> None:
+        self.prepared = prepared
+        self.recipe = recipe = prepared.recipe
+        self.run_folder = run_folder
+        self.processes = processes
         self.progress = progress
-        recipe = job.recipe
         self.references = self._references()
-        needed = CONTROLLERS.get(job.controller.name).traits["excess"]
-        self.excess = Excess(job.rows, recipe.seed, places, ranks) if needed else None
-        state = job.controller.start(
-            dict(zip((pool.name for pool in job.plan.pools), job.rows.weights, strict=True)),
-            roles=job.rows.roles,
+        needs_excess = CONTROLLERS.get(prepared.controller.name).traits["excess"]
+        self.excess = (
+            ExcessLoss(prepared.rows, recipe.seed, run_folder, processes) if needs_excess else None
+        )
+        names = (pool.name for pool in prepared.plan.pools)
+        state = prepared.controller.start(
+            dict(zip(names, prepared.rows.weights, strict=True)),
+            roles=prepared.rows.roles,
             bounds=self.references.bounds,
         )
         ahead = lookahead(workers=recipe.workers, accumulation=recipe.batch.accumulation)
-        sampler = MixtureSampler(job.plan, state.weights)
-        self.steering = Steering(
-            job.controller, state, sampler, self.references.system2, recipe.select, ahead
+        sampler = MixtureSampler(prepared.plan, state.weights)
+        self.mixture = MixtureState(
+            prepared.controller, state, sampler, self.references.system2, recipe.select, ahead
         )
-        self.start = ranks.on_first(places.last)
+        self.start = processes.on_main_process(run_folder.last)
         if self.start:
-            held = ranks.on_first(lambda: places.state(self.start))
-            self.steering.restore(job.plan, held)
+            saved = processes.on_main_process(lambda: run_folder.state(self.start))
+            self.mixture.restore(prepared.plan, saved)
         self.trainer: Any = None
 
     def run(self) -> None:
-        """Train from where the run stands to its end."""
-        ended = self.start == self.job.recipe.steps or bool(self.steering.stopped)
-        if ended and self.steering.evaluated == self.start:
-            self.ranks.on_first(lambda: self._keep(self.start))  # a kill may have cut it short
+        """Train from the last checkpoint to the end of the run."""
+        ended = self.start == self.recipe.steps or bool(self.mixture.stopped)
+        if ended and self.mixture.evaluated == self.start:
+            self.processes.on_main_process(lambda: self._keep(self.start))  # if a kill cut it short
             return
         from laconic.runtime import using_threads
-        from laconic.training.loop import build, settings
-        from laconic.training.trainer import Watch, quiet
+        from laconic.training.loop import build_trainer, settings
+        from laconic.training.trainer import SaveAndEvaluate, quiet_libraries
 
         with ExitStack() as stack:
-            stack.enter_context(quiet())
-            args = settings(self.job.recipe, self.places)
-            model = load_model(self.job)
+            stack.enter_context(quiet_libraries())
+            parts = self.recipe.objective.trl(self.recipe)
+            args = settings(self.recipe, parts, self.run_folder)
+            model = load_model(self.prepared)
             if model.num_parameters() < SMALL:
                 stack.enter_context(using_threads(1))
-            self.trainer = build(
-                self.job.recipe,
-                self.job.rows,
-                self.steering,
-                self.places,
-                self.ranks,
+            self.trainer = build_trainer(
+                self.prepared,
+                parts,
+                self.mixture,
+                self.run_folder,
+                self.processes,
                 args=args,
                 model=model,
-                tokenizer=self.job.tokenizer,
-                watch=Watch(self.job.recipe, self.evaluate, self.begin),
+                callback=SaveAndEvaluate(self.recipe, self.evaluate, self.begin),
             )
             self._refuse_shards()
-            last = str(self.places.checkpoint(self.start)) if self.start else None
+            last = str(self.run_folder.checkpoint(self.start)) if self.start else None
+            self.trainer.load_objective_state(self.run_folder.objective_state(self.start))
             self.trainer.train(resume_from_checkpoint=last)
             self.trainer = None
 
     def begin(self, step: int) -> bool:
-        """Before the first step: check given bounds, or make up for a missed evaluation."""
+        """Before the first step: check given bounds, or catch up on a missed evaluation."""
         if step == 0:
             if self.references.given:
-                measured, _ = self._observe(0)
+                measured, _ = self._measure(0)
                 self.references.check_start(measured)
             if self.excess is not None:
                 self.excess.begin(self.trainer.model_wrapped)
             return False
-        if self.steering.evaluated < step:
+        if self.mixture.evaluated < step:
             return self.evaluate(step)
-        return bool(self.steering.stopped)
+        return bool(self.mixture.stopped)
 
     def evaluate(self, step: int) -> bool:
-        """Measure the model, move the mixture, keep what is worth it; say whether to stop."""
-        measured, seen = self._observe(step)
+        """Measure the model, move the mixture, prune checkpoints; return whether to stop."""
+        measured, evaluated = self._measure(step)
         if self.excess is not None:
             measured = self.excess.add(measured, self.trainer.model_wrapped)
-        made = self.trainer.state.num_input_tokens_seen if self.job.rows.samples else None
-        self.steering.observe(measured, seen, tokens=made)
-        self.ranks.agree("the mixture's schedule", self.steering.sampler.schedule.digest)
-        self.ranks.on_first(lambda: self._keep(step))
+        answered = bool(self.prepared.rows.samples)
+        tokens = self.trainer.state.num_input_tokens_seen if answered else None
+        self.mixture.observe(measured, evaluated, tokens=tokens)
+        self.processes.agree("the mixture's schedule", self.mixture.sampler.schedule.digest)
+        self.processes.on_main_process(lambda: self._keep(step))
         note = f"{measured.accuracy:.1%} right, {measured.length:,.1f} tokens a piece"
-        self.progress(step, self.job.recipe.steps, note)
-        return bool(self.steering.stopped)
+        self.progress(step, self.recipe.steps, note)
+        return bool(self.mixture.stopped)
 
     def finish(self) -> Trained:
-        """Deliver the best checkpoint, measured on problems that steered nothing."""
+        """Deliver the best checkpoint, and measure it on the held-out problems."""
         trained = finish(
-            self.job,
-            self.steering,
-            self.places,
-            reference_folder(self.job.recipe, self.places.folder),
-            steps=self.steering.evaluated,
-            ranks=self.ranks,
+            self.prepared,
+            self.mixture,
+            self.run_folder,
+            reference_folder(self.recipe, self.run_folder.folder),
+            steps=self.mixture.evaluated,
+            processes=self.processes,
             progress=self.progress,
         )
 
         def write() -> None:
-            facts = _facts(self.job, self.ranks) | {"result": trained.to_dict()}
-            shutil.rmtree(self.places.pairs, ignore_errors=True)
+            facts = _facts(self.prepared, self.processes) | {"result": trained.to_dict()}
+            shutil.rmtree(self.run_folder.pairs, ignore_errors=True)
             text = trained.to_text() + "\n"
-            write_file(self.places.folder / "summary.txt", text.encode("utf-8"))
-            self.places.write_head(facts, complete=True)
+            write_file(self.run_folder.folder / "summary.txt", text.encode("utf-8"))
+            self.run_folder.write_head(facts, complete=True)
 
-        self.ranks.on_first(write)
+        self.processes.on_main_process(write)
         return trained
 
     def _references(self) -> References:
-        job = self.job
-        found = find_references(
-            job.recipe,
-            job.dev,
-            reference_folder(job.recipe, self.places.folder),
-            ranks=self.ranks,
+        folder, dev = self.run_folder.folder, self.prepared.dev
+        references = find_references(
+            self.recipe,
+            dev,
+            reference_folder(self.recipe, folder),
+            processes=self.processes,
             progress=self.progress,
         )
-        self.ranks.on_first(
-            lambda: write_json(self.places.folder / "bounds.json", found.to_dict(job.dev))
+        self.processes.on_main_process(
+            lambda: write_json(folder / "bounds.json", references.to_dict(dev))
         )
-        return found
+        return references
 
     def _keep(self, step: int) -> None:
-        from laconic.training.trainer import explained
+        from laconic.training.trainer import explain_write_errors
 
-        with explained(self.places.checkpoint(step), self.places):
-            self.places.keep(self.steering.to_dict(), step)
-            self.places.prune([one.step for one in self.steering.ranking[: self.job.recipe.keep]])
+        with explain_write_errors(self.run_folder.checkpoint(step), self.run_folder):
+            self.run_folder.keep(self.mixture.to_dict(), step)
+            best = self.mixture.ranking[: self.recipe.keep]
+            self.run_folder.prune([candidate.step for candidate in best])
 
-    def _observe(self, step: int) -> tuple[Measurement, Candidate]:
-        """What the dev problems say of the weights that would be delivered, on every process."""
+    def _measure(self, step: int) -> tuple[Measurement, Candidate]:
+        """The answers to the dev problems of the weights as they would be delivered."""
         import torch
 
-        job, places = self.job, self.places
-        model = job.recipe.model
+        prepared, run_folder = self.prepared, self.run_folder
+        model = self.recipe.model
         try:
             if step:
-                model = str(places.exported)
-                self.ranks.on_first(lambda: export(job, places, step, places.exported))
+                model = str(run_folder.exported)
+                self.processes.on_main_process(
+                    lambda: export(prepared, run_folder, step, run_folder.exported)
+                )
             with torch.random.fork_rng():
                 run = ask(
                     model,
-                    job.dev.steer,
-                    job.dev.sampling,
-                    recipe=job.recipe,
-                    output=places.evaluation(step),
-                    ranks=self.ranks,
+                    prepared.dev.steer,
+                    prepared.dev.sampling,
+                    recipe=self.recipe,
+                    output=run_folder.evaluation(step),
+                    ranks=self.processes,
                     progress=silent,
                 )
         except LaconicError as error:
-            raise TrainError(f"Step {step}: {error} {self.places.rest()}") from error
-        return job.dev.measured(run, step), candidate(summarise(run.results), step)
+            raise TrainError(f"Step {step}: {error} {run_folder.what_is_left()}") from error
+        return prepared.dev.measured(run, step), candidate(summarise(run.results), step)
 
     def _refuse_shards(self) -> None:
-        """Refuse to load a whole model where each process holds a part of one."""
+        """Refuse to load a whole model into each process where each holds a part of one."""
         trainer = self.trainer
         sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-        if sharded and self.job.recipe.evaluator.where == "inside":
+        if sharded and self.recipe.evaluator.where == "inside":
             raise TrainError(
-                "evaluator.where: inside loads all weights into each process, and FSDP and "
-                "DeepSpeed divide them for want of room. Set evaluator.where: apart, with devices "
-                "it may use, or served."
+                "evaluator.where: inside loads all weights into each process, but FSDP and "
+                "DeepSpeed divide them because one process has no room for all. Set "
+                "evaluator.where: apart, with devices it may use, or served."
             )

@@ -1,6 +1,6 @@
-"""What every TRL trainer gets here: our order of rows, checkpoints that are whole or absent.
+"""What every TRL trainer gets here: the mixture's order of rows, checkpoints that appear whole.
 
-Imports torch, transformers and TRL: only what is about to train should import it.
+Imports torch and transformers: only an objective that is about to train should import it.
 """
 
 from __future__ import annotations
@@ -15,99 +15,115 @@ from transformers import Trainer, TrainerCallback
 
 from laconic.errors import LaconicError, TrainError
 from laconic.files.atomic import publish
-from laconic.files.json import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from laconic.training.distributed import Ranks
-    from laconic.training.mixture_state import Steering
+    from laconic.training.data.rows import TrainingRows
+    from laconic.training.distributed import Processes
+    from laconic.training.mixture_state import MixtureState
     from laconic.training.recipe import TrainRecipe
-    from laconic.training.run_folder import Places
+    from laconic.training.run_folder import RunFolder
 
 
-class Steered(Trainer):
-    """Put before a trainer of TRL: a mixture's order of rows, and checkpoints that appear whole.
+class MixtureTrainer(Trainer):
+    """The first base class of every trainer: a mixture's order of rows, and whole checkpoints.
 
     Args:
-        places: Where checkpoints go.
-        ranks: The processes.
-        steering: The order of the rows, and what a checkpoint keeps beside the model.
+        rows: What is trained on.
+        run_folder: Where checkpoints go.
+        processes: The processes that train.
+        mixture: The order of the rows, and what a checkpoint keeps beside the model.
         more: What TRL's trainer takes.
     """
 
-    def __init__(self, *, places: Places, ranks: Ranks, steering: Steering, **more: Any) -> None:
-        self._order = steering.sampler
-        self._places = places
-        self._ranks = ranks
-        self._steering = steering
-        super().__init__(**more)
+    def __init__(
+        self,
+        *,
+        rows: TrainingRows,
+        run_folder: RunFolder,
+        processes: Processes,
+        mixture: MixtureState,
+        **more: Any,
+    ) -> None:
+        self.rows = rows
+        self.run_folder = run_folder
+        self.processes = processes
+        self.mixture = mixture
+        super().__init__(train_dataset=self.training_set(), **more)
+
+    def training_set(self) -> Any:
+        """The data set that TRL's trainer reads."""
+        return self.rows.dataset()
+
+    def objective_state(self) -> Mapping[str, Any]:
+        """What the objective needs to go on from a checkpoint, as JSON; empty for nothing."""
+        return {}
+
+    def load_objective_state(self, state: Mapping[str, Any]) -> None:
+        """Take what `objective_state` gave when a checkpoint was saved; called before training."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return self._order
+        return self.mixture.sampler
 
     def _get_output_dir(self, trial: Any) -> str:
-        return str(self._places.partial)
+        return str(self.run_folder.partial)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = int(self.state.global_step)
-        target = self._places.checkpoint(step)
+        target = self.run_folder.checkpoint(step)
 
         def save() -> None:
-            with explained(target, self._places):
+            with explain_write_errors(target, self.run_folder):
                 # TRL's own would write a model card first, which names nothing that helps here.
                 Trainer._save_checkpoint(self, model, trial)
 
         def deliver() -> None:
-            made = self._places.partial / f"checkpoint-{step}"
-            with explained(target, self._places):
-                write_json(made / self._places.STATE, self._steering.to_dict())
+            saved = self.run_folder.partial / f"checkpoint-{step}"
+            with explain_write_errors(target, self.run_folder):
+                self.run_folder.write_state(saved, self.mixture.to_dict(), self.objective_state())
                 shutil.rmtree(target, ignore_errors=True)
-                publish(made, target)
-                shutil.rmtree(self._places.partial)
+                publish(saved, target)
+                shutil.rmtree(self.run_folder.partial)
 
-        self._ranks.on_all(save)
-        self._ranks.on_first(deliver)
+        self.processes.on_all(save)
+        self.processes.on_main_process(deliver)
 
 
-class explained:
-    """Turns a failure to write into one sentence, with what is left to go on from.
+@contextmanager
+def explain_write_errors(target: Path, folder: RunFolder) -> Iterator[None]:
+    """Turn a failure to write into one sentence that says what training can go on from.
 
     Args:
         target: What is written.
-        places: The run's folders.
+        folder: The run's folder.
+
+    Raises:
+        TrainError: In place of an error of the file system, safetensors or torch's writer.
     """
-
-    def __init__(self, target: Path, places: Places) -> None:
-        self.target = target
-        self.places = places
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        torn = isinstance(error, RuntimeError) and "writ" in str(error)
-        if error is None or isinstance(error, LaconicError):
-            return
-        if not torn and not isinstance(error, OSError | SafetensorError):
-            return
+    try:
+        yield
+    except LaconicError:
+        raise
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "writ" not in str(error):
+            raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        shutil.rmtree(self.places.partial, ignore_errors=True)
+        shutil.rmtree(folder.partial, ignore_errors=True)
         raise TrainError(
-            f"{self.target} cannot be written: {reason}. {self.places.rest()}"
+            f"{target} cannot be written: {reason}. {folder.what_is_left()}"
         ) from error
 
 
-class Watch(TrainerCallback):
+class SaveAndEvaluate(TrainerCallback):
     """Saves and evaluates every so many steps.
 
     Args:
         recipe: Says how often.
-        evaluate: Called with the trainer's step when its checkpoint is whole; says whether to
-            stop.
-        begin: Called before the first step of a run, or of its continuation, with the step it
-            stands at; says whether to stop.
+        evaluate: Called with the step when its checkpoint is whole; returns whether to stop.
+        begin: Called before the first step of a run, or of its continuation, with the number of
+            finished steps; returns whether to stop.
     """
 
     def __init__(
@@ -119,7 +135,7 @@ class Watch(TrainerCallback):
         self._over = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Look at the model before it is trained on."""
+        """Look at the model before it is trained."""
         self._over = self._begin(int(state.global_step))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -131,22 +147,22 @@ class Watch(TrainerCallback):
         control.should_training_stop |= self._over
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Evaluate what was saved."""
+        """Evaluate the checkpoint that was saved."""
         control.should_training_stop |= self._evaluate(int(state.global_step))
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Train without bars for each file that is written, and notes that nobody can act on."""
+def quiet_libraries() -> Iterator[None]:
+    """Train without progress bars for each written file, and without notes on nothing to mend."""
     import datasets
     from transformers.utils import logging
 
     upstream: Any = logging
-    shown, verbosity = upstream.is_progress_bar_enabled(), upstream.get_verbosity()
-    mapped = datasets.are_progress_bars_disabled()
+    bars, verbosity = upstream.is_progress_bar_enabled(), upstream.get_verbosity()
+    no_data_bars = datasets.are_progress_bars_disabled()
     upstream.disable_progress_bar()
     datasets.disable_progress_bars()
-    upstream.set_verbosity_error()  # a tied head is told as missing from every checkpoint
+    upstream.set_verbosity_error()  # a tied head is reported as missing from every checkpoint
     try:
         with warnings.catch_warnings():
             # TRL asks for settings by names that transformers has replaced.
@@ -154,7 +170,7 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         upstream.set_verbosity(verbosity)
-        if shown:
+        if bars:
             upstream.enable_progress_bar()
-        if not mapped:
+        if not no_data_bars:
             datasets.enable_progress_bars()

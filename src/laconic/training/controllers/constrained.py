@@ -49,8 +49,8 @@ def constrained(
     Source: ours; projected dual ascent on the price, exponentiated gradient on the weights.
     """
     bounds = state.reference
-    held = max(margin, measured.accuracy_se)
-    miss = (bounds.system2.accuracy - held - measured.accuracy) / bounds.accuracy_gap
+    effective_margin = max(margin, measured.accuracy_se)
+    miss = (bounds.system2.accuracy - effective_margin - measured.accuracy) / bounds.accuracy_gap
     price = min(max(state.memory.get("price", 0.0) + rate * miss, 0.0), limit)
     goal = bounds.system1.length if target is None else target
     benefits = {
@@ -60,4 +60,6 @@ def constrained(
     push = [eta * benefits[role] if role else 0.0 for role in state.roles]
     weights = reweigh(state.weights, push, floor=floor, max_step=max_step)
     notes = {f"benefit_{role}": value for role, value in benefits.items()}
-    return state.moved(weights, {"price": price}, margin=held, miss=miss, price=price, **notes)
+    return state.moved(
+        weights, {"price": price}, margin=effective_margin, miss=miss, price=price, **notes
+    )

@@ -1,4 +1,4 @@
-"""What a controller is: a pure function that moves a training mixture by what is measured."""
+"""What a controller is: a pure function that changes the weights of a mixture by a measurement."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any, Literal, Self, TypeVar
 from laconic.errors import TrainError, did_you_mean
 from laconic.registry import Plugin, Registry, parse_spec
 from laconic.training.bounds import Bounds, Measurement
-from laconic.training.mixture import check_weights
+from laconic.training.data.mixture import check_weights
 
-#: What a pool is there for: short answers to easy problems, or long ones to hard problems.
+#: The purpose of a pool: short answers to easy problems, or long answers to hard problems.
 Role = Literal["efficiency", "accuracy"]
 ROLES: tuple[Role, ...] = ("efficiency", "accuracy")
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a mixture stands: all that the next update needs, and JSON throughout.
+    """The state of a mixture: all that the next update needs, and nothing that JSON cannot hold.
 
     Attributes:
         pools: The pools' names.
         weights: The share of each pool, in [0, 1]; they sum to 1.
-        roles: What each pool is there for; None for a pool without a role.
-        bounds: What is measured against; None for controllers that need none.
+        roles: The purpose of each pool; None for a pool without a role.
+        bounds: What measurements are compared with; None for controllers that need none.
         memory: What the controller remembers from one update to the next.
-        notes: What the last update computed on its way, for the log.
+        notes: Intermediate numbers of the last update, for the log.
         step: The step of the last measurement; None before the first.
 
     Raises:
@@ -73,8 +73,8 @@ class State:
 
         Args:
             weights: The new weights.
-            memory: What to remember; None forgets everything.
-            notes: What was computed on the way, for the log.
+            memory: What to remember; None remembers nothing.
+            notes: Intermediate numbers, for the log.
         """
         return replace(self, weights=tuple(weights), memory=memory or {}, notes=notes)
 
@@ -94,11 +94,11 @@ class State:
         try:
             return TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
         except (ValidationError, TypeError) as error:
-            told = str(error)
+            reason = str(error)
             if isinstance(error, ValidationError):
                 first = error.errors()[0]
-                told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            raise TrainError(f"The mixture's state is damaged ({told}).") from None
+                reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise TrainError(f"The mixture's state is damaged ({reason}).") from None
 
 
 Update = Callable[..., State]
@@ -132,7 +132,7 @@ def controller(
 
 @dataclass(frozen=True)
 class Controller:
-    """A controller with every parameter settled.
+    """A controller with a value for every parameter.
 
     Attributes:
         name: Its name.
@@ -149,12 +149,12 @@ class Controller:
         roles: Mapping[str, Role] | None = None,
         bounds: Bounds | None = None,
     ) -> State:
-        """The mixture before training, checked as far as it can be without a measurement.
+        """The mixture before training, checked as far as possible without a measurement.
 
         Args:
             pools: The first weight of each pool; they sum to 1.
-            roles: What pools are there for, by name.
-            bounds: What is measured against.
+            roles: The purpose of pools, by name.
+            bounds: What measurements are compared with.
 
         Raises:
             TrainError: For weights, roles, bounds or parameters that do not fit together.
@@ -171,7 +171,8 @@ class Controller:
             for role in ROLES:
                 if role not in state.roles:
                     raise TrainError(
-                        f"{self.name} needs a pool with role '{role}': pools are {_named(state)}."
+                        f"{self.name} needs a pool with role '{role}': pools are "
+                        f"{_pools_with_roles(state)}."
                     )
             if bounds is None:
                 raise TrainError(
@@ -184,12 +185,12 @@ class Controller:
         return state
 
     def update(self, state: State, measured: Measurement) -> tuple[State, dict[str, Any]]:
-        """Move the mixture by a measurement.
+        """Change the weights by a measurement.
 
         Returns:
             The new state, and the record of the update as JSON holds it: step, controller,
             parameters, the measurement with its standard errors, the bounds, the weights before
-            and after by pool, and what was computed on the way.
+            and after by pool, and intermediate numbers.
 
         Raises:
             TrainError: For a measurement that is out of order, was made under other conditions
@@ -268,7 +269,7 @@ def reweigh(
 
 
 def _check_measurement(name: str, state: State, measured: Measurement, *, excess: bool) -> None:
-    """Refuse a measurement that cannot move this state."""
+    """Refuse a measurement that does not fit this state."""
     if state.step is not None and measured.step <= state.step:
         raise TrainError(
             f"A measurement of step {measured.step} comes after that of step {state.step}: each "
@@ -288,7 +289,7 @@ def _check_measurement(name: str, state: State, measured: Measurement, *, excess
                 )
 
 
-def _named(state: State) -> str:
+def _pools_with_roles(state: State) -> str:
     """The pools with their roles, in words."""
     pairs = zip(state.pools, state.roles, strict=True)
     return ", ".join(f"'{pool}' ({role or 'no role'})" for pool, role in pairs)

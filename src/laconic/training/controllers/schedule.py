@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from laconic.errors import TrainError, did_you_mean
 from laconic.training.controllers.contract import State, controller
-from laconic.training.mixture import check_weights
+from laconic.training.data.mixture import check_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,17 +89,17 @@ def _ordered(weights: dict[str, float], pools: Sequence[str], where: str) -> lis
     for name in pools:
         if name not in weights:
             raise TrainError(f"{where} has no weight for pool '{name}': give 0 to leave it out.")
-    found = [weights[name] for name in pools]
+    ordered = [weights[name] for name in pools]
     try:
-        check_weights(pools, found)
+        check_weights(pools, ordered)
     except TrainError as error:
         raise TrainError(f"{where}: {error}") from None
-    return found
+    return ordered
 
 
 def _unnamed(points: Rows, row: Sequence[object], pools: Sequence[str]) -> str:
     """What to write in place of rows that give weights by position."""
-    told = (
+    refusal = (
         f"schedule.points: the row {list(row)} must be a step and the weights by the names of "
         "their pools. The order of a recipe's keys says nothing, since tools sort them."
     )
@@ -108,10 +108,10 @@ def _unnamed(points: Rows, row: Sequence[object], pools: Sequence[str]) -> str:
         for one in points
     )
     if not plain:
-        return f"{told} Write {_row(0, pools)}."
+        return f"{refusal} Write {_row(0, pools)}."
     lines = (_row(step, pools, weights) for step, *weights in points)
     order = ", ".join(pools)
-    return f"{told} Where their order was {order}, write:\npoints: [{', '.join(lines)}]"
+    return f"{refusal} Where their order was {order}, write:\npoints: [{', '.join(lines)}]"
 
 
 def _row(step: Any, pools: Sequence[str], weights: Sequence[Any] = ()) -> str:

@@ -1,4 +1,4 @@
-"""Training presets: a paper's settings as recipes, with its figures and what to know of them."""
+"""Training presets: the settings of a paper as a recipe, with its figures and notes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from laconic.errors import RecipeError, did_you_mean
 from laconic.files.yaml import read_yaml_mapping
 
 FOLDER: Final = Path(__file__).parent
-#: Configurations of accelerate, by the name users write.
+#: Configurations of accelerate, named as users write them.
 LAUNCH: Final = FOLDER.parent / "launch"
 
 
 @dataclass(frozen=True)
-class Size:
-    """What a model's cost depends on: its parameters, layers and width."""
+class ModelSize:
+    """The size of a model, for cost estimates: parameters, layers and width."""
 
     parameters: int
     layers: int
@@ -26,26 +26,26 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Preset:
+class TrainingPreset:
     """A paper's settings.
 
     Attributes:
-        name: How users call it: its file's name.
-        summary: What it repeats, in one line.
-        source: The paper, and where in it.
-        size: The model's, for a dry run.
+        name: Its name, that of its file.
+        summary: What it reproduces, in one line.
+        source: The paper, and the place in it.
+        size: The size of the model, for a dry run.
         lengths: Trained tokens of a row by pool, for a dry run without the data.
         answer: Tokens of an answer of System 2 to a dev problem.
         figures: Accuracy in percent and mean tokens that the source gives, by model and task, or by
             model where it names one task.
-        notes: What to know before comparing.
+        notes: What to know before comparing with the figures.
         recipe: A recipe's plain values.
     """
 
     name: str
     summary: str
     source: str
-    size: Size
+    size: ModelSize
     lengths: Mapping[str, float]
     answer: float
     figures: Mapping[str, Any]
@@ -59,7 +59,7 @@ def names() -> tuple[str, ...]:
 
 
 @cache
-def read_preset(name: str) -> Preset:
+def read_preset(name: str) -> TrainingPreset:
     """The preset of a file in the package.
 
     Raises:
@@ -70,7 +70,7 @@ def read_preset(name: str) -> Preset:
     if name not in names():
         raise RecipeError(f"There is no training preset '{name}'. {did_you_mean(name, names())}")
     values = read_yaml_mapping(FOLDER / f"{name}.yaml", f"The preset {name}", RecipeError)
-    return TypeAdapter(Preset).validate_python({"name": name, **values})
+    return TypeAdapter(TrainingPreset).validate_python({"name": name, **values})
 
 
 def read_launch(name: str) -> str:

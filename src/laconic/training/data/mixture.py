@@ -1,4 +1,4 @@
-"""What a training run draws its rows from: pools, weights, and the schedule of the weights."""
+"""The mixture that rows are drawn from: pools, weights, and the schedule of the weights."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from laconic.errors import TrainError, did_you_mean
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: What weights are shares of: rows, or the tokens that are trained on.
+#: What weights are shares of: rows, or trained tokens.
 Unit = Literal["samples", "tokens"]
 #: How far from 1 the sum of weights may be.
 TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
-    """The rows of a data set that belong to one pool.
+class MixturePool:
+    """The rows of the training set that belong to one pool.
 
     Attributes:
         name: Its name.
-        rows: Where they stand in the data set, ``[row]``.
+        rows: Their places in the training set, ``[row]``.
         lengths: Trained tokens of each, ``[row]``.
-        contents: Digest of what the rows hold, from whoever packed them; kept and compared when a
-            run goes on.
+        contents: Digest of the rows' contents, written when they were packed; it is compared when a
+            run resumes.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Pool:
 
     @cached_property
     def digest(self) -> str:
-        """Of the rows' places, lengths and contents."""
-        held = hashlib.sha256(self.contents.encode())
+        """A digest of the rows' places, lengths and contents."""
+        digest = hashlib.sha256(self.contents.encode())
         for values in (self.rows, self.lengths):
-            held.update(np.ascontiguousarray(values, "<i8").tobytes())
-        return held.hexdigest()[:16]
+            digest.update(np.ascontiguousarray(values, "<i8").tobytes())
+        return digest.hexdigest()[:16]
 
 
 def split_pools(
@@ -59,8 +59,8 @@ def split_pools(
     owners: Sequence[int],
     lengths: Sequence[int],
     contents: Mapping[str, str] | None = None,
-) -> tuple[Pool, ...]:
-    """The pools of a data set in which they stand mixed or one after another.
+) -> tuple[MixturePool, ...]:
+    """Split a data set into its pools, whose rows may be mixed.
 
     Args:
         names: The pools' names.
@@ -77,24 +77,24 @@ def split_pools(
             f"The data set gives {own.size} rows a pool and {long.size} a length: every row needs "
             "both."
         )
-    for values, bad, told in (
+    for values, bad, problem in (
         (own, (own < 0) | (own >= len(names)), f"is of pool {{}}, but there are {len(names)}"),
         (long, long < 1, "trains on {} tokens: leave such rows out"),
     ):
         if bad.any():
             row = int(bad.argmax())
-            raise TrainError(f"Row {row} of the data set {told.format(values[row])}.")
+            raise TrainError(f"Row {row} of the data set {problem.format(values[row])}.")
     digests = contents or {}
     places = (np.flatnonzero(own == i) for i in range(len(names)))
     return tuple(
-        Pool(name, rows, long[rows], digests.get(name, ""))
+        MixturePool(name, rows, long[rows], digests.get(name, ""))
         for name, rows in zip(names, places, strict=True)
     )
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What never changes in a run.
+class MixturePlan:
+    """The part of a run's order of rows that never changes.
 
     Attributes:
         pools: The pools, in the order of the weights.
@@ -107,7 +107,7 @@ class Plan:
         TrainError: For an empty pool, one smaller than a block, or a number out of range.
     """
 
-    pools: tuple[Pool, ...]
+    pools: tuple[MixturePool, ...]
     block: int
     blocks: int
     unit: Unit = "samples"
@@ -132,7 +132,7 @@ class Plan:
                 )
 
     def shares(self, weights: Sequence[float]) -> tuple[float, ...]:
-        """The share of rows of each pool that weights, in the plan's unit, ask for."""
+        """Weights in the plan's unit as shares of rows, by pool."""
         if self.unit == "samples":
             return tuple(weights)
         rates = [w / p.mean_length for w, p in zip(weights, self.pools, strict=True)]
@@ -141,18 +141,18 @@ class Plan:
 
 @dataclass
 class Schedule:
-    """The weights of every block: entries are added, never changed.
+    """The weights of every block; entries are only added.
 
     Attributes:
         pools: The pools' names, in the order of the weights.
-        entries: From which block on which weights hold; blocks never fall.
+        entries: Pairs of a block and the weights from that block on; blocks never decrease.
     """
 
     pools: tuple[str, ...]
     entries: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
 
     def append(self, block: int, weights: Sequence[float]) -> None:
-        """Let weights hold from a block on; of two entries for one block the later counts.
+        """Set the weights from a block on; of two entries for one block the later one counts.
 
         Raises:
             TrainError: For weights that are no mixture, or a block before that of the last entry.
@@ -172,13 +172,13 @@ class Schedule:
 
     @property
     def digest(self) -> str:
-        """Of all entries: processes compare it after each change."""
+        """A digest of all entries, which processes compare after each change."""
         return hashlib.sha256(json.dumps(self.entries).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """How many rows and tokens of each pool some blocks hold.
+class DrawnCounts:
+    """The number of rows and tokens of each pool in some blocks.
 
     Attributes:
         samples: Rows, ``[pool]``.
@@ -188,8 +188,8 @@ class Drawn:
     samples: tuple[int, ...]
     tokens: tuple[int, ...]
 
-    def __add__(self, other: Drawn) -> Drawn:
-        return Drawn(
+    def __add__(self, other: DrawnCounts) -> DrawnCounts:
+        return DrawnCounts(
             tuple(a + b for a, b in zip(self.samples, other.samples, strict=True)),
             tuple(a + b for a, b in zip(self.tokens, other.tokens, strict=True)),
         )
@@ -206,7 +206,7 @@ class Drawn:
 
 
 def check_weights(pools: Sequence[str], weights: Sequence[float]) -> None:
-    """Refuse weights that are no mixture of the pools.
+    """Refuse weights that do not describe a mixture of the pools.
 
     Raises:
         TrainError: For no pools, equal names, a weight that is no share, or a sum other than 1.
@@ -224,5 +224,5 @@ def check_weights(pools: Sequence[str], weights: Sequence[float]) -> None:
             raise TrainError(f"The weight of pool '{pool}' is {weight}; it is a share in [0, 1].")
     total = math.fsum(weights)
     if abs(total - 1) > TOLERANCE:
-        told = ", ".join(f"{p} {w:g}" for p, w in zip(pools, weights, strict=True))
-        raise TrainError(f"The weights sum to {total:g}, not 1: {told}.")
+        listed = ", ".join(f"{p} {w:g}" for p, w in zip(pools, weights, strict=True))
+        raise TrainError(f"The weights sum to {total:g}, not 1: {listed}.")

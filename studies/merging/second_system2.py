@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SEED: Final = 7
 
 
-def second_thinker(target: Path, *, progress: Progress = silent) -> Path:
+def train_second_system2(target: Path, *, progress: Progress = silent) -> Path:
     """Train a second System 2 from the shipped base, once; about four minutes of one core.
 
     Args:

@@ -12,79 +12,79 @@ from laconic.reporting.tables import Cell, Column, Table, main_table
 from laconic.reporting.text import markdown
 from laconic.reporting.wording import number, share_interval, signed, signed_interval
 from laconic.stats import pair, summarise
-from studies.merging import MARGIN, named
-from studies.pictures import draw_difficulty, draw_settings
+from studies.merging.pictures import draw_difficulty, draw_settings
+from studies.merging.study import MARGIN, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from laconic.reporting.report import Comparison
-    from studies.merging import Findings, Runs
+    from studies.merging.study import Findings, Runs
 
 NAME: Final = "merging"
 #: Methods of which the pictures by difficulty show the merge.
 SHOWN: Final = ("system1", "system2", "Task Arithmetic", "TIES", "AIM-TIES", "Sens-Merging")
 
 
-def write_page(found: Findings, output: Path) -> Path:
+def write_page(findings: Findings, output: Path) -> Path:
     """Write ``merging.md`` and its pictures.
 
     Returns:
         The page.
     """
-    whole = compare(_titled(found), baseline="system2", margin=MARGIN)
+    whole = compare(_titled(findings), baseline="system2", margin=MARGIN)
     write(whole, output / f"{NAME}-front.png")
     shown = {
-        name: run for name, run in found.test.items() if name in (*SHOWN, "system1", "system2")
+        name: run for name, run in findings.test.items() if name in (*SHOWN, "system1", "system2")
     }
     for name, figure in (
         ("difficulty", draw_difficulty(shown)),
-        ("settings", draw_settings(found)),
+        ("settings", draw_settings(findings)),
     ):
         (output / f"{NAME}-{name}.png").write_bytes(rendered(figure, "png"))
     page = output / f"{NAME}.md"
-    page.write_text("\n\n".join(_blocks(found, whole)) + "\n", encoding="utf-8")
+    page.write_text("\n\n".join(_blocks(findings, whole)) + "\n", encoding="utf-8")
     return page
 
 
-def _blocks(found: Findings, whole: Comparison) -> Iterator[str]:
+def _blocks(findings: Findings, whole: Comparison) -> Iterator[str]:
     """The page, block by block."""
     problems = whole.runs[0].summary.n
     yield f"## All methods\n\n![Accuracy against tokens]({NAME}-front.png)"
     yield (
-        f"Coefficients were chosen on {found.dev['system2'].results[0].task} "
-        f"({len(found.dev['system2'].results)} problems): the shortest within "
+        f"Coefficients were chosen on {findings.dev['system2'].results[0].task} "
+        f"({len(findings.dev['system2'].results)} problems): the shortest within "
         f"{100 * MARGIN:g} points of System 2 there, else the most accurate. The figures are of "
         f"{problems:,} fresh problems."
     )
     yield from _tables(whole, main_table, thought_table)
     yield "## Reflection (the paper's Table 6)"
-    yield markdown(reflection_shares(found.test))
+    yield markdown(reflection_shares(findings.test))
     yield from _tables(whole, reflection_table)
     yield (
         f"## Length and reflection against difficulty (Figure 2)\n\n"
         f"![Length and reflection by level]({NAME}-difficulty.png)"
     )
     yield from _tables(whole, level_table)
-    for size, runs in found.sizes.items():
+    for size, runs in findings.sizes.items():
         yield f"## Scale: {size} (Tables 2 to 4)"
         yield from _tables(compare(runs, baseline="system2", margin=MARGIN), main_table)
     yield "## Several System 2s (Table 5)"
-    yield from _tables(compare(found.thinkers, baseline="system2", margin=MARGIN), main_table)
+    yield from _tables(compare(findings.thinkers, baseline="system2", margin=MARGIN), main_table)
     yield "## Where the way starts"
-    yield from _tables(compare(found.starts, baseline="system2", margin=MARGIN), main_table)
+    yield from _tables(compare(findings.starts, baseline="system2", margin=MARGIN), main_table)
     yield "## Short to long: a little of System 2 on System 1"
-    yield from _tables(compare(found.towards, baseline="system2", margin=MARGIN), main_table)
+    yield from _tables(compare(findings.towards, baseline="system2", margin=MARGIN), main_table)
     yield f"## Each coefficient\n\n![Accuracy and length by coefficient]({NAME}-settings.png)"
-    yield markdown(setting_table(found))
-    if found.calibrations:
+    yield markdown(setting_table(findings))
+    if findings.calibrations:
         yield "## Calibration: how many samples, and which"
         yield from _tables(
-            compare(found.calibrations, baseline="system2", margin=MARGIN), main_table
+            compare(findings.calibrations, baseline="system2", margin=MARGIN), main_table
         )
     yield "## Self-correction"
-    yield markdown(planted_table(found))
+    yield markdown(planted_table(findings))
 
 
 def reflection_shares(runs: Runs) -> Table:
@@ -115,17 +115,17 @@ def reflection_shares(runs: Runs) -> Table:
     )
 
 
-def setting_table(found: Findings) -> Table:
+def setting_table(findings: Findings) -> Table:
     """Every coefficient of every method on the dev split."""
-    against = found.dev["system2"].results
+    against = findings.dev["system2"].results
 
     def cells(method: str, label: str) -> tuple[Cell, ...]:
-        run = found.dev[named(method, label)]
+        run = findings.dev[named(method, label)]
         s, p = (
             summarise(run.results),
             pair(run.results, against, name=method, against="system2", margin=MARGIN),
         )
-        taken = "yes" if found.chosen[method] == label else ""
+        taken = "yes" if findings.chosen[method] == label else ""
         return (
             Cell(method),
             Cell(label or "none"),
@@ -147,18 +147,20 @@ def setting_table(found: Findings) -> Table:
             Column("change of length, %"),
             Column("taken", numeric=False),
         ),
-        rows=tuple(cells(method, label) for method, grid in found.grids.items() for label in grid),
+        rows=tuple(
+            cells(method, label) for method, grid in findings.grids.items() for label in grid
+        ),
     )
 
 
-def planted_table(found: Findings) -> Table:
+def planted_table(findings: Findings) -> Table:
     """Who notices a wrong line in a thought already begun, and who recovers from it."""
 
     def cells(name: str) -> tuple[Cell, ...]:
-        results = found.planted[name].results
+        results = findings.planted[name].results
         s = summarise(results)
         return (
-            Cell(named(name, found.chosen.get(name, ""))),
+            Cell(named(name, findings.chosen.get(name, ""))),
             Cell(number(100 * s.accuracy.value), share_interval(s.accuracy)),
             Cell(number(100 * sum(map(mended, results)) / len(results))),
             Cell(number(100 * s.reflective)),
@@ -175,13 +177,13 @@ def planted_table(found: Findings) -> Table:
             Column("reflects, %"),
             Column("length, tokens"),
         ),
-        rows=tuple(cells(name) for name in found.planted),
+        rows=tuple(cells(name) for name in findings.planted),
     )
 
 
-def _titled(found: Findings) -> Runs:
+def _titled(findings: Findings) -> Runs:
     """The test runs, methods with their coefficients."""
-    return {named(name, found.chosen.get(name, "")): run for name, run in found.test.items()}
+    return {named(name, findings.chosen.get(name, "")): run for name, run in findings.test.items()}
 
 
 def _tables(c: Comparison, *tables: Callable[[Comparison, str], Table]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from laconic.calibration.calibrate import calibrate, prepare
 from laconic.merging.merge import merge
-from studies.menu import Statistics, acm_parents, sensitive, ties_aim
+from studies.merging.menu import Statistics, acm_parents, sensitive, ties_aim
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from laconic.calibration.record import Kind
     from laconic.merging.recipe import Recipe
     from studies.bench import Bench
-    from studies.menu import Family
+    from studies.family import Family
 
 #: Where calibration samples come from: problems that no figure of the study is about.
 SOURCE: Final = "lab:split=dev,size=250,seed=1"
@@ -40,7 +40,7 @@ class Samples:
     rows: tuple[tuple[str, str, str], ...]
 
     @classmethod
-    def asked(cls, bench: Bench, f: Family) -> Samples:
+    def sample(cls, bench: Bench, f: Family) -> Samples:
         """Ask both parents and keep the problems that both get right."""
         runs = bench.runs("samples", SOURCE, {"system1": f.system1, "system2": f.system2})
         long = {r.id: r for r in runs["system2"].results if r.correct}
@@ -142,12 +142,12 @@ class Calibrations:
 
     def variants(self) -> dict[str, str | Recipe]:
         """AIM and Sens-Merging with other numbers and kinds of samples, beside System 2."""
-        made: dict[str, str | Recipe] = {"system2": self.family.system2}
+        recipes: dict[str, str | Recipe] = {"system2": self.family.system2}
         for kind in KINDS:
             for count in COUNTS:
-                told = f"{count} {kind}"
+                label = f"{count} {kind}"
                 activations = self.file("activations", "base", kind, count)
-                made[f"AIM-TIES, {told}"] = ties_aim(self.family, 0.4, 0.4, activations)
+                recipes[f"AIM-TIES, {label}"] = ties_aim(self.family, 0.4, 0.4, activations)
                 files = self.sensitivity(kind, count)
-                made[f"Sens-Merging, {told}"] = sensitive(self.family, 0.5, 2.0, files)
-        return made
+                recipes[f"Sens-Merging, {label}"] = sensitive(self.family, 0.5, 2.0, files)
+        return recipes

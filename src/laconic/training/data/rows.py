@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from laconic.data.pools import read_pools
 from laconic.errors import TrainError
-from laconic.training.mixture import Plan, check_weights, split_pools
+from laconic.training.data.mixture import MixturePlan, check_weights, split_pools
+from laconic.training.objectives.contract import objectives_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from laconic.runs.run import Sample
     from laconic.tasks.contract.task import Task
     from laconic.training.controllers.contract import Role
-    from laconic.training.mixture import Pool
-    from laconic.training.objective import ObjectiveSection
+    from laconic.training.data.mixture import MixturePool
+    from laconic.training.objectives.contract import Objective
     from laconic.training.recipe import PoolsSection, TrainRecipe
 
-#: What the manifest's words for a pool's role are to a controller.
+#: The role that a controller sees, by the role in the manifest of the pools.
 ROLES: dict[str, Role] = {"short": "efficiency", "long": "accuracy"}
-#: The columns that are trained on, by the pools' kind.
+#: The columns that are trained on, by the kind of the pool.
 TRAINED: Mapping[Kind, tuple[str, ...]] = {
     "rows": ("input_ids", "labels"),
     "pairs": ("prompt_ids", "chosen_ids", "rejected_ids"),
@@ -30,45 +31,48 @@ TRAINED: Mapping[Kind, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Packed pools, one after another.
+class TrainingRows:
+    """What is trained on: the rows of all pools, one pool after another.
 
     Attributes:
         table: A pyarrow table with the columns that are trained on.
-        pools: Where each pool's rows stand, and how many tokens each of them trains.
-        weights: The first share of each pool, in the order of `pools`, that of the manifest.
-        roles: What pools are there for, by name.
-        questions: Of each pool, what its rows answer.
+        pools: Where each pool's rows are, and how many tokens each row trains.
+        weights: The first share of each pool, in the order of `pools`.
+        roles: The roles of pools that have one, by name.
+        questions: The questions that each pool's rows answer.
         tokens: Mean tokens of a row, prompt included, by pool.
+        origin: Where the lengths of rows come from, for the cost estimate.
         think_policy: How thoughts were encoded.
-        samples: The problems of the rows where they are answered in training; else none.
+        samples: The problems that the model answers during training, in the order of the rows;
+            empty for packed pools.
+        group: How often a step repeats each row: the answers to one problem.
     """
 
     table: Any
-    pools: tuple[Pool, ...]
+    pools: tuple[MixturePool, ...]
     weights: tuple[float, ...]
     roles: Mapping[str, Role]
     questions: Mapping[str, tuple[str, ...]]
     tokens: Mapping[str, float]
-    think_policy: str
+    origin: str
+    think_policy: str = ""
     samples: tuple[Sample, ...] = ()
+    group: int = 1
 
-    def plan(self, recipe: TrainRecipe, processes: int) -> Plan:
+    def plan(self, recipe: TrainRecipe, processes: int) -> MixturePlan:
         """What never changes in a run of so many processes.
 
         Raises:
             TrainError: For an empty pool, one smaller than a step, or a step that cuts a group.
         """
         block = recipe.batch.per_device * recipe.batch.accumulation * processes
-        if grpo := recipe.objective.grpo:
-            if block % grpo.group:
-                raise TrainError(
-                    f"A step has {block} answers (batch.per_device x batch.accumulation x "
-                    f"{processes} processes), which are no whole groups of {grpo.group} "
-                    "(objective.grpo.group). Change one of them."
-                )
-            block //= grpo.group
-        return Plan(self.pools, block, recipe.steps, recipe.unit, recipe.seed)
+        if block % self.group:
+            raise TrainError(
+                f"A step has {block} answers (batch.per_device x batch.accumulation x "
+                f"{processes} processes), which are no whole groups of {self.group} "
+                f"(objective.{recipe.objective.name}.group). Change one of them."
+            )
+        return MixturePlan(self.pools, block // self.group, recipe.steps, recipe.unit, recipe.seed)
 
     def dataset(self) -> Any:
         """The rows as TRL reads them."""
@@ -77,11 +81,12 @@ class Rows:
         return Dataset(self.table)
 
 
-def read_rows(recipe: TrainRecipe, *, tokenizer: str, template: str) -> Rows:
+def read_rows(recipe: TrainRecipe, kind: Kind, *, tokenizer: str, template: str) -> TrainingRows:
     """Read the pools that a recipe names.
 
     Args:
         recipe: The training.
+        kind: The kind of pools that its objective trains on.
         tokenizer: The digest of the model's tokenizer.
         template: The digest of its chat template.
 
@@ -91,18 +96,17 @@ def read_rows(recipe: TrainRecipe, *, tokenizer: str, template: str) -> Rows:
     """
     import pyarrow
 
-    assert recipe.pools is not None  # the recipe has said so
-    kind = recipe.objective.kind
+    assert recipe.pools is not None  # the recipe's own check
     packed = read_pools(recipe.pools.folder)
     packed.refuse_other(tokenizer=tokenizer, template=template, model=recipe.model)
-    weights = _weights(recipe.pools, packed, recipe.objective)
+    weights = _weights(recipe.pools, packed, recipe.objective, kind)
     tables = {name: packed[name].table() for name in weights}
     for name, table in tables.items():
         _check(name, table, recipe.max_length)
     owners = [i for i, table in enumerate(tables.values()) for _ in range(table.num_rows)]
-    lengths = [n for table in tables.values() for n in _trained(table)]
+    lengths = [n for table in tables.values() for n in _trained_tokens(table)]
     digests = {name: packed[name].digest for name in weights}
-    return Rows(
+    return TrainingRows(
         table=pyarrow.concat_tables(
             [table.select(list(TRAINED[kind])) for table in tables.values()]
         ),
@@ -111,11 +115,12 @@ def read_rows(recipe: TrainRecipe, *, tokenizer: str, template: str) -> Rows:
         roles=_roles(recipe.pools, packed, weights),
         questions={name: tuple(t["question"].to_pylist()) for name, t in tables.items()},
         tokens={name: packed[name].tokens / max(packed[name].rows, 1) for name in weights},
+        origin=f"counted in {recipe.pools.folder}",
         think_policy=packed.think_policy,
     )
 
 
-def refuse_overlap(rows: Rows, tasks: Iterable[Task]) -> None:
+def refuse_overlap(rows: TrainingRows, tasks: Iterable[Task]) -> None:
     """Refuse pools that answer a dev problem: what is trained on measures nothing.
 
     Texts are compared without case and spacing; laconic data decontaminate finds near copies, too.
@@ -123,9 +128,9 @@ def refuse_overlap(rows: Rows, tasks: Iterable[Task]) -> None:
     Raises:
         TrainError: Naming the first such problem.
     """
-    asked = {_plain(s.problem): (task.name, s.id) for task in tasks for s in task.samples}
+    dev = {_normalised(s.problem): (task.name, s.id) for task in tasks for s in task.samples}
     for pool, questions in rows.questions.items():
-        shared = [asked[plain] for q in questions if (plain := _plain(q)) in asked]
+        shared = [dev[text] for q in questions if (text := _normalised(q)) in dev]
         if shared:
             task, name = shared[0]
             raise TrainError(
@@ -135,48 +140,45 @@ def refuse_overlap(rows: Rows, tasks: Iterable[Task]) -> None:
             )
 
 
-def _plain(text: str) -> str:
+def _normalised(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _weights(section: PoolsSection, packed: Pools, objective: ObjectiveSection) -> dict[str, float]:
+def _weights(
+    section: PoolsSection, packed: Pools, objective: Objective, kind: Kind
+) -> dict[str, float]:
     """The first share of each pool that is used, in the order in which the pools were packed."""
-    fit = [pool.name for pool in packed.of_kind(objective.kind)]
-    weights = dict(section.weights) or {name: 1 / len(fit) for name in fit}
-    told = ", ".join(fit) or "there is none"
-    if not weights and objective.kind == "rows":
-        raise TrainError(
-            f"{packed.folder} holds pairs only ({', '.join(packed.pools)}); fine-tuning takes "
-            "pools of rows. Preference training on pairs is objective: dpo or simpo."
-        )
+    usable = [pool.name for pool in packed.of_kind(kind)]
+    weights = dict(section.weights) or {name: 1 / len(usable) for name in usable}
+    names = ", ".join(usable) or "there is none"
+    needed = f"objective {objective.name} takes " + (
+        "pools of rows" if objective.mixes else "one pool of pairs"
+    )
+    remedy = (
+        f"Objectives on pairs: {objectives_on('pairs')}."
+        if kind == "rows"
+        else "Make one: laconic data select --rule pairs, then laconic data pack."
+    )
+    other = "pairs" if kind == "rows" else "single answers"
     for name in weights:
-        if packed[name].kind == objective.kind:
-            continue
-        if objective.kind == "rows":
+        if packed[name].kind != kind:
             raise TrainError(
-                f"Pool '{name}' of {packed.folder} holds pairs for preference training; "
-                f"fine-tuning takes pools of rows: {told}."
+                f"Pool '{name}' of {packed.folder} holds {other}; {needed}: {names}. {remedy}"
             )
+    if not weights:
+        held = ", ".join(packed.pools)
+        raise TrainError(f"{packed.folder} holds {other} only ({held}); {needed}. {remedy}")
+    if not objective.mixes and len(weights) > 1:
         raise TrainError(
-            f"Pool '{name}' of {packed.folder} holds single answers; objective {objective.name} "
-            f"takes a pool of pairs: {told}. Make one: laconic data select --rule pairs."
-        )
-    if objective.kind == "pairs" and len(weights) != 1:
-        raise TrainError(
-            f"objective {objective.name} takes one pool of pairs, and {packed.folder} gives "
-            f"{len(weights)} ({told}). "
-            + (
-                f"Name one: pools.weights: {{{fit[0]}: 1}}."
-                if fit
-                else "Make one: laconic data select --rule pairs, then laconic data pack."
-            )
+            f"{packed.folder} gives {len(weights)} pools ({names}), and {needed}. Name one: "
+            f"pools.weights: {{{usable[0]}: 1}}."
         )
     check_weights(list(weights), list(weights.values()))
     return {name: weights[name] for name in packed.pools if name in weights}
 
 
-def _trained(table: Any) -> list[int]:
-    """Of each row, the tokens that are trained on: of a pair, those of both answers."""
+def _trained_tokens(table: Any) -> list[int]:
+    """The trained tokens of each row; of a pair, those of both answers."""
     from pyarrow import compute
 
     if "length" in table.column_names:
@@ -185,15 +187,15 @@ def _trained(table: Any) -> list[int]:
 
 
 def _roles(section: PoolsSection, packed: Pools, weights: Mapping[str, float]) -> dict[str, Role]:
-    """What the pools are there for: as the recipe says, else as the manifest does."""
+    """The roles of the pools: as the recipe says, else as the manifest says."""
     for name in section.roles:
-        packed[name]  # an unknown name is an error that tells the nearest
-    found = {n: ROLES[packed[n].role] for n in weights if packed[n].role in ROLES}
-    return found | {n: role for n, role in section.roles.items() if n in weights}
+        packed[name]  # an unknown name is an error that gives the nearest name
+    in_manifest = {n: ROLES[packed[n].role] for n in weights if packed[n].role in ROLES}
+    return in_manifest | {n: role for n, role in section.roles.items() if n in weights}
 
 
-def _sizes(table: Any) -> Any:
-    """Of each row its tokens, prompt included; of a pair those of the longer answer."""
+def _all_tokens(table: Any) -> Any:
+    """The tokens of each row, prompt included; of a pair, those of its longer answer."""
     from pyarrow import compute
 
     if "input_ids" in table.column_names:
@@ -208,16 +210,16 @@ def _check(name: str, table: Any, longest: int) -> None:
 
     if table.num_rows == 0:
         raise TrainError(f"Pool '{name}' is empty: give it rows, or leave it out of the recipe.")
-    sizes = _sizes(table)
-    over = compute.greater(sizes, longest)
-    if count := compute.sum(over).as_py():
-        row = compute.index(over, True).as_py()
+    tokens = _all_tokens(table)
+    too_long = compute.greater(tokens, longest)
+    if count := compute.sum(too_long).as_py():
+        row = compute.index(too_long, True).as_py()
         raise TrainError(
             f"Pool '{name}': {count} of {table.num_rows} rows are longer than max_length "
-            f"({longest} tokens), first row {row} ('{table['id'][row]}') with {sizes[row]}. "
+            f"({longest} tokens), first row {row} ('{table['id'][row]}') with {tokens[row]}. "
             "Cutting would lose their ends: raise max_length, or drop them when packing."
         )
-    if "labels" in table.column_names and sizes != compute.list_value_length(table["labels"]):
+    if "labels" in table.column_names and tokens != compute.list_value_length(table["labels"]):
         raise TrainError(
             f"Pool '{name}' has rows with more or fewer labels than tokens. Pack it again: "
             "laconic data pack."

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.reporting.drawing import DPI, FONT, GRID, INK, LOOKS, MUTED, PAPER, WIDTH
+from laconic.reporting.drawing import FONT, INK, LOOKS, MUTED
 from laconic.reporting.families import role_of
 from laconic.stats import summarise
-from studies.merging import named
+from studies.drawing import dress, panels
+from studies.merging.study import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from laconic.runs.run import Run
-    from studies.merging import Findings
+    from studies.merging.study import Findings
 
 #: Panels in a row.
 ACROSS: Final = 4
@@ -48,14 +48,14 @@ def draw_difficulty(runs: Mapping[str, Run]) -> Figure:
     return figure
 
 
-def draw_settings(found: Findings) -> Figure:
+def draw_settings(findings: Findings) -> Figure:
     """A panel for each method with several coefficients: where each one lies, and System 2."""
-    several = {method: grid for method, grid in found.grids.items() if len(grid) > 1}
+    several = {method: grid for method, grid in findings.grids.items() if len(grid) > 1}
     figure, places = panels(math.ceil(len(several) / ACROSS), ACROSS, height=2.5)
-    end = summarise(found.dev["system2"].results)
-    lowest = 100 * min(summarise(run.results).accuracy.value for run in found.dev.values())
+    end = summarise(findings.dev["system2"].results)
+    lowest = 100 * min(summarise(run.results).accuracy.value for run in findings.dev.values())
     for axes, (method, grid) in zip(places, several.items(), strict=False):
-        points = [summarise(found.dev[named(method, label)].results) for label in grid]
+        points = [summarise(findings.dev[named(method, label)].results) for label in grid]
         lengths = [s.length.value for s in points]
         shares = [100 * s.accuracy.value for s in points]
         axes.plot(lengths, shares, "-o", color=LOOKS["merge"].colour, markersize=4, linewidth=1)
@@ -80,28 +80,3 @@ def _shortened(labels: Sequence[str]) -> list[str]:
         words = [word.strip(",") for word in label.split()]
         numbers.append(", ".join(w for w in words if w.lstrip("-").replace(".", "").isdigit()))
     return numbers
-
-
-def panels(rows: int, columns: int, *, height: float) -> tuple[Figure, list[Axes]]:
-    """An empty figure of panels, row by row, each row so many inches high."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height * rows), dpi=DPI, facecolor=PAPER, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, list(axes.flat)
-
-
-def dress(axes: Axes, up: str, along: str, *, title: str = "") -> None:
-    """Title, names of the axes and grid of a small panel."""
-    words: dict[str, Any] = {"color": INK, "fontfamily": FONT, "parse_math": False}
-    axes.set_title(title, loc="left", fontsize=9, **words)
-    axes.set_xlabel(along, fontsize=8, **words)
-    axes.set_ylabel(up, fontsize=8, **words)
-    axes.tick_params(labelsize=7, color=GRID, labelcolor=INK, labelfontfamily=FONT)
-    axes.grid(visible=True, color=GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in {"left", "bottom"})
-        spine.set_color(MUTED)

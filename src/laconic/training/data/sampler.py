@@ -1,4 +1,4 @@
-"""The rows of a training run in order: a mixture of pools that changes, resumes and replays.
+"""The order of a training's rows: a mixture of pools that can change, resume and be replayed.
 
 The order is a pure function of the pools, a seed and a schedule that only ever grows. It is drawn
 block by block; a block is the rows of one optimizer step over all processes. Every process walks
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from laconic.errors import TrainError
-from laconic.training.mixture import Drawn, Plan, Pool, Schedule
+from laconic.training.data.mixture import DrawnCounts, MixturePlan, MixturePool, Schedule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def replay(plan: Plan, schedule: Schedule) -> Iterator[tuple[NDArray[np.int64], Drawn]]:
-    """Every block of a run in order: its rows as places in the data set, and what they amount to.
+def replay(
+    plan: MixturePlan, schedule: Schedule
+) -> Iterator[tuple[NDArray[np.int64], DrawnCounts]]:
+    """Every block of a run in order: its rows as places in the training set, and their counts.
 
     The schedule is read when a block is drawn, so entries may be added for blocks not yet drawn.
-    Counts follow the weights by error diffusion: what a pool was owed and did not get is carried to
-    the next block, so that its total stays within K rows of the sum of its shares.
+    Counts follow the weights by error diffusion: the rounding error of a pool's count is carried to
+    the next block, so that the total of each of K pools stays within K rows of the sum of its
+    shares.
     """
     carry = [0.0] * len(plan.pools)
     queues = [_Queue(plan.seed, pool) for pool in plan.pools]
@@ -41,21 +44,21 @@ def replay(plan: Plan, schedule: Schedule) -> Iterator[tuple[NDArray[np.int64], 
         rows = np.concatenate([p.rows[t] for p, t in zip(plan.pools, taken, strict=True)])
         tokens = (int(p.lengths[t].sum()) for p, t in zip(plan.pools, taken, strict=True))
         order = _permutation(f"{plan.seed}/block/{number}", len(rows))
-        yield rows[order], Drawn(tuple(counts), tuple(tokens))
+        yield rows[order], DrawnCounts(tuple(counts), tuple(tokens))
 
 
-def apportion(wanted: Sequence[float], seats: int) -> list[int]:
-    """Divide seats by the largest remainder, the first of equal ones first; none below 0.
+def apportion(wanted: Sequence[float], total: int) -> list[int]:
+    """Round counts to whole numbers of 0 or more by the largest remainder; of equal ones the first.
 
     Args:
-        wanted: Fractional seats, which sum to `seats`; entries may be negative.
-        seats: How many there are.
+        wanted: Fractional counts, which sum to `total`; entries may be negative.
+        total: The sum of the whole numbers.
     """
     counts = [max(math.floor(want), 0) for want in wanted]
-    while (left := seats - sum(counts)) != 0:
+    while (left := total - sum(counts)) != 0:
         step = 1 if left > 0 else -1
-        open_ = [i for i, n in enumerate(counts) if n + step >= 0]
-        counts[max(open_, key=lambda i: step * (wanted[i] - counts[i]))] += step
+        candidates = [i for i, n in enumerate(counts) if n + step >= 0]
+        counts[max(candidates, key=lambda i: step * (wanted[i] - counts[i]))] += step
     return counts
 
 
@@ -67,16 +70,16 @@ class MixtureSampler:
     length. Iterating starts at the first row; a trainer that resumes skips what was trained on.
 
     Args:
-        plan: What never changes.
+        plan: The part of the order that never changes.
         weights: The first weights.
     """
 
-    def __init__(self, plan: Plan, weights: Sequence[float]) -> None:
+    def __init__(self, plan: MixturePlan, weights: Sequence[float]) -> None:
         self.plan = plan
         self.schedule = Schedule(tuple(pool.name for pool in plan.pools))
         self.schedule.append(0, weights)
-        self._drawn: list[Drawn] = []
-        self._kept = 0
+        self._drawn: list[DrawnCounts] = []
+        self._saved_frontier = 0
 
     def __len__(self) -> int:
         return self.plan.block * self.plan.blocks
@@ -90,14 +93,14 @@ class MixtureSampler:
     @property
     def frontier(self) -> int:
         """The first block not yet drawn: loaders draw ahead of the step that is trained."""
-        return max(len(self._drawn), self._kept)
+        return max(len(self._drawn), self._saved_frontier)
 
     def change(self, weights: Sequence[float], block: int) -> None:
-        """Let weights hold from a block on.
+        """Set the weights from a block on.
 
         Args:
             weights: The share of each pool in the plan's unit.
-            block: The first block they hold for: the step that was just done plus `lookahead`.
+            block: The first block with these weights: the finished steps plus `lookahead`.
 
         Raises:
             TrainError: For weights that are no mixture, or a block that has been drawn.
@@ -109,10 +112,10 @@ class MixtureSampler:
             )
         self.schedule.append(block, weights)
 
-    def drawn(self, first: int, last: int) -> Drawn:
-        """What the blocks from `first` up to, not including, `last` hold; they have been drawn."""
+    def drawn(self, first: int, last: int) -> DrawnCounts:
+        """The counts of the drawn blocks from `first` up to, not including, `last`."""
         none = (0,) * len(self.plan.pools)
-        return sum(self._drawn[first:last], Drawn(none, none))
+        return sum(self._drawn[first:last], DrawnCounts(none, none))
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint must keep, as JSON holds it."""
@@ -130,8 +133,8 @@ class MixtureSampler:
         }
 
     @classmethod
-    def resume(cls, plan: Plan, state: Mapping[str, Any]) -> Self:
-        """The sampler that gives the order of the run which `state` was kept from.
+    def resume(cls, plan: MixturePlan, state: Mapping[str, Any]) -> Self:
+        """The sampler with the order of the run that `state` was saved from.
 
         Raises:
             TrainError: Where the state is damaged, or the run now has other pools, another seed,
@@ -150,7 +153,7 @@ class MixtureSampler:
                     )
             for block, weights in entries[1:]:
                 sampler.schedule.append(block, weights)
-            sampler._kept = int(state["frontier"])
+            sampler._saved_frontier = int(state["frontier"])
             whole = sampler.schedule.digest == state["digest"]
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise TrainError(f"The sampler's state is damaged ({error!r}).") from None
@@ -160,11 +163,11 @@ class MixtureSampler:
 
 
 def lookahead(*, workers: int, prefetch: int = 2, accumulation: int = 1) -> int:
-    """By how many blocks a loader may have drawn ahead of the step that was just done.
+    """How many blocks a loader may have drawn ahead of the finished steps.
 
     Args:
         workers: The loader's worker processes.
-        prefetch: Batches that each of them holds ready.
+        prefetch: Batches that each worker prepares ahead.
         accumulation: Batches of one optimizer step.
     """
     return 1 + math.ceil(workers * prefetch / accumulation)
@@ -173,7 +176,7 @@ def lookahead(*, workers: int, prefetch: int = 2, accumulation: int = 1) -> int:
 class _Queue:
     """The rows of a pool without end: each pass is an order of its own."""
 
-    def __init__(self, seed: int, pool: Pool) -> None:
+    def __init__(self, seed: int, pool: MixturePool) -> None:
         self._key, self._size = f"{seed}/pool/{pool.name}", len(pool.rows)
         self._passes = 0
         self._left: NDArray[np.int64] = np.empty(0, np.int64)

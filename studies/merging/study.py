@@ -1,4 +1,4 @@
-"""The study of merging on the lab: the paper's tables and questions, asked of the miniature."""
+"""Measures every merge method on the lab, and the paper's side questions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.lab.sizes import MINI
 from laconic.merging.recipe import Recipe
 from laconic.runtime import Progress, silent
-from studies.bench import Bench, choose
-from studies.informed import Calibrations, Samples
-from studies.menu import Family, Grid, informed_menu, menu, scales, ties
-from studies.thinker import second_thinker
+from laconic.stats import summarise
+from studies.bench import Bench
+from studies.family import Family
+from studies.merging.calibrations import Calibrations, Samples
+from studies.merging.menu import Grid, informed_menu, menu, scales, ties
+from studies.merging.second_system2 import train_second_system2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +30,7 @@ Runs = dict[str, "Run"]
 
 @dataclass(frozen=True)
 class Findings:
-    """What the study measured, runs by name.
+    """The measurements of the study, runs by name.
 
     Attributes:
         dev: System 2 and every coefficient of every method, on the dev split.
@@ -67,31 +69,31 @@ def study(
     """Merge the lab pair with every method and measure what the paper measures.
 
     Args:
-        output: The folder to create; what a stopped study finished there is used.
+        output: The folder to create; a stopped study continues in it.
         dev: Problems by which coefficients are chosen.
         test: Fresh problems for the figures; the side questions take half of them.
         families: Folders of ``laconic lab train``, by size; the shipped family is ``mini``.
         workers: Processes that merge and measure.
-        progress: Told after each finished model.
+        progress: Called after each finished model.
     """
     output, family = Path(output).expanduser().resolve(), Family.at()
     bench = Bench(output, workers, progress)
-    calibrations = Calibrations(output / "stats", family, Samples.asked(bench, family))
+    calibrations = Calibrations(output / "stats", family, Samples.sample(bench, family))
     grids = {**menu(family), **informed_menu(family, calibrations.all())}
     sizes = {size: Family.at(folder) for size, folder in (families or {}).items()}
     sizes |= {MINI: family} if sizes else {}
     half = PROVE_ON.format(max(test // 2, 5))
-    asked = [starts(family), towards(family), calibrations.variants()]
+    side_questions = [starts(family), towards(family), calibrations.variants()]
     bench.expect(1 + sum(map(len, grids.values())) + 2 * (3 + len(grids)) + 7)
-    bench.expect(sum(map(len, asked)) + sum(len(small(f)) for f in sizes.values()))
+    bench.expect(sum(map(len, side_questions)) + sum(len(small(f)) for f in sizes.values()))
 
     candidates = {named(m, label): r for m, grid in grids.items() for label, r in grid.items()}
-    found = bench.runs("dev", CHOOSE_ON.format(dev), {"system2": family.system2, **candidates})
+    dev_runs = bench.runs("dev", CHOOSE_ON.format(dev), {"system2": family.system2, **candidates})
     chosen = {
         method: choose(
             grid,
-            {label: found[named(method, label)] for label in grid},
-            found["system2"],
+            {label: dev_runs[named(method, label)] for label in grid},
+            dev_runs["system2"],
             MARGIN,
         )
         for method, grid in grids.items()
@@ -100,9 +102,9 @@ def study(
         **family.members,
         **{method: grids[method][label] for method, label in chosen.items()},
     }
-    other = str(second_thinker(output / "models" / "second-system2"))
+    other = str(train_second_system2(output / "models" / "second-system2"))
     return Findings(
-        dev=found,
+        dev=dev_runs,
         grids=grids,
         chosen=chosen,
         test=bench.runs("test", PROVE_ON.format(test), models),
@@ -115,8 +117,26 @@ def study(
     )
 
 
+def choose(grid: Grid, runs: Mapping[str, Run], against: Run, margin: float) -> str:
+    """The coefficient of a method: the shortest that keeps the accuracy, else the most accurate.
+
+    Args:
+        grid: The method's recipes, by coefficient.
+        runs: Their runs on the problems for choosing, by coefficient.
+        against: System 2's run on them.
+        margin: How far below System 2 an accuracy may be and count as kept, a fraction; no interval
+            enters, the reported figures come from other problems.
+    """
+    summaries = {label: summarise(runs[label].results) for label in grid}
+    least = summarise(against.results).accuracy.value - margin
+    accurate_enough = [label for label in summaries if summaries[label].accuracy.value >= least]
+    if accurate_enough:
+        return min(accurate_enough, key=lambda label: summaries[label].length.value)
+    return max(summaries, key=lambda label: summaries[label].accuracy.value)
+
+
 def named(method: str, label: str) -> str:
-    """What a method with its coefficients is called."""
+    """The name of a method with its coefficients."""
     return f"{method}, {label}" if label else method
 
 
@@ -146,13 +166,13 @@ def starts(f: Family) -> dict[str, str | Recipe]:
 
 def towards(f: Family) -> dict[str, str | Recipe]:
     """Short to long: a little of System 2 on System 1."""
-    made = {
+    recipes = {
         f"System 1 + {w:g} (System 2 - System 1)": Recipe(
             [f.system2], "task_arithmetic", base=f.system1, params={"scale": w}
         )
         for w in (0.05, 0.1, 0.15, 0.2, 0.3)
     }
-    return {"system1": f.system1, "system2": f.system2, **made}
+    return {"system1": f.system1, "system2": f.system2, **recipes}
 
 
 def thinkers(f: Family, other: str) -> dict[str, str | Recipe]:
@@ -173,7 +193,7 @@ def thinkers(f: Family, other: str) -> dict[str, str | Recipe]:
 
 
 def small(f: Family) -> dict[str, str | Recipe]:
-    """What is asked of every size."""
+    """The models and merges that are measured in every size."""
     grid: dict[str, Any] = {
         "Average": f.pair("average"),
         **{named("Task Arithmetic", k): r for k, r in scales(f, (0.3, 0.5, 0.7)).items()},

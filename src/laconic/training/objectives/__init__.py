@@ -1,0 +1,1 @@
+"""Training objectives, one decorated function a file; `contract` says what each declares."""

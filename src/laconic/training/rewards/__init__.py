@@ -1,0 +1,1 @@
+"""Rewards of answers, one decorated function a file; `contract` says what each may read."""
