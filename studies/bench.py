@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from laconic.merging.recipe import Recipe
 from laconic.runs.experiment import Sampling
 from laconic.runtime import Progress, silent
-from laconic.searching.grid import Job, measure
+from laconic.searching.grid import ModelJob, measure
 from laconic.stats import summarise
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Bench:
             folder = slug(name)
             made = isinstance(model, Recipe)
             jobs.append(
-                Job(
+                ModelJob(
                     name,
                     str(self.output / "models" / part / folder) if made else str(model),
                     (task,),

@@ -41,7 +41,7 @@ VERBS = {
     "searching": {"evaluation", "merging"},
     "merging": {"calibration.record"},
 }
-SEAMS = {"methods", "tasks", "backends", "training.controllers", "importing.readers"}
+SEAMS = {"methods", "tasks", "backends", "strategies", "training.controllers", "importing.readers"}
 
 
 def modules() -> dict[str, Path]:

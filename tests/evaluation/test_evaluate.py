@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from laconic.backends.contract.call import Call
+
 
 class Parrot:
     """An engine that boxes the number of the problem, in batches of two, the last first."""
@@ -44,19 +46,20 @@ class Parrot:
         return len(sample.problem)
 
     def generate(
-        self, samples: Sequence[Sample], sampling: Sampling
-    ) -> Iterator[list[tuple[Sample, Generation]]]:
+        self, calls: Sequence[Call], sampling: Sampling
+    ) -> Iterator[list[tuple[Call, Generation]]]:
         self.budgets.append(sampling.max_tokens)
-        backwards = list(samples)[::-1]
+        backwards = list(calls)[::-1]
         for start in range(0, len(backwards), 2):
             if self.fail_after is not None and len(self.asked) >= self.fail_after:
                 raise KeyboardInterrupt
             batch = backwards[start : start + 2]
-            self.asked += batch
-            yield [
-                (s, Generation(f"\\boxed{{{s.problem[:-1]}}}", 10 + s.repeat, 0, False, "stop"))
-                for s in batch
-            ]
+            self.asked += [call.sample for call in batch]
+            yield [(call, self.answer(call.sample)) for call in batch]
+
+    def answer(self, sample: Sample) -> Generation:
+        text = f"\\boxed{{{sample.problem[:-1]}}}"
+        return Generation(text, 10 + sample.repeat, 0, False, "stop")
 
     def close(self) -> None:
         self.closed = True

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def list_(
     kind: Annotated[
-        Literal["methods", "tasks", "backends", "controllers", "presets", "prompts"],
+        Literal["methods", "tasks", "backends", "strategies", "controllers", "presets", "prompts"],
         typer.Argument(help="What to list."),
     ],
     as_json: Json = False,
@@ -53,7 +53,7 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A method, transform, adjustment, task, backend, controller or preset."
+            help="A method, transform, adjustment, task, backend, strategy, controller or preset."
         ),
     ],
     as_json: Json = False,
@@ -101,6 +101,7 @@ def register(app: typer.Typer) -> None:
 def _registries() -> dict[str, tuple[Registry[Any], ...]]:
     from laconic.backends.contract.backend import BACKENDS
     from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
+    from laconic.strategies.contract.strategy import STRATEGIES
     from laconic.tasks.contract.task import TASKS
     from laconic.training.controllers.contract import CONTROLLERS
 
@@ -108,6 +109,7 @@ def _registries() -> dict[str, tuple[Registry[Any], ...]]:
         "methods": (METHODS, TRANSFORMS, ADJUSTMENTS),
         "tasks": (TASKS,),
         "backends": (BACKENDS,),
+        "strategies": (STRATEGIES,),
         "controllers": (CONTROLLERS,),
     }
 

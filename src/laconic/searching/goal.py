@@ -1,4 +1,4 @@
-"""What a search is after: measured candidates, constraints, and who is hopeless."""
+"""What a search is after: constraints, and when a candidate is not worth more problems."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _FORM: Final = re.compile(
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the results of one model amount to; every task counts the same.
+class ModelSummary:
+    """The results of one model in five numbers; every task counts the same.
 
     Attributes:
         accuracy: Share that is right.
@@ -57,8 +57,8 @@ class Measured:
         return asdict(self)
 
 
-def measured(results: Sequence[Result]) -> Measured:
-    """Sum up the results of one model.
+def summarise_model(results: Sequence[Result]) -> ModelSummary:
+    """The results of one model in five numbers.
 
     Raises:
         RunError: Where there are none.
@@ -67,7 +67,7 @@ def measured(results: Sequence[Result]) -> Measured:
     if not tasks:
         raise RunError("There are no results to sum up yet.")
     levels = [level(task) for task in tasks]
-    return Measured(
+    return ModelSummary(
         accuracy=average([one.accuracy for one in levels]),
         length=average([one.length for one in levels]),
         thinking=sum(float(task.thinks.mean()) for task in tasks) / len(tasks),
@@ -133,7 +133,7 @@ class Constraint:
         self, results: Sequence[Result], references: Mapping[str, Sequence[Result]]
     ) -> Estimate:
         """What is measured minus the bound; for lengths over a reference, as a share of it."""
-        own = measured(results)
+        own = summarise_model(results)
         if self.reference is None:
             one = own.accuracy if self.about == "accuracy" else own.length
             return _moved(one, -self.number)
@@ -181,20 +181,21 @@ def read_constraint(text: str) -> Constraint:
     return Constraint(about, found["reference"], signed)
 
 
-def hopeless(
+def stop_reason(
     results: Sequence[Result],
     rivals: Mapping[str, Sequence[Result]],
     constraint: Constraint | None,
     references: Mapping[str, Sequence[Result]],
 ) -> str:
-    """Why a candidate cannot come to anything, by paired tests on the problems so far.
+    """Why a candidate is dropped (pruned), by paired tests on the problems so far.
 
-    Lengths are judged by their standard errors: what was not seen, such as rare answers that run
-    into the budget, is no reason to go on with a candidate; the proof's intervals allow for it.
+    Under a constraint, a candidate is dropped if its 95 % interval says that it breaks the
+    constraint, or if a rival that meets the constraint is better by a 95 % interval. Without a
+    constraint, it is dropped if it can add almost nothing to the front, even if it is as good as
+    its intervals against the rivals allow.
 
-    Under a constraint it is dropped where it breaks it for sure, and where a rival that keeps to
-    it is better for sure. Without one it is dropped where it can add next to nothing to the front
-    even if it is as good as its intervals against the rivals allow.
+    Lengths are judged by their standard errors: they do not allow for what was not seen, such as
+    rare answers that run into the budget. The intervals of the proof do.
 
     Args:
         results: The candidate's.
@@ -203,7 +204,7 @@ def hopeless(
         references: System 1 and System 2.
 
     Returns:
-        The reason in words; empty for a candidate with hope.
+        The reason in words; empty if the candidate is worth more problems.
     """
     if constraint is None:
         return _adds_nothing(results, rivals)
@@ -230,7 +231,7 @@ def _adds_nothing(results: Sequence[Result], rivals: Mapping[str, Sequence[Resul
     """
     if len(results) < FEWEST:
         return ""
-    points = {name: _point(measured(others)) for name, others in rivals.items()}
+    points = {name: _point(summarise_model(others)) for name, others in rivals.items()}
     best, most = 1.0, 0.0
     limits = ("", "")
     for name, others in rivals.items():
@@ -251,7 +252,7 @@ def _adds_nothing(results: Sequence[Result], rivals: Mapping[str, Sequence[Resul
     return f"beside {told} it can add at most {max(then / now - 1, 0):.1%} to the front"
 
 
-def _point(one: Measured) -> tuple[float, float]:
+def _point(one: ModelSummary) -> tuple[float, float]:
     return one.accuracy.value, one.length.value
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from laconic.backends.contract.backend import Renewable, Resident
 from laconic.checkpoints.checkpoint import FLOATS, WIDTH, open_checkpoint
 from laconic.errors import BackendError
-from laconic.evaluation.evaluate import open_engine
+from laconic.evaluation.session import open_engine
 from laconic.merging.engine.members import asked_trims
 from laconic.merging.engine.options import Means
 from laconic.merging.engine.streaming import Engine
@@ -47,8 +47,8 @@ log = logging.getLogger(__name__)
 SHARED: Final = Path("/dev/shm")
 
 
-class Seat(Protocol):
-    """Where candidates take turns before an engine."""
+class _Slot(Protocol):
+    """An engine that is given the weights of one candidate after another."""
 
     def take(self, plan: Plan) -> Backend:
         """The engine with a candidate's weights; those of the one before are gone."""
@@ -58,8 +58,8 @@ class Seat(Protocol):
 
 
 @dataclass
-class _Found:
-    """What passes over the parents have found for plans that agree in all before the method."""
+class _ParentScans:
+    """Kept results of passes over the parents, for plans whose steps before the method agree."""
 
     over_model: dict[Any, Any] = field(default_factory=dict)
     limits: dict[Any, Any] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Weights:
         self._means = means or Means()
         self._types = {spec.name: spec.dtype for spec in plan.specs}
         self._made = coefficients(plan)
-        self._found: dict[str, _Found] = {}
+        self._scans: dict[str, _ParentScans] = {}
         self._parents = _parents(plan)
 
     @staticmethod
@@ -119,9 +119,9 @@ class Weights:
             self._made.pop(name, None)
         engine = Engine(plan, self._means, self, silent)
         engine.moved = [True] * len(plan.models)  # only a note in the folder needs to know
-        found = self._found.setdefault(_before(plan), _Found())
-        engine.over_model, engine.limits = found.over_model, found.limits
-        engine.sums = found.sums
+        scans = self._scans.setdefault(_before(plan), _ParentScans())
+        engine.over_model, engine.limits = scans.over_model, scans.limits
+        engine.sums = scans.sums
         engine.run()
         self._made = wanted
         return changed
@@ -148,8 +148,8 @@ class Weights:
         """Nothing to note: a merge that is cut short is done again."""
 
 
-class InPlace:
-    """A seat whose model stays loaded.
+class InPlaceSlot:
+    """A slot whose model stays loaded.
 
     Args:
         engine: The backend, its model loaded from the folder of `plan`.
@@ -170,8 +170,8 @@ class InPlace:
         self._engine.close()
 
 
-class Folders:
-    """A seat whose every candidate is merged into a folder and read from there.
+class FolderSlot:
+    """A slot whose candidates are merged into a folder and loaded from there.
 
     An engine that is `Renewable` stays up and takes the folder's weights; where it cannot, and any
     other engine, is started anew.
@@ -223,8 +223,8 @@ class Folders:
         return self._work
 
 
-class Seats:
-    """A seat that finds out, with the first candidate, of which kind it can be.
+class ModelSlot:
+    """A slot that finds out with the first candidate whether the model can stay loaded.
 
     Args:
         backend: The engine, ``NAME`` or ``NAME:key=value,...``.
@@ -232,25 +232,25 @@ class Seats:
     """
 
     def __init__(self, backend: str, work: Path) -> None:
-        self._folders = Folders(backend, work)
-        self._seat: Seat | None = None
+        self._folder_slot = FolderSlot(backend, work)
+        self._slot: _Slot | None = None
 
     def take(self, plan: Plan) -> Backend:
         """The engine with a candidate's weights; those of the one before are gone."""
-        if self._seat is not None:
-            return self._seat.take(plan)
-        engine = self._folders.take(plan)
-        self._seat = self._folders
+        if self._slot is not None:
+            return self._slot.take(plan)
+        engine = self._folder_slot.take(plan)
+        self._slot = self._folder_slot
         if isinstance(engine, Resident):
             tensors = engine.weights()
             if Weights.fit(tensors, plan):
-                self._seat = InPlace(engine, Weights(tensors, plan))
+                self._slot = InPlaceSlot(engine, Weights(tensors, plan))
         return engine
 
     def close(self) -> None:
         """Give the memory back."""
-        if self._seat is not None:
-            self._seat.close()
+        if self._slot is not None:
+            self._slot.close()
 
 
 def coefficients(plan: Plan) -> dict[str, str]:

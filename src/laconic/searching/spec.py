@@ -14,7 +14,7 @@ from laconic.searching.goal import MARGIN, Constraint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laconic.searching.problem_set import Exam
+    from laconic.evaluation.problem_set import ProblemSet
     from laconic.searching.space import Space
 
 #: What the winner must keep to where the user sets no constraint.
@@ -22,33 +22,35 @@ DEFAULT: Final = Constraint("accuracy", "system2", -MARGIN)
 
 
 @dataclass(frozen=True)
-class Asked:
+class SearchSpec:
     """All that decides what a search finds, but for how long it goes on.
 
     Attributes:
         space: Where to look.
-        exam: The problems to search on.
+        problems: The problems to search on.
         proof: Those to prove the winner on.
         constraint: What candidates must keep to, if anything.
         references: The models to compare with, by ``system2`` and, if there is one, ``system1``.
     """
 
     space: Space
-    exam: Exam
-    proof: Exam
+    problems: ProblemSet
+    proof: ProblemSet
     constraint: Constraint | None
     references: Mapping[str, str]
 
     def facts(self) -> dict[str, Any]:
         """The same as study.json says it."""
+        strategy = self.problems.tasks[0].strategy
         return {
             "recipe": self.space.values,
             "ranges": [one.plain() for one in self.space.ranges],
             "constraint": str(self.constraint) if self.constraint else None,
-            "tasks": [asdict(record) for record in self.exam.records],
+            "tasks": [asdict(record) for record in self.problems.records],
             "prove_on": [asdict(record) for record in self.proof.records],
-            "sampling": asdict(self.exam.sampling),
-            "backend": self.exam.backend,
+            "sampling": asdict(self.problems.sampling),
+            "backend": self.problems.backend,
+            **({} if strategy == "single" else {"strategy": strategy}),
         }
 
     @property

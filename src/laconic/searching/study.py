@@ -31,7 +31,7 @@ from laconic.errors import DamagedHeadError, RunError
 from laconic.files.atomic import sync, write_file
 from laconic.files.json import read_json
 from laconic.files.text import read_bytes
-from laconic.searching.goal import Measured  # noqa: TC001  # pydantic reads the fields' types
+from laconic.searching.goal import ModelSummary  # noqa: TC001  # pydantic reads the fields' types
 from laconic.searching.space import read_space
 from laconic.stats import Estimate, pareto
 
@@ -53,8 +53,8 @@ class Trial:
         number: Its number, in the order the trials began.
         name: Its parameters in words; also the name of its run folder.
         parameters: The value of each range, by name.
-        state: ``complete`` where it was asked every problem, ``dropped`` where it was hopeless
-            before, ``budget`` where the tokens ran out.
+        state: ``complete`` if it was asked every problem, ``dropped`` if paired tests stopped it
+            before, ``budget`` if the tokens ran out.
         reason: Why it was dropped; else empty.
         rung: The last rung it reached, from 1.
         rungs: How many there are.
@@ -75,7 +75,7 @@ class Trial:
     reason: str
     rung: int
     rungs: int
-    measured: Measured
+    measured: ModelSummary
     accuracy_diff: Estimate
     length_change: Estimate
     tokens: int

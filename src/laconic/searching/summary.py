@@ -17,8 +17,8 @@ VERDICTS: Mapping[str, str] = {
 }
 
 
-def story(study: Study) -> str:
-    """The search's outcome: what was tried, the front, the winner and its proof."""
+def summary_text(study: Study) -> str:
+    """The outcome of a search: what was tried, the front, the winner and its proof."""
     return "\n".join([*_tried(study), "", *_front(study), "", *_winner(study)])
 
 

@@ -71,7 +71,7 @@ def _refuse(task: Task, section: GrpoSection) -> None:
                 f"objective.grpo.task {section.task} asks for programs, which would have to be run "
                 "in training. Take problems with answers."
             )
-        if sample.stop or sample.estimate:
+        if sample.stop or task.strategy != "single":
             what = "ends answers by texts" if sample.stop else "asks twice for one answer"
             raise TrainError(
                 f"objective.grpo.prompt {section.prompt} {what}, and a model in training is asked "

@@ -14,7 +14,7 @@ from laconic.errors import BackendError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from laconic.backends.client.request import Answer, Line
+    from laconic.backends.client.request import HttpAnswer, HttpClient
 
 #: Requests made of a server that does not answer, before it counts as not there.
 TRIES: Final = 4
@@ -48,24 +48,24 @@ class Identity:
     root: str
 
 
-def identify(line: Line, url: str, model: str) -> Identity:
+def identify(http: HttpClient, url: str, model: str) -> Identity:
     """Ask a server who it is, and make sure that it serves the model.
 
     Args:
-        line: Makes the requests.
+        http: Makes the requests.
         url: The base URL.
         model: The model's name, as requests will give it.
 
     Raises:
         BackendError: Where it cannot be reached, refuses the key, or serves other models.
     """
-    listed = _models(line, url)
+    listed = _models(http, url)
     if listed is not None and model not in listed:
         raise BackendError(f"{url} does not serve '{model}'. {did_you_mean(model, listed)}")
     entry = (listed or {}).get(model, {})
     owner = str(entry.get("owned_by") or "").lower()
     server, path = PLACES.get(owner, PLACES[""])
-    told = _details(line, url.removesuffix("/v1") + path)
+    told = _details(http, url.removesuffix("/v1") + path)
     version = str(told.get("version") or told.get("build_info") or "")
     inner = told.get("default_generation_settings")
     windows = [entry.get("max_model_len"), told.get("max_total_tokens"), told.get("context_length")]
@@ -80,7 +80,7 @@ def identify(line: Line, url: str, model: str) -> Identity:
     )
 
 
-def check_tokens(line: Line, who: Identity, encode: Callable[[str], list[int]]) -> None:
+def check_tokens(http: HttpClient, who: Identity, encode: Callable[[str], list[int]]) -> None:
     """Make sure that a server splits texts into the tokens that the model was trained on.
 
     A server loads its own tokenizer, which some versions of transformers build otherwise than
@@ -88,7 +88,7 @@ def check_tokens(line: Line, who: Identity, encode: Callable[[str], list[int]]) 
     endpoint for it is believed.
 
     Args:
-        line: Makes the requests.
+        http: Makes the requests.
         who: The server; vLLM, SGLang and llama.cpp can be asked.
         encode: The tokens by tokenizer.json.
 
@@ -104,7 +104,7 @@ def check_tokens(line: Line, who: Identity, encode: Callable[[str], list[int]]) 
         "add_special": False,
     }
     try:
-        value = line.fetch("POST", who.url.removesuffix("/v1") + "/tokenize", asked).value
+        value = http.fetch("POST", who.url.removesuffix("/v1") + "/tokenize", asked).value
     except TroubleError:
         return
     tokens = value.get("tokens") if isinstance(value, dict) else None
@@ -117,12 +117,12 @@ def check_tokens(line: Line, who: Identity, encode: Callable[[str], list[int]]) 
         )
 
 
-def _models(line: Line, url: str) -> dict[str, dict[str, Any]] | None:
+def _models(http: HttpClient, url: str) -> dict[str, dict[str, Any]] | None:
     """The models that a server lists, by name; None where it has no such list."""
     reason = ""
     for tries in range(1, TRIES + 1):
         try:
-            answer = line.fetch("GET", f"{url}/models")
+            answer = http.fetch("GET", f"{url}/models")
         except TroubleError as error:
             reason = str(error)
         else:
@@ -144,7 +144,7 @@ def _models(line: Line, url: str) -> dict[str, dict[str, Any]] | None:
     )
 
 
-def _listed(answer: Answer) -> dict[str, dict[str, Any]] | None:
+def _listed(answer: HttpAnswer) -> dict[str, dict[str, Any]] | None:
     """The models of a good answer; None for any other."""
     try:
         return {str(entry["id"]): dict(entry) for entry in answer.value["data"]}
@@ -152,10 +152,10 @@ def _listed(answer: Answer) -> dict[str, dict[str, Any]] | None:
         return None
 
 
-def _details(line: Line, address: str) -> dict[str, Any]:
+def _details(http: HttpClient, address: str) -> dict[str, Any]:
     """What a program states at an address of its own; empty where it does not."""
     try:
-        value = line.fetch("GET", address).value
+        value = http.fetch("GET", address).value
     except TroubleError:
         return {}
     return value if isinstance(value, dict) else {}

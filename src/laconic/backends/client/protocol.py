@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from laconic.errors import BackendError
 
 if TYPE_CHECKING:
+    from laconic.backends.contract.call import Call
     from laconic.runs.experiment import Sampling
     from laconic.runs.run import Finish, Sample
 
@@ -29,6 +30,8 @@ FINISHES: Final[Mapping[str, Finish]] = {
 BROKEN: Final = frozenset({None, "", "abort", "aborted", "cancelled", "error"})
 #: No tokenizer in use has a token of more bytes than this.
 TOKEN_BYTES: Final = 256
+#: Seeds of completions are smaller than this.
+SEEDS: Final = 1 << 31
 
 
 class TroubleError(Exception):
@@ -82,12 +85,12 @@ class Reply:
 
 
 def seed_of(sample: Sample, sampling: Sampling) -> int:
-    """A completion's own seed, in [0, 2^31): a function of the run's, the problem and repeat."""
+    """A completion's own seed, in [0, SEEDS): a function of the run's, the problem and repeat."""
     key = json.dumps([sampling.seed, *sample.key]).encode()
     return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") >> 1
 
 
-def settings(sample: Sample, sampling: Sampling, *, stream: bool) -> dict[str, Any]:
+def settings(call: Call, sampling: Sampling, *, stream: bool) -> dict[str, Any]:
     """The part of a request that says how to sample; the same for chat and completions.
 
     Raises:
@@ -96,14 +99,14 @@ def settings(sample: Sample, sampling: Sampling, *, stream: bool) -> dict[str, A
     if sampling.max_tokens is None:
         raise BackendError("openai: sampling.max_tokens must be a number here.")
     asked: dict[str, Any] = {
-        "max_tokens": sampling.max_tokens,
+        "max_tokens": call.budget(sampling.max_tokens),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
     }
-    if sample.stop:
-        asked["stop"] = list(sample.stop)
+    if call.stops:
+        asked["stop"] = list(call.stops)
     if sampling.temperature:
-        asked["seed"] = seed_of(sample, sampling)
+        asked["seed"] = seed_of(call.sample, sampling)
     if stream:
         asked |= {"stream": True, "stream_options": {"include_usage": True}}
     return asked

@@ -75,7 +75,7 @@ class Clients:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """A server's answer to a question other than for a completion.
 
     Attributes:
@@ -95,7 +95,7 @@ class Answer:
             return None
 
 
-class Line:
+class HttpClient:
     """How requests for one model are made.
 
     Args:
@@ -112,7 +112,7 @@ class Line:
 
     def fetch(
         self, method: str, address: str, body: object = None, seconds: float | None = None
-    ) -> Answer:
+    ) -> HttpAnswer:
         """Make one request other than for a completion, and wait for its answer.
 
         It runs in a thread of its own, for the caller may have an event loop running.
@@ -128,7 +128,7 @@ class Line:
         """
         limit = min(CONNECT_SECONDS, self._timeout) if seconds is None else seconds
 
-        async def ask() -> Answer:
+        async def ask() -> HttpAnswer:
             import httpx2
 
             async with (
@@ -136,7 +136,7 @@ class Line:
                 self._explained(limit),
                 client.stream(method, address, json=body) as response,
             ):
-                return Answer(response.status_code, await self._read(response, 0))
+                return HttpAnswer(response.status_code, await self._read(response, 0))
 
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, ask()).result()

@@ -33,7 +33,7 @@ def back_off(tries: int) -> float:
 
 
 @dataclass
-class Limit:
+class ConcurrencyLimit:
     """How many requests one server is given at a time: grows by adding, shrinks by halving.
 
     It grows by one for every answer until it is first halved, then by one for every round of
@@ -129,7 +129,7 @@ class Server:
     """
 
     url: str
-    limit: Limit
+    limit: ConcurrencyLimit
     flying: int = 0
     failures: int = 0
     rests_until: float = 0.0

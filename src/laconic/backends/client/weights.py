@@ -10,7 +10,7 @@ from laconic.errors import BackendError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from laconic.backends.client.request import Line
+    from laconic.backends.client.request import HttpClient
 
 #: What a server is asked for, in order: read the weights, forget what was computed with others.
 RELOAD: Final = "/collective_rpc"
@@ -21,11 +21,11 @@ HOW: Final = (
 )
 
 
-def reload_weights(line: Line, url: str, folder: Path, seconds: float) -> None:
+def reload_weights(http: HttpClient, url: str, folder: Path, seconds: float) -> None:
     """Have a server go on with the weights of a folder.
 
     Args:
-        line: Makes the requests.
+        http: Makes the requests.
         url: The server's base URL, which ends in /v1.
         folder: The checkpoint, by a path that leads there on the server's machine, too.
         seconds: How long that may take.
@@ -35,12 +35,12 @@ def reload_weights(line: Line, url: str, folder: Path, seconds: float) -> None:
     """
     asked = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
     for path, body in ((RELOAD, asked), (FORGET, None)):
-        _post(line, url.removesuffix("/v1") + path, body, folder, seconds)
+        _post(http, url.removesuffix("/v1") + path, body, folder, seconds)
 
 
-def _post(line: Line, address: str, body: object, folder: Path, seconds: float) -> None:
+def _post(http: HttpClient, address: str, body: object, folder: Path, seconds: float) -> None:
     try:
-        answer = line.fetch("POST", address, body, seconds)
+        answer = http.fetch("POST", address, body, seconds)
     except TroubleError as error:
         if error.sign == "load":
             raise BackendError(

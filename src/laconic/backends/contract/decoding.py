@@ -18,8 +18,8 @@ from laconic.runtime import using_threads as using_threads
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.backends.contract.call import Call
     from laconic.runs.experiment import Sampling
-    from laconic.runs.run import Sample
 
 #: Positions that a full cache grows by.
 SPARE: Final = 64
@@ -58,10 +58,16 @@ class Draw:
         return torch.full_like(scores, -torch.inf).scatter(-1, token, 0.0)
 
 
-def draws(sample: Sample, sampling: Sampling) -> np.random.Generator:
-    """The random numbers of one completion: a function of the seed, the problem and the repeat."""
-    key = json.dumps([sampling.seed, *sample.key]).encode()
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:16], "big"))
+def draws(call: Call, sampling: Sampling) -> np.random.Generator:
+    """The random numbers of one completion: a function of the seed, the problem and the repeat.
+
+    There is one number a token. Those of the tokens that the call begins with are passed over, so
+    that a completion broken off and continued is the completion as it would have gone on.
+    """
+    key = json.dumps([sampling.seed, *call.key]).encode()
+    numbers = np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:16], "big"))
+    numbers.random(len(call.prefix_ids))
+    return numbers
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # __init_subclass__ has no types
