@@ -313,7 +313,7 @@ def test_a_thought_is_counted_by_its_token_and_the_end_token_counts_too(folder: 
 def test_a_thought_that_is_never_closed_is_all_there_is(folder: Path) -> None:
     engine = load(folder)
     cut = engine._generation(row(SAMPLES[0], tokens("<think>1+1=")))
-    assert cut == Generation("<think>1+1=", 5, 5, False, "length")
+    assert replace(cut, ids=()) == Generation("<think>1+1=", 5, 5, False, "length")
     none = engine._generation(row(SAMPLES[0], tokens("1+1=")))
     assert (none.thinking_length, none.thinks) == (0, False)
 

@@ -409,7 +409,7 @@ JOIN = """
 import json, sys, time
 from laconic.backends.contract.backend import BACKENDS
 from laconic.registry import Plugin
-from laconic.search import search
+from laconic.searching.explore import search
 from tests.searching.test_explore import Scripted
 
 class Stalled(Scripted):

@@ -1,4 +1,4 @@
-"""The search itself: references first, then trials, then the winner on problems it never saw."""
+"""A whole search: the references first, then candidates, then the winner on held-out problems."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from laconic.merging.recipe import read_recipe
 from laconic.runs.run import read_run
 from laconic.runtime import Progress, silent, versions
 from laconic.scoring.score import Grader
-from laconic.searching.crew import mend, retry, wait_for_others
+from laconic.searching.crew import repair_trials, retry, wait_for_others
 from laconic.searching.goal import Constraint, read_constraint, summarise_model
 from laconic.searching.measure import Measurer
 from laconic.searching.problems import deal_problems
@@ -193,7 +193,7 @@ class _Leader:
             self._note("searching")
             guide = Guide(self.spec.space, worker.seed)
             study = open_study(worker.storage, worker.digest, guide)
-            mend(study, self.folder, guide)
+            repair_trials(study, self.folder, guide)
             retry(study, self.folder, guide)
             self._spread(worker)
             wait_for_others(study, self.folder)
@@ -284,11 +284,7 @@ class _Leader:
         """About what the proof takes: the references again, and a winner as long as System 2."""
         lengths = [summarise_model(results).length.value for results in runs.values()]
         lengths.append(summarise_model(runs["system2"]).length.value)
-        answers = sum(
-            len(task.samples) * (task.repeats or self.spec.proof.sampling.repeats)
-            for task in self.spec.proof.tasks
-        )
-        return round(answers * sum(lengths))
+        return round(len(self.spec.proof.samples) * sum(lengths))
 
     def _spread(self, worker: WorkerSpec) -> None:
         """Let the workers work."""

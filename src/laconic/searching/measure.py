@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurer:
-    """Measures models whole, or takes what was measured, within the budget.
+    """Measures models on every problem within the budget, and takes over complete runs.
 
     Attributes:
         spec: What is searched.

@@ -1,4 +1,4 @@
-"""Where to try next: Optuna keeps the trials, this picks their places.
+"""Which values to try next: Optuna keeps the trials, this picks their values.
 
 One parameter goes by `laconic.searching.interval_search`. Several go by a Gaussian process with the
 expected gain in hypervolume (`optuna.samplers.GPSampler`): of Optuna's samplers for two objectives

@@ -23,7 +23,7 @@ DEFAULT: Final = Constraint("accuracy", "system2", -MARGIN)
 
 @dataclass(frozen=True)
 class SearchSpec:
-    """All that decides what a search finds, but for how long it goes on.
+    """All that decides the result of a search, except how long it goes on.
 
     Attributes:
         space: Where to look.
