@@ -339,6 +339,27 @@ def test_a_completion_goes_on_from_its_own_token_ids_as_if_never_broken_off(
             assert continued.finish == whole[call.key].finish
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_log_probabilities_are_those_of_the_model(folder: Path, temperature: float) -> None:
+    engine = load(folder)
+    sampling = Sampling(max_tokens=40, temperature=temperature, seed=2)
+    plain = complete(engine, sampling)
+    calls = [Call(sample, logprobs=i != 1) for i, sample in enumerate(SAMPLES[:6])]
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    for batch in engine.generate(calls, sampling):
+        for call, made in batch:
+            assert replace(made, logprobs=()) == plain[call.key]
+            if call.key == SAMPLES[1].key:
+                assert made.logprobs == ()
+                continue
+            prompt = engine._prompt_ids(call)
+            with torch.no_grad():
+                logits = model(torch.tensor([[*prompt, *made.ids]])).logits[0]
+            told = torch.log_softmax(logits[len(prompt) - 1 : -1], -1)
+            wanted = told[range(len(made.ids)), list(made.ids)]
+            assert torch.allclose(torch.tensor(made.logprobs), wanted, atol=1e-4)
+
+
 def test_calls_of_one_batch_may_have_budgets_and_stop_texts_of_their_own(folder: Path) -> None:
     engine = load(folder)
     sampling = Sampling(max_tokens=48)

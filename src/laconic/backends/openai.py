@@ -156,9 +156,9 @@ class _OpenaiEngine:
             [Server(url, ConcurrencyLimit(options.concurrency)) for url in urls]
         )
         self._counted: Counter[str] = Counter()
-        asked = [options.endpoint, options.extra, tokenizer and tokenizer.digest]
+        prompting = [options.endpoint, options.extra, tokenizer and tokenizer.digest]
         self.fingerprint = _digest(["openai", model])
-        self.template = _digest(asked)
+        self.template = _digest(prompting)
         self.dtype = "served"
         self.device = ", ".join(f"{who.server or 'server'} at {who.url}" for who in self._who)
         self.window = min((w.window for w in self._who if w.window is not None), default=None)
@@ -168,11 +168,11 @@ class _OpenaiEngine:
     @property
     def facts(self) -> dict[str, Any]:
         """What a run keeps of the servers, and how many of its lengths came from where."""
-        asked = vars(self._options)
+        options = vars(self._options)
         return {
             "servers": [vars(who) for who in self._who],
             "lengths": dict(self._counted),
-            "options": {key: asked[key] for key in ("endpoint", "stream", "extra")},
+            "options": {key: options[key] for key in ("endpoint", "stream", "extra")},
         }
 
     def request(self, call: Call, sampling: Sampling) -> dict[str, Any]:
@@ -280,7 +280,7 @@ class _OpenaiEngine:
         """The usage, with no tokenizer to count anew."""
         if reply.length is not None:
             return reply.length
-        if reply.told:
+        if reply.has_usage:
             raise TroubleError("a usage that cannot be right")
         raise RefusedError(
             "It states no usage, so lengths are unknown. Give the model's tokenizer: "
@@ -315,8 +315,8 @@ def _addresses(text: str) -> list[str]:
     """
     import httpx2
 
-    found = list(dict.fromkeys(part.rstrip("/") for part in text.split()))
-    for address in found:
+    addresses = list(dict.fromkeys(part.rstrip("/") for part in text.split()))
+    for address in addresses:
         try:
             parts = httpx2.URL(address)
         except httpx2.InvalidURL:
@@ -332,9 +332,9 @@ def _addresses(text: str) -> list[str]:
                 f"openai: '{address}' is no address. Write url=http://HOST:PORT/v1; several with "
                 "spaces between."
             )
-    if not found:
+    if not addresses:
         raise BackendError("openai: url is empty. Write url=http://HOST:PORT/v1.")
-    return found
+    return addresses
 
 
 def _secret(variable: str) -> str:

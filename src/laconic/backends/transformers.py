@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -37,7 +37,7 @@ SMALL: Final = 50_000_000
 Finished = list[tuple["Call", "Generation"]]
 
 
-@backend(can={"continue", "stop"})
+@backend(can={"continue", "stop", "logprobs"})
 def transformers(
     model: str,
     *,
@@ -90,6 +90,7 @@ class _UnfinishedCompletion:
         budget: The most tokens it may have.
         draws: Where its random numbers come from; None if decoding is greedy.
         ids: The token ids generated so far.
+        logprobs: The log-probability of each of them, if the call asks for it.
         stopped: Whether one of the call's stop texts ended it.
     """
 
@@ -97,6 +98,7 @@ class _UnfinishedCompletion:
     budget: int
     draws: np.random.Generator | None
     ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
     stopped: bool = False
 
 
@@ -227,7 +229,7 @@ class _TransformersEngine:
         """Complete one batch, handing rows over, and dropping them, as they finish."""
         import torch
 
-        from laconic.backends.contract.decoding import roomy_cache, using_threads
+        from laconic.backends.contract.decoding import LogProbs, roomy_cache, using_threads
 
         ids, mask = self._collate([self._prompt_ids(row.call) for row in rows])
         cache = roomy_cache(self._model.config)
@@ -236,16 +238,21 @@ class _TransformersEngine:
         while rows:
             steps_left = max(row.budget for row in rows) - steps_done
             steps = min(CHUNK, steps_left) if can_shrink else steps_left
+            logprobs = LogProbs([i for i, row in enumerate(rows) if row.call.logprobs])
+            drawing = _drawing(rows, sampling, ids.shape[1], steps)
             with using_threads(self._threads), torch.inference_mode():
                 sequences = self._model.generate(
                     input_ids=ids,
                     attention_mask=mask,
                     past_key_values=cache,
                     max_new_tokens=steps,
-                    logits_processor=_processors(rows, sampling, ids.shape[1], steps),
+                    logits_processor=[*([logprobs] if logprobs.rows else ()), *drawing],
                 ).sequences
             steps_done += steps
             new = sequences[:, ids.shape[1] :]
+            if logprobs.rows:
+                for i, values in logprobs.read(sequences).items():
+                    rows[i].logprobs += values
             for row, tokens in zip(rows, new.tolist(), strict=True):
                 row.ids += self._cut(tokens)[: row.budget - len(row.ids)]
                 self._stop(row, steps)
@@ -303,7 +310,7 @@ class _TransformersEngine:
         return len(row.ids) >= row.budget or self._ended(row)
 
     def _generation(self, row: _UnfinishedCompletion) -> Generation:
-        return self._transcript.read(
+        completion = self._transcript.read(
             row.ids,
             prompt=self._prompt(row.call.sample)[0],
             prefill=row.call.sample.prefill,
@@ -311,9 +318,10 @@ class _TransformersEngine:
             prefix_ids=row.call.prefix_ids,
             finish="stop" if self._ended(row) else "length",
         )
+        return replace(completion, logprobs=tuple(row.logprobs[: len(row.ids)]))
 
 
-def _processors(
+def _drawing(
     rows: Sequence[_UnfinishedCompletion], sampling: Sampling, start: int, steps: int
 ) -> list[Draw]:
     """What picks the next `steps` tokens of some rows: nothing if they are greedy."""

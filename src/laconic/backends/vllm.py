@@ -120,12 +120,12 @@ class _VllmEngine:
         except Exception as error:  # vLLM, its workers and CUDA raise anything at all
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise BackendError(f"{checkpoint.name}: vLLM cannot load it ({reason}).") from error
-        told = self._engine.model_config
+        loaded_config = self._engine.model_config
         self.fingerprint = checkpoint.fingerprint
-        self.dtype = str(told.dtype).removeprefix("torch.")
+        self.dtype = str(loaded_config.dtype).removeprefix("torch.")
         self.device = _device(options)
         self.template = template_digest(self._tokenizer)
-        self.window: int | None = told.max_model_len
+        self.window: int | None = loaded_config.max_model_len
         self.versions = versions("vllm", "torch", "transformers")
 
     def render(self, sample: Sample) -> str:
@@ -261,8 +261,8 @@ def _shape(checkpoint: Checkpoint) -> tuple[Any, ...]:
 
 def _numbers(version: str) -> tuple[int, ...]:
     """The first two numbers of a version; (0, 0) for what is none."""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    matched = re.match(r"(\d+)\.(\d+)", version)
+    return (int(matched[1]), int(matched[2])) if matched else (0, 0)
 
 
 def _library() -> Any:

@@ -131,12 +131,12 @@ def preview(
             calls[task.name] = problems.planned(task, problems.repeated(task), engines)
             budgets[task.name] = problems.drawn(task).max_tokens or 0
         first = calls[problems.tasks[0].name][0]
-        asked = engines[first.engine]
+        first_engine = engines[first.engine]
         drawn = problems.drawn(problems.tasks[0])
         every = [call for planned in calls.values() for call in planned]
         prompts = [engines[call.engine].prompt_length(call.sample) for call in every]
         return {
-            "prompt": asked.render(first.sample),
+            "prompt": first_engine.render(first.sample),
             "problems": problems.problems,
             "completions": len(problems.samples),
             "prompt_tokens": sum(prompts),
@@ -150,7 +150,9 @@ def preview(
             "dtype": engine.dtype,
             **facts,
             **(
-                {"request": asked.request(first, drawn)} if isinstance(asked, ServedBackend) else {}
+                {"request": first_engine.request(first, drawn)}
+                if isinstance(first_engine, ServedBackend)
+                else {}
             ),
         }
 

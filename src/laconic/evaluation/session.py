@@ -215,11 +215,11 @@ def _ask_all(
             tally.add(measured.results)
             tally.start()
 
-            def told(results: Sequence[Result]) -> bool:
+            def count(results: Sequence[Result]) -> bool:
                 tally.add(results)
                 return True
 
-            measured.ask(samples, told)
+            measured.ask(samples, count)
             speed = {"finished": _now(), "tokens_per_second": round(tally.speed, 1)}
             measured.finish(**speed, **_server_facts(engine))
     return measured

@@ -157,28 +157,28 @@ def read_constraint(text: str) -> Constraint:
     Raises:
         RunError: For anything else.
     """
-    found = _FORM.fullmatch(text.replace(" ", ""))
-    if found is None:
+    matched = _FORM.fullmatch(text.replace(" ", ""))
+    if matched is None:
         raise RunError(
-            f"--constraint '{text}' is none. Write accuracy>=system2-0.01, accuracy>=0.8, "
-            "length<=system2*0.5 or length<=900."
+            f"Cannot parse --constraint '{text}'. Examples: accuracy>=system2-0.01, "
+            "accuracy>=0.8, length<=system2*0.5, length<=900."
         )
-    about: About = "accuracy" if found["about"] == "accuracy" else "length"
-    if (found["sign"] == ">=") != (about == "accuracy"):
-        raise RunError(f"--constraint '{text}': accuracy has a least (>=), length a most (<=).")
-    if (found["operator"] == "*") != (about == "length") and found["operator"]:
+    about: About = "accuracy" if matched["about"] == "accuracy" else "length"
+    if (matched["sign"] == ">=") != (about == "accuracy"):
+        raise RunError(f"--constraint '{text}': write accuracy>=... or length<=...")
+    if (matched["operator"] == "*") != (about == "length") and matched["operator"]:
         raise RunError(
-            f"--constraint '{text}': write accuracy>={found['reference']}-0.01 or "
-            f"length<={found['reference']}*0.5."
+            f"--constraint '{text}': write accuracy>={matched['reference']}-0.01 or "
+            f"length<={matched['reference']}*0.5."
         )
     try:
-        number = float(found["plain"] or found["number"] or (0 if about == "accuracy" else 1))
+        number = float(matched["plain"] or matched["number"] or (0 if about == "accuracy" else 1))
     except ValueError:
-        raise RunError(f"--constraint '{text}': '{found['plain']}' is no number.") from None
+        raise RunError(f"--constraint '{text}': '{matched['plain']}' is no number.") from None
     if about == "accuracy" and number > 1:
         raise RunError(f"--constraint '{text}': accuracy is a fraction, 0.01 is one point.")
-    signed = -number if found["operator"] == "-" else number
-    return Constraint(about, found["reference"], signed)
+    signed = -number if matched["operator"] == "-" else number
+    return Constraint(about, matched["reference"], signed)
 
 
 def stop_reason(
@@ -248,8 +248,8 @@ def _adds_nothing(results: Sequence[Result], rivals: Mapping[str, Sequence[Resul
     then = hypervolume({**points, "": (best, most)}, corner)
     if now == 0 or then > (1 + LEAST) * now:
         return ""
-    told = " and ".join(dict.fromkeys(limits))
-    return f"beside {told} it can add at most {max(then / now - 1, 0):.1%} to the front"
+    rival_names = " and ".join(dict.fromkeys(limits))
+    return f"beside {rival_names} it can add at most {max(then / now - 1, 0):.1%} to the front"
 
 
 def _point(one: ModelSummary) -> tuple[float, float]:

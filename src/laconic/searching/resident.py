@@ -88,7 +88,7 @@ class Weights:
         self._tensors = tensors
         self._means = means or Means()
         self._types = {spec.name: spec.dtype for spec in plan.specs}
-        self._made = coefficients(plan)
+        self._merged = coefficients(plan)
         self._scans: dict[str, _ParentScans] = {}
         self._parents = _parents(plan)
 
@@ -113,17 +113,17 @@ class Weights:
         """
         assert _parents(plan) == self._parents, "a model takes merges of its own parents only"
         wanted = coefficients(plan)
-        changed = [name for name, told in wanted.items() if self._made.get(name) != told]
+        changed = [name for name, deciding in wanted.items() if self._merged.get(name) != deciding]
         self.finished = {spec.name: {} for spec in plan.specs if spec.name not in changed}
         for name in changed:
-            self._made.pop(name, None)
+            self._merged.pop(name, None)
         engine = Engine(plan, self._means, self, silent)
         engine.moved = [True] * len(plan.models)  # only a note in the folder needs to know
         scans = self._scans.setdefault(_before(plan), _ParentScans())
         engine.over_model, engine.limits = scans.over_model, scans.limits
         engine.sums = scans.sums
         engine.run()
-        self._made = wanted
+        self._merged = wanted
         return changed
 
     def put(self, name: str, start: int, values: np.ndarray[Any, Any]) -> None:
@@ -257,7 +257,7 @@ def coefficients(plan: Plan) -> dict[str, str]:
     """What decides each merged tensor's values beside the checkpoints, by name."""
     stages = (*plan.before, plan.method, *plan.after)
     names = [spec.name for spec in plan.specs if spec.name not in plan.copied]
-    told = {
+    deciding = {
         name: json.dumps(
             [
                 plan.recipe.seed,
@@ -270,8 +270,8 @@ def coefficients(plan: Plan) -> dict[str, str]:
     }
     if any(_looks_around(stage, name) for stage in stages for name in names):
         everything = plan.recipe.digest
-        return {name: f"{one} {everything}" for name, one in told.items()}
-    return told
+        return {name: f"{one} {everything}" for name, one in deciding.items()}
+    return deciding
 
 
 def _looks_around(stage: Stage, name: str) -> bool:

@@ -61,8 +61,8 @@ class SearchSpec:
     @property
     def digest(self) -> str:
         """A short name for it."""
-        told = [self.facts(), dict(self.references)]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        identity = [self.facts(), dict(self.references)]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def find_references(
@@ -71,9 +71,9 @@ def find_references(
     """The models to compare with, by role."""
     planned = plan(space.middle_recipe())
     fast = system1 or (planned.recipe.base if planned.recipe.base else None)
-    found = {"system2": planned.system2.name}
+    references = {"system2": planned.system2.name}
     if fast is not None and fast != planned.system2.name:
-        found["system1"] = fast
-    if constraint and constraint.reference == "system1" and "system1" not in found:
+        references["system1"] = fast
+    if constraint and constraint.reference == "system1" and "system1" not in references:
         raise RunError(f"--constraint {constraint}: which model is System 1? Name it: --system1.")
-    return found
+    return references

@@ -107,11 +107,12 @@ class Study:
     @property
     def front(self) -> tuple[Trial, ...]:
         """The complete trials that no other beats in both, shortest first, as measured."""
-        found = self.measured
+        complete_trials = self.measured
         points = {
-            name: (t.measured.accuracy.value, t.measured.length.value) for name, t in found.items()
+            name: (t.measured.accuracy.value, t.measured.length.value)
+            for name, t in complete_trials.items()
         }
-        return tuple(found[name] for name in pareto(points))
+        return tuple(complete_trials[name] for name in pareto(points))
 
     def recipe(self, trial: Trial) -> Recipe:
         """The recipe of a trial."""
@@ -206,7 +207,7 @@ def whole_trials(folder: Path) -> tuple[tuple[Trial, ...], str]:
     if not path.exists():
         return (), ""
     adapter: TypeAdapter[Trial] = TypeAdapter(Trial)
-    found: dict[str, Trial] = {}
+    trials_by_name: dict[str, Trial] = {}
     damaged = ""
     lines = read_bytes(path, RunError).split(b"\n")[:-1]
     for number, line in enumerate(lines, start=1):
@@ -216,9 +217,9 @@ def whole_trials(folder: Path) -> tuple[tuple[Trial, ...], str]:
             problem = error.errors()[0]["msg"]
             damaged = damaged or f"{path}, line {number} is damaged ({problem})."
             continue
-        found.pop(trial.name, None)
-        found[trial.name] = trial
-    return tuple(found.values()), damaged
+        trials_by_name.pop(trial.name, None)
+        trials_by_name[trial.name] = trial
+    return tuple(trials_by_name.values()), damaged
 
 
 def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
@@ -230,12 +231,12 @@ def append_trial(folder: Path, trial: Trial) -> None:
     """Write one more trial behind the others, on the disk; many processes may."""
     with (folder / TRIALS).open("ab+", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        held = (folder / TRIALS).read_bytes()
-        if held and not held.endswith(b"\n"):  # a crash cut the line before
-            stream.truncate(held.rfind(b"\n") + 1)
+        written = (folder / TRIALS).read_bytes()
+        if written and not written.endswith(b"\n"):  # a crash cut the line before
+            stream.truncate(written.rfind(b"\n") + 1)
         stream.write(_line(trial))
         os.fsync(stream.fileno())
-    if not held:
+    if not written:
         sync(folder)
 
 

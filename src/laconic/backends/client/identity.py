@@ -65,10 +65,14 @@ def identify(http: HttpClient, url: str, model: str) -> Identity:
     entry = (listed or {}).get(model, {})
     owner = str(entry.get("owned_by") or "").lower()
     server, path = PLACES.get(owner, PLACES[""])
-    told = _details(http, url.removesuffix("/v1") + path)
-    version = str(told.get("version") or told.get("build_info") or "")
-    inner = told.get("default_generation_settings")
-    windows = [entry.get("max_model_len"), told.get("max_total_tokens"), told.get("context_length")]
+    details = _details(http, url.removesuffix("/v1") + path)
+    version = str(details.get("version") or details.get("build_info") or "")
+    inner = details.get("default_generation_settings")
+    windows = [
+        entry.get("max_model_len"),
+        details.get("max_total_tokens"),
+        details.get("context_length"),
+    ]
     windows.append(inner.get("n_ctx") if isinstance(inner, dict) else None)
     return Identity(
         url=url,
@@ -76,7 +80,7 @@ def identify(http: HttpClient, url: str, model: str) -> Identity:
         server=server if version else owner,
         version=version,
         window=min((w for w in windows if isinstance(w, int) and w > 0), default=None),
-        root=str(entry.get("root") or told.get("model_id") or told.get("model_path") or ""),
+        root=str(entry.get("root") or details.get("model_id") or details.get("model_path") or ""),
     )
 
 
@@ -96,7 +100,7 @@ def check_tokens(http: HttpClient, who: Identity, encode: Callable[[str], list[i
         BackendError: Where a text gets other tokens.
     """
     text = "\n".join(PROBES)
-    asked = {
+    request = {
         "model": who.model,
         "prompt": text,
         "add_special_tokens": False,
@@ -104,7 +108,7 @@ def check_tokens(http: HttpClient, who: Identity, encode: Callable[[str], list[i
         "add_special": False,
     }
     try:
-        value = http.fetch("POST", who.url.removesuffix("/v1") + "/tokenize", asked).value
+        value = http.fetch("POST", who.url.removesuffix("/v1") + "/tokenize", request).value
     except TroubleError:
         return
     tokens = value.get("tokens") if isinstance(value, dict) else None

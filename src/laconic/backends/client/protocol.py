@@ -71,7 +71,7 @@ class Reply:
         text: What the model wrote, but for what the server split off as reasoning.
         reasoning: What the server split off; None where it splits nothing.
         finish: How it ended.
-        told: Whether the server stated a usage at all.
+        has_usage: Whether the server stated a usage at all.
         length: Completion tokens by that usage; None where it is absent or impossible.
         thinking_length: The reasoning tokens among them, where the usage says so.
     """
@@ -79,7 +79,7 @@ class Reply:
     text: str
     reasoning: str | None
     finish: Finish
-    told: bool
+    has_usage: bool
     length: int | None
     thinking_length: int | None
 
@@ -98,18 +98,18 @@ def settings(call: Call, sampling: Sampling, *, stream: bool) -> dict[str, Any]:
     """
     if sampling.max_tokens is None:
         raise BackendError("openai: sampling.max_tokens must be a number here.")
-    asked: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "max_tokens": call.budget(sampling.max_tokens),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
     }
     if call.stops:
-        asked["stop"] = list(call.stops)
+        fields["stop"] = list(call.stops)
     if sampling.temperature:
-        asked["seed"] = seed_of(call.sample, sampling)
+        fields["seed"] = seed_of(call.sample, sampling)
     if stream:
-        asked |= {"stream": True, "stream_options": {"include_usage": True}}
-    return asked
+        fields |= {"stream": True, "stream_options": {"include_usage": True}}
+    return fields
 
 
 def read_reply(body: bytes, max_tokens: int) -> Reply:
@@ -182,8 +182,8 @@ class Stream:
         if not self.done and not (self.finish and self.usage):  # some servers send no [DONE]
             raise TroubleError("a stream that was cut", sign="health")
         thought = None if self.reasonings is None else "".join(self.reasonings)
-        held = {} if self.usage is None else {"usage": self.usage}
-        return _reply("".join(self.texts), thought, self.finish, held, max_tokens)
+        answer = {} if self.usage is None else {"usage": self.usage}
+        return _reply("".join(self.texts), thought, self.finish, answer, max_tokens)
 
 
 def said(body: bytes) -> str:
@@ -221,8 +221,8 @@ def _choice(answer: Mapping[str, Any]) -> dict[str, Any]:
 def _text(parts: Mapping[str, Any], *names: str) -> str | None:
     """The first of the named parts that is text, halves of characters replaced."""
     for name in names:
-        if isinstance(found := parts.get(name), str):
-            return found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if isinstance(text := parts.get(name), str):
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return None
 
 
@@ -235,15 +235,15 @@ def _reply(
         raise RefusedError(
             f"The server ended it with finish_reason {finish!r}, which is neither stop nor length."
         )
-    told = isinstance(answer.get("usage"), dict)
-    usage = answer["usage"] if told else {}
+    has_usage = isinstance(answer.get("usage"), dict)
+    usage = answer["usage"] if has_usage else {}
     length = _count(usage.get("completion_tokens"), most=max_tokens)
     if length is not None and length * TOKEN_BYTES < len((text + (reasoning or "")).encode()):
         length = None
     details = usage.get("completion_tokens_details")
     thought = details.get("reasoning_tokens") if isinstance(details, dict) else None
     thinking_length = _count(thought, most=length or 0)
-    return Reply(text, reasoning, FINISHES[finish], told, length, thinking_length)
+    return Reply(text, reasoning, FINISHES[finish], has_usage, length, thinking_length)
 
 
 def _count(value: Any, *, most: int) -> int | None:

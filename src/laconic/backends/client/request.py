@@ -199,8 +199,8 @@ class HttpClient:
             reason = self._hide(str(error)) or type(error).__name__
             raise TroubleError(f"a broken connection ({reason})", sign="health") from None
         except TroubleError as error:
-            told = self._hide(str(error))
-            raise TroubleError(told, sign=error.sign, wait=error.wait) from None
+            message = self._hide(str(error))
+            raise TroubleError(message, sign=error.sign, wait=error.wait) from None
         except RefusedError as error:
             raise RefusedError(self._hide(str(error)), always=error.always) from None
 
@@ -214,14 +214,16 @@ class HttpClient:
     def _failure(self, response: httpx2.Response, body: bytes) -> TroubleError | RefusedError:
         """What a status other than 200 means."""
         status, reason = response.status_code, said(body)
-        told = f"status {status}" + (f", '{reason}'" if reason else "")
+        status_text = f"status {status}" + (f", '{reason}'" if reason else "")
         if status in PASSING or status >= 500 or status < 300:
             wait = _retry_after(response.headers.get("Retry-After", ""))
-            return TroubleError(told, sign="load" if status in LOADED else "health", wait=wait)
+            return TroubleError(
+                status_text, sign="load" if status in LOADED else "health", wait=wait
+            )
         if status in {401, 403}:
             return RefusedError(
-                f"The server refuses the API key ({told}). Put the right one into the environment "
-                "variable that key= names.",
+                f"The server refuses the API key ({status_text}). Put the right one into the "
+                "environment variable that key= names.",
                 always=True,
             )
         if 300 <= status < 400:
@@ -231,7 +233,7 @@ class HttpClient:
         if any(word in reason.lower() for word in ("context", "max_tokens", "too long", "length")):
             advice = " Give a smaller --max-tokens, or a server started with a larger window."
         return RefusedError(
-            f"The server refuses the request ({told}).{advice}", always=status in GENERAL
+            f"The server refuses the request ({status_text}).{advice}", always=status in GENERAL
         )
 
     async def _read(self, response: httpx2.Response, budget: int) -> bytes:
@@ -247,16 +249,16 @@ class HttpClient:
 
 async def _gather(response: httpx2.Response, budget: int) -> Reply:
     """A streamed answer, put together."""
-    made = Stream()
+    events = Stream()
     pieces: list[bytes] = []
     async for piece in _bounded(response, budget):
         first, *others = piece.split(b"\n")
         pieces.append(first)
         for part in others:
-            made.add(b"".join(pieces).decode("utf-8", "replace"))
+            events.add(b"".join(pieces).decode("utf-8", "replace"))
             pieces = [part]
-    made.add(b"".join(pieces).decode("utf-8", "replace"))
-    return made.reply(budget)
+    events.add(b"".join(pieces).decode("utf-8", "replace"))
+    return events.reply(budget)
 
 
 async def _bounded(response: httpx2.Response, budget: int) -> AsyncIterator[bytes]:

@@ -33,8 +33,8 @@ def reload_weights(http: HttpClient, url: str, folder: Path, seconds: float) -> 
     Raises:
         BackendError: Where the server cannot be reached, has no such endpoint, or cannot load them.
     """
-    asked = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
-    for path, body in ((RELOAD, asked), (FORGET, None)):
+    reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
+    for path, body in ((RELOAD, reload), (FORGET, None)):
         _post(http, url.removesuffix("/v1") + path, body, folder, seconds)
 
 

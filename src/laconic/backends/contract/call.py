@@ -30,7 +30,8 @@ class Call:
             sample's prefill. They are no part of the completion. Takes ``continue``.
         max_tokens: The budget of this completion in tokens; None is the budget of the evaluation.
         stop: Texts that end the completion, beside those of the sample.
-        logprobs: Whether the log-probability of every token is wanted. Takes ``logprobs``.
+        logprobs: Whether the log-probability of every token is wanted: the model's own, at
+            temperature 1. Takes ``logprobs``.
         final: Whether the strategy returns this completion as it stands, so that whoever drives
             one question may pass its tokens on while they are generated.
     """

@@ -64,13 +64,13 @@ class OpenQuestion:
 
     def _counted(self, answer: Generation) -> Generation:
         """An answer with the tokens of all calls."""
-        own = [made for engine, made in self._received if engine == MODEL]
-        helpers = [made for engine, made in self._received if engine != MODEL]
+        own = [generation for engine, generation in self._received if engine == MODEL]
+        helpers = [generation for engine, generation in self._received if engine != MODEL]
         return replace(
             answer,
-            length=sum(made.length for made in own),
-            thinking_length=sum(made.thinking_length for made in own),
-            helper_length=sum(made.length for made in helpers),
+            length=sum(generation.length for generation in own),
+            thinking_length=sum(generation.thinking_length for generation in own),
+            helper_length=sum(generation.length for generation in helpers),
         )
 
 
