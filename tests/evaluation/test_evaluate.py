@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from laconic.strategies.contract.strategy import Question, Steps
+    from laconic.strategies.contract.strategy import Steps, StrategyInput
 
 
 class Parrot:
@@ -336,13 +336,13 @@ def test_a_strategy_that_cannot_be_is_refused_before_the_model_is_loaded(
     parrots: list[Parrot],
     sums: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
-    options: dict[str, str],
+    options: dict[str, Any],
     message: str,
 ) -> None:
     monkeypatch.setattr(STRATEGIES, "_members", {p.name: p for p in STRATEGIES.all()})
 
     @strategy(needs=["continue"])
-    def going_on(question: Question) -> Steps:
+    def going_on(question: StrategyInput) -> Steps:
         """Go on from nothing."""
         return (yield Call(question.sample))
 
@@ -360,7 +360,7 @@ def test_tokens_of_a_helper_are_kept_beside_those_of_the_model(
     monkeypatch.setattr(STRATEGIES, "_members", {p.name: p for p in STRATEGIES.all()})
 
     @strategy(calls=2, helpers=["second"])
-    def aided(question: Question, *, second: str) -> Steps:
+    def aided(question: StrategyInput, *, second: str) -> Steps:
         """Ask another model first."""
         yield Call(question.sample, engine="second")
         return (yield Call(question.sample, final=True))

@@ -18,7 +18,7 @@ from laconic.strategies.contract.strategy import STRATEGIES, load_strategy, stra
 from laconic.testing.test_strategies import Writer
 
 if TYPE_CHECKING:
-    from laconic.strategies.contract.strategy import Question, Steps
+    from laconic.strategies.contract.strategy import Steps, StrategyInput
 
 SAMPLES = tuple(Sample("t", str(n), f"{n}?", str(n)) for n in range(6))
 SAMPLING = Sampling(max_tokens=100)
@@ -30,7 +30,7 @@ def cascade(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(STRATEGIES, "_members", {p.name: p for p in STRATEGIES.all()})
 
     @strategy(needs=["continue"], calls=3, helpers=["second"])
-    def cascade(question: Question, *, second: str, closing: str = "</think>") -> Steps:
+    def cascade(question: StrategyInput, *, second: str, closing: str = "</think>") -> Steps:
         """Try, continue, and ask another model where the number is even."""
         begun = yield Call(question.sample, max_tokens=5)
         ids = (*begun.ids, *question.encode(closing))
@@ -111,7 +111,7 @@ def test_the_strategy_of_the_documentation_asks_twice_where_the_budget_cut(
 
 def test_planning_a_strategy_that_never_ends_ends() -> None:
     @strategy()
-    def endless(question: Question) -> Steps:
+    def endless(question: StrategyInput) -> Steps:
         """Ask again until something is said."""
         answer = yield Call(question.sample)
         while not answer.text:

@@ -148,10 +148,10 @@ class _OpenaiEngine:
         self._tokenizer = tokenizer
         self._options = options
         self._http = HttpClient(secret, options.timeout, stream=options.stream)
-        self._who = [identify(self._http, url, model) for url in urls]
+        self._identities = [identify(self._http, url, model) for url in urls]
         if tokenizer is not None:
-            for who in self._who:
-                check_tokens(self._http, who, tokenizer.encode)
+            for identity in self._identities:
+                check_tokens(self._http, identity, tokenizer.encode)
         self._servers = Servers(
             [Server(url, ConcurrencyLimit(options.concurrency)) for url in urls]
         )
@@ -160,24 +160,32 @@ class _OpenaiEngine:
         self.fingerprint = _digest(["openai", model])
         self.template = _digest(prompting)
         self.dtype = "served"
-        self.device = ", ".join(f"{who.server or 'server'} at {who.url}" for who in self._who)
-        self.window = min((w.window for w in self._who if w.window is not None), default=None)
-        named = {who.server or "server": who.version for who in self._who if who.version}
-        self.versions = versions("httpx2") | named
+        self.device = ", ".join(
+            f"{identity.server or 'server'} at {identity.url}" for identity in self._identities
+        )
+        self.window = min(
+            (w.window for w in self._identities if w.window is not None), default=None
+        )
+        versions_by_server = {
+            identity.server or "server": identity.version
+            for identity in self._identities
+            if identity.version
+        }
+        self.versions = versions("httpx2") | versions_by_server
 
     @property
     def facts(self) -> dict[str, Any]:
         """What a run keeps of the servers, and how many of its lengths came from where."""
         options = vars(self._options)
         return {
-            "servers": [vars(who) for who in self._who],
+            "servers": [vars(identity) for identity in self._identities],
             "lengths": dict(self._counted),
             "options": {key: options[key] for key in ("endpoint", "stream", "extra")},
         }
 
     def request(self, call: Call, sampling: Sampling) -> dict[str, Any]:
         path, body = self._request(call, sampling)
-        return {"url": self._who[0].url + path, "body": body}
+        return {"url": self._identities[0].url + path, "body": body}
 
     def render(self, sample: Sample) -> str:
         """The text the model is given; without a tokenizer, the user's turn as it is sent."""
@@ -211,8 +219,8 @@ class _OpenaiEngine:
         Raises:
             BackendError: Where one cannot be reached, cannot do that, or cannot load them.
         """
-        for who in self._who:
-            reload_weights(self._http, who.url, checkpoint.folder, self._options.timeout)
+        for identity in self._identities:
+            reload_weights(self._http, identity.url, checkpoint.folder, self._options.timeout)
         self.fingerprint = checkpoint.fingerprint
 
     def close(self) -> None:

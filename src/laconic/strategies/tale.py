@@ -12,7 +12,7 @@ from laconic.strategies.contract.strategy import strategy
 from laconic.tasks.contract.prompts import BOX
 
 if TYPE_CHECKING:
-    from laconic.strategies.contract.strategy import Question, Steps
+    from laconic.strategies.contract.strategy import Steps, StrategyInput
 
 #: Han et al. 2024 (arXiv 2412.18547), figure 5.
 ESTIMATE: Final = (
@@ -24,7 +24,7 @@ ANSWER: Final = f"{{problem}}\nLet's think step by step and use less than {{budg
 
 
 @strategy(calls=2)
-def tale(question: Question, *, estimate: str = ESTIMATE, answer: str = ANSWER) -> Steps:
+def tale(question: StrategyInput, *, estimate: str = ESTIMATE, answer: str = ANSWER) -> Steps:
     """Ask for a budget of tokens first, then for an answer within it.
 
     Each call may take the whole budget of the evaluation, whatever the model estimates; the tokens

@@ -16,7 +16,7 @@ from laconic.strategies.contract.drive import (
     answer_all,
     drive_one,
     planned_calls,
-    question,
+    strategy_input,
 )
 from laconic.strategies.contract.strategy import STRATEGIES, Strategy
 
@@ -175,7 +175,7 @@ def test_one_question_is_answered_as_among_many_and_a_final_call_is_the_answer(
             final += [completion.text] if call.final else []
             return completion
 
-        steps = strategy.start(question(sample, dict(engines), SAMPLING))
+        steps = strategy.start(strategy_input(sample, dict(engines), SAMPLING))
         asked, answer = drive_one(steps, complete)
         assert (asked, answer) == among_many[sample.id]
         assert not final or final == [answer.text]

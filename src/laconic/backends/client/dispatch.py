@@ -1,4 +1,4 @@
-"""Dispatch: many requests at once, each made until it is answered or has failed for good."""
+"""Many requests at once; each is repeated until it is answered or fails for good."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class Dispatch:
 def complete(
     servers: Servers, retries: int, work: Callable[[Dispatch], Awaitable[None]]
 ) -> Iterator[list[Completed]]:
-    """Run a dispatch in a thread of its own, and hand over what has come whenever asked.
+    """Run a dispatch in a thread of its own, and yield completions as they arrive.
 
     Requests go on while the caller scores and keeps what it was given. Closing the iterator
     cancels what is in flight.
@@ -241,7 +241,7 @@ def complete(
 
 
 def _handed_over(came: SimpleQueue[Completed | BaseException | None]) -> Iterator[list[Completed]]:
-    """All that has come, as soon as something has, until the end comes."""
+    """Lists of the completions that have arrived, each as soon as there is one, until the end."""
     while True:
         items = [came.get()]
         with suppress(Empty):

@@ -1,4 +1,4 @@
-"""What a server says of itself: its models, which program it is, its version and its window."""
+"""What a server says about itself: its models, program, version and window."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PLACES: Final = {
 
 @dataclass(frozen=True)
 class Identity:
-    """What one server says of itself.
+    """What one server says about itself.
 
     Attributes:
         url: Its base URL.
@@ -49,7 +49,7 @@ class Identity:
 
 
 def identify(http: HttpClient, url: str, model: str) -> Identity:
-    """Ask a server who it is, and make sure that it serves the model.
+    """Ask a server for its identity, and check that it serves the model.
 
     Args:
         http: Makes the requests.
@@ -84,7 +84,7 @@ def identify(http: HttpClient, url: str, model: str) -> Identity:
     )
 
 
-def check_tokens(http: HttpClient, who: Identity, encode: Callable[[str], list[int]]) -> None:
+def check_tokens(http: HttpClient, identity: Identity, encode: Callable[[str], list[int]]) -> None:
     """Make sure that a server splits texts into the tokens that the model was trained on.
 
     A server loads its own tokenizer, which some versions of transformers build otherwise than
@@ -93,7 +93,7 @@ def check_tokens(http: HttpClient, who: Identity, encode: Callable[[str], list[i
 
     Args:
         http: Makes the requests.
-        who: The server; vLLM, SGLang and llama.cpp can be asked.
+        identity: The server; vLLM, SGLang and llama.cpp can be asked.
         encode: The tokens by tokenizer.json.
 
     Raises:
@@ -101,22 +101,22 @@ def check_tokens(http: HttpClient, who: Identity, encode: Callable[[str], list[i
     """
     text = "\n".join(PROBES)
     request = {
-        "model": who.model,
+        "model": identity.model,
         "prompt": text,
         "add_special_tokens": False,
         "content": text,  # llama.cpp's name for it, and for the next
         "add_special": False,
     }
     try:
-        value = http.fetch("POST", who.url.removesuffix("/v1") + "/tokenize", request).value
+        value = http.fetch("POST", identity.url.removesuffix("/v1") + "/tokenize", request).value
     except TroubleError:
         return
     tokens = value.get("tokens") if isinstance(value, dict) else None
     if isinstance(tokens, list) and tokens and tokens != encode(text):
         raise BackendError(
-            f"{who.url} splits texts into other tokens than the tokenizer that you gave: it serves "
-            "another model, or loads the tokenizer otherwise than tokenizer.json says, as some "
-            "versions of transformers do. Give the served model's folder (tokenizer=FOLDER), or "
+            f"{identity.url} splits texts into other tokens than the tokenizer that you gave: it "
+            "serves another model, or loads the tokenizer otherwise than tokenizer.json says, as "
+            "some versions of transformers do. Give the served model's folder (tokenizer=FOLDER), or "
             "start the server with another version of transformers."
         )
 

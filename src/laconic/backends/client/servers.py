@@ -1,4 +1,4 @@
-"""Servers: how many requests each is given at a time, and when one is left alone to recover."""
+"""Servers: how many requests each is sent at a time, and when one is given time to recover."""
 
 from __future__ import annotations
 

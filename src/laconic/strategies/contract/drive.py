@@ -13,7 +13,7 @@ from laconic.backends.contract.backend import Continuing
 from laconic.backends.contract.call import MODEL
 from laconic.errors import StrategyError
 from laconic.runs.run import Generation
-from laconic.strategies.contract.strategy import Question
+from laconic.strategies.contract.strategy import StrategyInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -147,7 +147,7 @@ def answer_all(
     size = len(samples) if strategy.calls == 1 else ROUND
     for start in range(0, len(samples), max(size, 1)):
         group = samples[start : start + size]
-        steps = [strategy.start(question(sample, engines, sampling)) for sample in group]
+        steps = [strategy.start(strategy_input(sample, engines, sampling)) for sample in group]
         yield from drive(steps, engines, sampling)
 
 
@@ -164,7 +164,7 @@ def planned_calls(
     """
     planned: list[Call] = []
     for sample in samples:
-        one = OpenQuestion(strategy.start(question(sample, engines, sampling)))
+        one = OpenQuestion(strategy.start(strategy_input(sample, engines, sampling)))
         for _ in range(MOST_PLANNED):
             planned.append(one.call)
             one.receive(NOTHING)
@@ -173,7 +173,9 @@ def planned_calls(
     return tuple(planned)
 
 
-def question(sample: Sample, engines: Mapping[str, Backend], sampling: Sampling) -> Question:
+def strategy_input(
+    sample: Sample, engines: Mapping[str, Backend], sampling: Sampling
+) -> StrategyInput:
     """What a strategy is given for a sample."""
     engine = engines[MODEL]
 
@@ -182,4 +184,4 @@ def question(sample: Sample, engines: Mapping[str, Backend], sampling: Sampling)
             raise StrategyError("This backend cannot continue a completion from token ids.")
         return engine.encode(text)
 
-    return Question(sample, sampling.max_tokens or 0, encode)
+    return StrategyInput(sample, sampling.max_tokens or 0, encode)

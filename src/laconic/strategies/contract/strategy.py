@@ -4,7 +4,7 @@ A strategy is a generator function. For one question it yields a `Call`, receive
 of that call, yields the next call or returns the answer:
 
     @strategy(calls=1)
-    def single(question: Question) -> Steps:
+    def single(question: StrategyInput) -> Steps:
         return (yield Call(question.sample, final=True))
 
 It does not count tokens: `laconic.strategies.contract.drive` counts those of every call.
@@ -32,7 +32,7 @@ Steps = Generator[Call, Generation, Generation]
 
 
 @dataclass(frozen=True)
-class Question:
+class StrategyInput:
     """What a strategy is given.
 
     Attributes:
@@ -58,7 +58,7 @@ def strategy(
     calls: int | None = None,
     helpers: Collection[str] = (),
 ) -> Callable[[F], F]:
-    """Register a generator function ``(question: Question, *, ...) -> Steps``.
+    """Register a generator function ``(question: StrategyInput, *, ...) -> Steps``.
 
     Its keyword-only arguments are its settings: ``--strategy NAME:key=value``.
 
@@ -100,7 +100,7 @@ class Strategy:
         """The models of the helpers, by the name of the engine."""
         return {name: str(self.settings[name]) for name in self.plugin.traits["helpers"]}
 
-    def start(self, question: Question) -> Steps:
+    def start(self, question: StrategyInput) -> Steps:
         """The steps of one question."""
         return self.plugin.function(question, **self.settings)
 
