@@ -116,8 +116,8 @@ def check_tokens(http: HttpClient, identity: Identity, encode: Callable[[str], l
         raise BackendError(
             f"{identity.url} splits texts into other tokens than the tokenizer that you gave: it "
             "serves another model, or loads the tokenizer otherwise than tokenizer.json says, as "
-            "some versions of transformers do. Give the served model's folder (tokenizer=FOLDER), or "
-            "start the server with another version of transformers."
+            "some versions of transformers do. Give the served model's folder (tokenizer=FOLDER), "
+            "or start the server with another version of transformers."
         )
 
 
