@@ -83,7 +83,7 @@ def openai(
         extra: More fields of each request, as a JSON object.
 
     Raises:
-        BackendError: Where a server cannot be reached or used, does not serve the model, or a
+        BackendError: If a server cannot be reached or used, does not serve the model, or a
             completion failed for good.
     """
     urls = _addresses(url)
@@ -124,7 +124,7 @@ class _LocalTokenizer:
         return encode_prompt(self._tokenizer, self.render(sample), raw=sample.raw)
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text, none put around it."""
+        """The token ids of a text, without special tokens around it."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
@@ -134,7 +134,7 @@ class _LocalTokenizer:
 
 
 class _OpenaiEngine:
-    """Servers of one model, and how they are asked."""
+    """The servers of one model, as one engine."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class _OpenaiEngine:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a run keeps of the servers, and how many of its lengths came from where."""
+        """What a run keeps of the servers, and how many lengths came from which source."""
         options = vars(self._options)
         return {
             "servers": [vars(identity) for identity in self._identities],
@@ -194,7 +194,7 @@ class _OpenaiEngine:
         )
 
     def prompt_length(self, sample: Sample) -> int:
-        """The tokens of that text; 0 without a tokenizer: only the server knows."""
+        """The tokens of that text; 0 without a tokenizer, because only the server knows."""
         return len(self._tokenizer.prompt(sample)) if self._tokenizer else 0
 
     def generate(self, calls: Sequence[Call], sampling: Sampling) -> Iterator[list[Completed]]:
@@ -214,10 +214,10 @@ class _OpenaiEngine:
         yield from complete(self._servers, self._options.retries, work)
 
     def renew(self, checkpoint: Checkpoint) -> None:
-        """Have every server read the weights of a folder that it sees under the same path.
+        """Have every server load the weights of a folder that it sees under the same path.
 
         Raises:
-            BackendError: Where one cannot be reached, cannot do that, or cannot load them.
+            BackendError: If one cannot be reached, cannot do that, or cannot load them.
         """
         for identity in self._identities:
             reload_weights(self._http, identity.url, checkpoint.folder, self._options.timeout)
@@ -266,12 +266,12 @@ class _OpenaiEngine:
         return Generation(text, length, min(thinking, length), thinks, reply.finish)
 
     def _opened(self, sample: Sample, text: str) -> bool:
-        """Whether a thought was opened, by the template or the model, as far as can be seen."""
+        """Whether the template or the model opened a thought, as far as the texts show."""
         begun = self._tokenizer.render(sample).rstrip() if self._tokenizer else sample.prefill
         return begun.rfind("<think>") > begun.rfind(CLOSE) or "<think>" in text
 
     def _length(self, reply: Reply, text: str, budget: int) -> int:
-        """The completion's tokens, by the usage, or by the tokenizer where that cannot be right."""
+        """The tokens of a completion by the usage, or by the tokenizer if the usage is wrong."""
         if self._tokenizer is None:
             length, source = self._stated(reply), "usage"
         else:
@@ -285,7 +285,7 @@ class _OpenaiEngine:
         return length
 
     def _stated(self, reply: Reply) -> int:
-        """The usage, with no tokenizer to count anew."""
+        """The length by the usage, if there is no tokenizer to check it."""
         if reply.length is not None:
             return reply.length
         if reply.has_usage:

@@ -1,4 +1,4 @@
-"""Replay as the engine: recorded completions, served again to be scored again."""
+"""Recorded completions as the engine: they are returned again, to be scored again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def replay(model: str, *, path: str) -> Backend:
         path: A run folder, its results.jsonl, or any JSONL file of that form, gzipped or not.
 
     Raises:
-        BackendError: Where the file cannot be read, named by line, or lacks a sample asked for.
+        BackendError: If the file cannot be read, named by line, or lacks a sample asked for.
     """
     place = Path(path).expanduser()
     return _Recording(model, results_file(place) or place / RESULTS if place.is_dir() else place)

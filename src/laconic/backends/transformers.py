@@ -61,7 +61,7 @@ def transformers(
         threads: CPU threads; 0 is one for a small model and torch's own number for a large one.
 
     Raises:
-        BackendError: Where the model cannot be loaded or the device is not there.
+        BackendError: If the model cannot be loaded or the device is not there.
     """
     import torch
 
@@ -103,7 +103,7 @@ class _UnfinishedCompletion:
 
 
 class _TransformersEngine:
-    """A loaded model with its tokenizer; owns their memory."""
+    """A loaded model with its tokenizer."""
 
     def __init__(
         self, model: Any, tokenizer: Any, name: str, fingerprint: str, batch: int, threads: int
@@ -172,7 +172,7 @@ class _TransformersEngine:
                 size = self._halve(min(size, len(rows)))
 
     def weights(self) -> dict[str, Tensor]:
-        """Every parameter by its name in a checkpoint, flat, where it lies."""
+        """Views of the model's parameters by their checkpoint names, each flat."""
         state = self._model.state_dict().items()
         return {name: tensor.detach().view(-1) for name, tensor in state if tensor.is_contiguous()}
 
@@ -186,7 +186,7 @@ class _TransformersEngine:
             torch.cuda.empty_cache()
 
     def _quiet_generation(self) -> None:
-        """Replace the checkpoint's own sampling settings, which would apply unasked."""
+        """Replace the sampling settings of the checkpoint, which the library would apply."""
         from transformers import GenerationConfig
 
         settings = {
@@ -210,7 +210,7 @@ class _TransformersEngine:
         return size // 2
 
     def _prompt(self, sample: Sample) -> tuple[str, list[int]]:
-        """What the model is given for a sample: its text and its tokens, kept for its repeats."""
+        """The prompt of a sample, as text and as token ids; kept because its repeats share it."""
         words = sample.problem, sample.prefill, sample.raw
         if words not in self._prompts:
             text = self.render(sample)
@@ -226,7 +226,7 @@ class _TransformersEngine:
     def _complete(
         self, rows: list[_UnfinishedCompletion], sampling: Sampling
     ) -> Iterator[Finished]:
-        """Complete one batch, handing rows over, and dropping them, as they finish."""
+        """Complete one batch; rows are yielded and leave the batch as they finish."""
         import torch
 
         from laconic.backends.contract.decoding import LogProbs, roomy_cache, using_threads
@@ -324,7 +324,7 @@ class _TransformersEngine:
 def _drawing(
     rows: Sequence[_UnfinishedCompletion], sampling: Sampling, start: int, steps: int
 ) -> list[Draw]:
-    """What picks the next `steps` tokens of some rows: nothing if they are greedy."""
+    """The processor that draws the next `steps` tokens of the rows; none if decoding is greedy."""
     import numpy as np
     import torch
 
@@ -338,7 +338,7 @@ def _drawing(
 
 
 def _load_model(checkpoint: Checkpoint, dtype: str, device: str) -> Any:
-    """The model in evaluation mode, every parameter from the checkpoint."""
+    """Load the model in evaluation mode; a checkpoint that lacks a parameter is refused."""
     from transformers import AutoModelForCausalLM
 
     with explained(checkpoint, "model"):
@@ -367,7 +367,7 @@ def _load_model(checkpoint: Checkpoint, dtype: str, device: str) -> Any:
 
 
 def _device(model: Any) -> str:
-    """Where a model lies, as a run remembers it."""
+    """The name of the device, as run.json states it."""
     import torch
 
     places = {parameter.device for parameter in model.parameters()}
@@ -384,7 +384,7 @@ def _pad_token(tokenizer: Any, ends: set[int]) -> int:
 
 
 def _window(config: Any) -> int | None:
-    """The positions that the config allows; what a rope scaling stretches them to, if more."""
+    """The positions that the config allows, or the larger number that its rope scaling allows."""
     text = config.get_text_config(decoder=True)
     window = getattr(text, "max_position_embeddings", None)
     if window is None:

@@ -69,7 +69,7 @@ def vllm(
         extra: More of vLLM's engine arguments, as a JSON object.
 
     Raises:
-        BackendError: Where vLLM is not installed, or cannot load the model.
+        BackendError: If vLLM is not installed, or cannot load the model.
     """
     if taken := sorted(OWN & (extra or {}).keys()):
         raise BackendError(f"vllm: extra must not hold '{taken[0]}': laconic sets it.")
@@ -161,7 +161,7 @@ class _VllmEngine:
                 finished = []
 
     def renew(self, checkpoint: Checkpoint) -> None:
-        """Have vLLM's workers read the weights of another folder, and forget kept prefixes.
+        """Have vLLM's workers load the weights of another folder, and empty the prefix cache.
 
         Raises:
             BackendError: For another model than a sibling, for a vLLM that cannot, and where it
@@ -200,7 +200,7 @@ class _VllmEngine:
         gc.collect()  # vLLM ends its workers when its engine is forgotten
 
     def _prompt(self, sample: Sample) -> tuple[str, list[int]]:
-        """What the model is given for a sample: its text and its tokens, kept for its repeats."""
+        """The prompt of a sample, as text and as token ids; kept because its repeats share it."""
         words = sample.problem, sample.prefill, sample.raw
         if words not in self._prompts:
             text = render(self._tokenizer, sample, self._name)
@@ -252,7 +252,7 @@ def sampling_options(call: Call, sampling: Sampling, ends: set[int]) -> dict[str
 
 
 def _shape(checkpoint: Checkpoint) -> tuple[Any, ...]:
-    """What two checkpoints must share for one engine: config, tensors, prompts and ends."""
+    """What two checkpoints must share so that one engine can serve both."""
     tensors = {name: spec.shape for name, spec in checkpoint.specs.items()}
     written = checkpoint.folder / "generation_config.json"
     generation = read_text(written, BackendError) if written.exists() else ""
@@ -260,7 +260,7 @@ def _shape(checkpoint: Checkpoint) -> tuple[Any, ...]:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The first two numbers of a version; (0, 0) for what is none."""
+    """The first two numbers of a version; (0, 0) if the text is no version."""
     matched = re.match(r"(\d+)\.(\d+)", version)
     return (int(matched[1]), int(matched[2])) if matched else (0, 0)
 
@@ -269,7 +269,7 @@ def _library() -> Any:
     """The module ``vllm``.
 
     Raises:
-        BackendError: Where it is not installed, or cannot be loaded here.
+        BackendError: If it is not installed, or cannot be loaded here.
     """
     try:
         import vllm as library
@@ -282,7 +282,7 @@ def _library() -> Any:
 
 
 def _device(options: dict[str, Any]) -> str:
-    """The GPUs, as a run remembers them."""
+    """The number and name of the GPUs, as run.json states them."""
     import torch
 
     sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")

@@ -1,4 +1,4 @@
-"""Evaluate: put tasks to a model through a backend, score what comes, keep it as it comes."""
+"""Measures a model on tasks, or shows beforehand what that would ask and cost."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def keep(regrading: Regrading) -> None:
     """Write the new results into the run's folder, in place of the old.
 
     Raises:
-        RunError: Where the folder is in use or cannot be written.
+        RunError: If the folder is in use or cannot be written.
     """
     run = regrading.run
     history = list(run.provenance.get("graders", ()))

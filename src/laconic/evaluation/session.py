@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class MeasuredRun:
-    """A run under way: questions go through the strategy, answers are scored and kept.
+    """An unfinished run: questions go through the strategy, answers are scored and kept.
 
     Args:
         problems: What is asked.
@@ -84,8 +84,8 @@ class MeasuredRun:
 
     @property
     def tokens(self) -> int:
-        """The tokens generated so far."""
-        return sum(result.length for result in self.results)
+        """The tokens generated so far, those of helpers included."""
+        return sum(result.length + result.helper_length for result in self.results)
 
     def ask(
         self,

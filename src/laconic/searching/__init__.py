@@ -1,4 +1,4 @@
-"""The accuracy-length front over a recipe's open numbers.
+"""Search for the accuracy-length front over the ranges of a recipe.
 
 - `explore`: a whole search, which can be resumed. Start here. `grid`: a search over given recipes.
 - `spec`, `space`, `goal`: what is searched: the ranges, the problems, the constraint.

@@ -41,7 +41,7 @@ def at_work(folder: Path) -> Iterator[str]:
         folder: The folder of the search.
 
     Raises:
-        RunError: Where its file system knows no locks.
+        RunError: If its file system knows no locks.
     """
     make_folder(folder / CREW)
     path = folder / CREW / uuid.uuid4().hex

@@ -133,7 +133,7 @@ def search(
 
 
 class _Leader:
-    """Carries a search through, from the references to the proof."""
+    """Runs a search, from the references to the proof."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class _Leader:
         }
 
     def lead(self) -> None:
-        """Do all of it."""
+        """Run the whole search."""
         self._refuse_other()
         make_folder(self.folder)
         allow_code = self.spec.problems.allow_code
@@ -219,7 +219,7 @@ class _Leader:
         self._spread(replace(self._worker_spec(runs), trials=study.facts["trials"]))
 
     def _refuse_other(self) -> None:
-        """Refuse a folder that holds something else."""
+        """Refuse a folder that holds something else than this search."""
         if (self.folder / STUDY).exists():
             try:
                 same = read_facts(self.folder).get("digest") == self.spec.digest
@@ -240,7 +240,7 @@ class _Leader:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the folder against a second leader."""
+        """Lock the folder against a second leader."""
         with (self.folder / ".lock").open("a") as stream:
             lock(
                 stream,
@@ -252,13 +252,13 @@ class _Leader:
             yield
 
     def _note(self, state: str) -> None:
-        """Write study.json as things stand."""
+        """Write study.json with a new state."""
         self.facts["state"] = state
         self.facts["complete"] = state == "done"
         write_json(self.folder / STUDY, self.facts)
 
     def _worker_spec(self, runs: Mapping[str, Sequence[Result]]) -> WorkerSpec:
-        """What the workers are told; some tokens are put by for the proof."""
+        """What the workers need to know; part of the token budget is reserved for the proof."""
         before = self.facts["tokens"]["references"]
         most = None if self.budget is None else self.budget - self._reserve(runs)
         if most is not None and most <= before:
@@ -281,13 +281,13 @@ class _Leader:
         )
 
     def _reserve(self, runs: Mapping[str, Sequence[Result]]) -> int:
-        """About what the proof takes: the references again, and a winner as long as System 2."""
+        """Estimate the tokens of the proof: the references, and a winner as long as System 2."""
         lengths = [summarise_model(results).length.value for results in runs.values()]
         lengths.append(summarise_model(runs["system2"]).length.value)
         return round(len(self.spec.proof.samples) * sum(lengths))
 
     def _spread(self, worker: WorkerSpec) -> None:
-        """Let the workers work."""
+        """Run the workers until all have ended."""
         if self.workers == 1:
             run_worker(worker, self.progress)
             return
@@ -301,7 +301,7 @@ class _Leader:
                 self.progress(len(ended), self.trials, ended[-1].name if ended else "")
 
     def _prove(self, runs: Mapping[str, Sequence[Result]], measurer: Measurer) -> None:
-        """Choose the winner, measure it on fresh problems, and say what came of it."""
+        """Choose the winner, measure it on held-out problems, and write the outcome."""
         ended = read_trials(self.folder)
         complete = [trial for trial in ended if trial.state == "complete"]
         tokens = self.facts["tokens"]
@@ -332,16 +332,16 @@ def choose(
     references: Mapping[str, Sequence[Result]],
     constraint: Constraint,
 ) -> tuple[Trial, bool] | None:
-    """The best trial that keeps to a constraint, and whether that was shown or only measured.
+    """The best trial that meets a constraint, and whether that was shown or only measured.
 
-    Trials that are shown to keep to it (95 %) come before those that only do as measured. Of each,
-    the shortest is best, or the most accurate where the constraint is about length.
+    Trials that are shown to meet it (95 %) come before those that meet it only as measured. Among
+    equals the shortest is best, or the most accurate if the constraint is about length.
 
     Args:
         folder: The study's.
         trials: Those that were asked every problem.
         references: System 1 and System 2 on the same problems.
-        constraint: What to keep to.
+        constraint: What they must meet.
     """
     best: dict[bool, tuple[float, Trial]] = {}
     for trial in trials:

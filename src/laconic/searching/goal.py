@@ -61,7 +61,7 @@ def summarise_model(results: Sequence[Result]) -> ModelSummary:
     """The results of one model in five numbers.
 
     Raises:
-        RunError: Where there are none.
+        RunError: If there are none.
     """
     tasks = [columns(rows) for rows in by_task(results).values()]
     if not tasks:
@@ -77,10 +77,10 @@ def summarise_model(results: Sequence[Result]) -> ModelSummary:
 
 
 def versus(results: Sequence[Result], others: Sequence[Result]) -> Overall:
-    """One model against another on the problems that both answered, every task the same.
+    """Compare two models on the problems that both answered; every task counts the same.
 
     Raises:
-        RunError: Where they share no problem.
+        RunError: If they share no problem.
     """
     ours, theirs = by_task(results), by_task(others)
     return overall(
@@ -102,7 +102,7 @@ def by_task(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 @dataclass(frozen=True)
 class Constraint:
-    """What a candidate must keep to.
+    """What a candidate must meet.
 
     Attributes:
         about: Accuracy (at least) or length (at most).
@@ -118,14 +118,14 @@ class Constraint:
     def verdict(
         self, results: Sequence[Result], references: Mapping[str, Sequence[Result]]
     ) -> Verdict:
-        """Whether results keep to it for sure, break it for sure, or neither (95 %)."""
+        """Whether results are shown to meet it, shown to break it, or neither (95 %)."""
         gap = self._gap(results, references)
         return verdict(gap, 0.0) if self.about == "accuracy" else verdict(_turned(gap), 0.0)
 
     def excess(
         self, results: Sequence[Result], references: Mapping[str, Sequence[Result]]
     ) -> float:
-        """By how much results break it as measured; at most 0 where they keep to it."""
+        """By how much results break it as measured; at most 0 if they meet it."""
         gap = self._gap(results, references).value
         return -gap if self.about == "accuracy" else gap
 
@@ -152,7 +152,7 @@ class Constraint:
 
 
 def read_constraint(text: str) -> Constraint:
-    """Read what a user wrote, such as ``accuracy>=system2-0.01`` or ``length<=900``.
+    """Parse what a user wrote, such as ``accuracy>=system2-0.01`` or ``length<=900``.
 
     Raises:
         RunError: For anything else.

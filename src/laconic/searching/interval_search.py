@@ -1,4 +1,4 @@
-"""One parameter: where on its line to measure next, coarse first, then where something happens."""
+"""A search over one parameter: a coarse grid first, then the interval that can tell most."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class MeasuredPoint:
 
 
 def next_point(interval: Range, points: Sequence[MeasuredPoint]) -> float | None:
-    """The place to measure next; None where the line is known as finely as asked.
+    """The value to measure next; None if every interval is as fine as asked.
 
     After a coarse grid, the interval with the most to tell is halved. What an interval tells: how
     much of the front can lie in it (its ends' difference in accuracy times that in length); how far

@@ -1,4 +1,4 @@
-"""Measurements around the trials: the references before them, the winner's proof after them."""
+"""Measures the references before the trials, and the winner on held-out problems after them."""
 
 from __future__ import annotations
 

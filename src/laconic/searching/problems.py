@@ -1,4 +1,4 @@
-"""What every model of a search is asked: problems in growing subsets, and others kept for proof."""
+"""The problems of a search: growing subsets to search on, and others kept for the proof."""
 
 from __future__ import annotations
 

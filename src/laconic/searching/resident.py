@@ -1,4 +1,4 @@
-"""One engine, one candidate after another: merged weights go where the model already lies.
+"""One engine for all candidates: merged weights are written into the loaded model.
 
 A candidate of a backend that is `Resident` is merged straight into the parameters of the loaded
 model: the parents are read once, memory-mapped, and nothing goes to a disk. Only the tensors whose
@@ -67,7 +67,7 @@ class _ParentScans:
 
 
 class Weights:
-    """The parameters of a loaded model, to be merged into again and again.
+    """The parameters of a loaded model, which are overwritten by one merge after another.
 
     Args:
         tensors: Every parameter by its checkpoint name, flat.
@@ -94,7 +94,7 @@ class Weights:
 
     @staticmethod
     def fit(tensors: Mapping[str, Tensor], plan: Plan) -> bool:
-        """Whether a plan's tensors are the parameters of a model, name by name and all of them."""
+        """Whether the tensors of a plan are exactly the parameters of a model."""
         merged = {s.name: math.prod(s.shape) for s in plan.specs if s.name not in plan.copied}
         own = {name: tensor.numel() for name, tensor in tensors.items()}
         if any(own.get(name) != size for name, size in merged.items()):
@@ -103,7 +103,7 @@ class Weights:
         return all(tensor.data_ptr() in reached for tensor in tensors.values())
 
     def merge(self, plan: Plan) -> list[str]:
-        """Make the parameters those of another plan over the same checkpoints.
+        """Overwrite the parameters by the merge of another plan over the same checkpoints.
 
         Returns:
             The names of the tensors that were computed.
@@ -216,7 +216,7 @@ class FolderSlot:
             self._engine = None
 
     def _place(self, plan: Plan) -> Path:
-        """Shared memory, if it holds the weights twice over: nobody else's work may starve."""
+        """Shared memory, if twice the size of the weights is free there; else the work folder."""
         if SHARED.is_dir() and shutil.disk_usage(SHARED).free > 2 * plan.budget.written:
             return SHARED
         self._work.mkdir(parents=True, exist_ok=True)
@@ -254,7 +254,7 @@ class ModelSlot:
 
 
 def coefficients(plan: Plan) -> dict[str, str]:
-    """What decides each merged tensor's values beside the checkpoints, by name."""
+    """What the values of each merged tensor depend on besides the checkpoints, by name."""
     stages = (*plan.before, plan.method, *plan.after)
     names = [spec.name for spec in plan.specs if spec.name not in plan.copied]
     deciding = {
@@ -282,7 +282,7 @@ def _looks_around(stage: Stage, name: str) -> bool:
 
 
 def _before(plan: Plan) -> str:
-    """What thresholds and inner products depend on beside their own parameters."""
+    """What thresholds and inner products depend on besides their own parameters."""
     recipe = plan.recipe
     weights = [shown(model.weight) for model in recipe.models]
     before = [[step.name, shown(step.params)] for step in recipe.before]

@@ -54,7 +54,7 @@ class Guide(BaseSampler):
         return len({_key(self.place(trial)) for trial in trials}) >= self._space.size
 
     def place(self, trial: FrozenTrial | optuna.Trial) -> dict[str, float]:
-        """Where a trial is."""
+        """The values of a trial."""
         return self._space.nearest(trial.params)
 
     def infer_relative_search_space(
@@ -92,7 +92,7 @@ class Guide(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """A value for a range by itself: none is ever asked for alone."""
+        """A value for one range alone; Optuna requires the method, nothing calls it."""
         return self._space.middle()[param_name]
 
     def _next(
@@ -169,7 +169,7 @@ def open_study(storage: str, name: str, guide: Guide) -> optuna.Study:
         guide: Picks the places.
 
     Raises:
-        RunError: Where the storage cannot be used.
+        RunError: If the storage cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

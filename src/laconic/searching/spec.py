@@ -1,4 +1,4 @@
-"""What is asked of a search: all that decides what it finds, and what its winner must keep to."""
+"""The specification of a search: ranges, problems, constraint and reference models."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SearchSpec:
     references: Mapping[str, str]
 
     def facts(self) -> dict[str, Any]:
-        """The same as study.json says it."""
+        """The specification as study.json writes it."""
         strategy = self.problems.tasks[0].strategy
         return {
             "recipe": self.space.values,
@@ -55,12 +55,12 @@ class SearchSpec:
 
     @property
     def goal(self) -> Constraint:
-        """What the winner must keep to."""
+        """What the winner must meet."""
         return self.constraint or DEFAULT
 
     @property
     def digest(self) -> str:
-        """A short name for it."""
+        """A digest of the specification."""
         identity = [self.facts(), dict(self.references)]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

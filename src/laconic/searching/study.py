@@ -47,7 +47,7 @@ State = Literal["complete", "dropped", "budget"]
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate and what was measured of it.
+    """One candidate and its measurements.
 
     Attributes:
         number: Its number, in the order the trials began.
@@ -87,7 +87,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Study:
-    """A search as its folder tells it.
+    """A search as its folder records it.
 
     Attributes:
         folder: The folder.
@@ -127,7 +127,7 @@ class Study:
             min_accuracy: A fraction.
 
         Raises:
-            RunError: Where no candidate has it.
+            RunError: If no candidate has it.
         """
         good = [t for t in self.front if t.measured.accuracy.value >= min_accuracy]
         if good:
@@ -145,7 +145,7 @@ class Study:
             max_length: Tokens.
 
         Raises:
-            RunError: Where none is so short.
+            RunError: If none is so short.
         """
         good = [t for t in self.front if t.measured.length.value <= max_length]
         if good:
@@ -161,7 +161,7 @@ def read_study(folder: str | Path) -> Study:
     """Read the folder of a search, finished or not.
 
     Raises:
-        RunError: Where it is none, or a file is damaged.
+        RunError: If it is none, or a file is damaged.
     """
     folder = Path(folder).expanduser()
     try:
@@ -175,8 +175,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """What study.json says.
 
     Raises:
-        DamagedHeadError: Where it is damaged.
-        RunError: Where there is none, or it is of something else.
+        DamagedHeadError: If it is damaged.
+        RunError: If there is none, or it is of something else.
     """
     path = folder / STUDY
     if not path.is_file():
@@ -228,7 +228,7 @@ def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def append_trial(folder: Path, trial: Trial) -> None:
-    """Write one more trial behind the others, on the disk; many processes may."""
+    """Append a trial and flush it to the disk; several processes may do so."""
     with (folder / TRIALS).open("ab+", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         written = (folder / TRIALS).read_bytes()

@@ -1,4 +1,4 @@
-"""What came of a search, in lines for a terminal."""
+"""The outcome of a search as text for a terminal."""
 
 from __future__ import annotations
 

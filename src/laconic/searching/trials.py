@@ -191,7 +191,7 @@ class _Worker:
         return state != "budget"
 
     def _open(self, name: str, planned: Plan, engine: Backend) -> MeasuredRun:
-        """The run of a candidate, begun or gone on with."""
+        """The run of a candidate, new or resumed."""
         problems, engines = self.spec.problems, {MODEL: engine, **self.helpers}
         return MeasuredRun(
             problems,
@@ -227,7 +227,7 @@ class _Worker:
         return "complete", len(all_rungs), ""
 
     def _tell(self, optuna_trial: optuna.Trial, trial: Trial, results: list[Result]) -> None:
-        """Let Optuna and the folder know how a trial ended."""
+        """Record the end of a trial in Optuna and in the folder."""
         optuna_trial.set_user_attr("thinking", trial.measured.thinking)
         optuna_trial.set_user_attr("state", trial.state)
         if self.spec.constraint is not None:

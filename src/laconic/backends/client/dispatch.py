@@ -37,8 +37,8 @@ class Ask(Protocol):
         """The completion.
 
         Raises:
-            TroubleError: Where it may succeed later.
-            RefusedError: Where it will not.
+            TroubleError: If it may succeed later.
+            RefusedError: If it will not.
         """
 
 
@@ -86,7 +86,7 @@ class Dispatch:
         """Complete every call.
 
         Raises:
-            BackendError: Where some failed for good: after all others were completed, unless
+            BackendError: If some failed for good: after all others were completed, unless
                 nothing is answered any more or every request would fail in the same way.
         """
         clock = asyncio.get_running_loop().time

@@ -57,7 +57,7 @@ def identify(http: HttpClient, url: str, model: str) -> Identity:
         model: The model's name, as requests will give it.
 
     Raises:
-        BackendError: Where it cannot be reached, refuses the key, or serves other models.
+        BackendError: If it cannot be reached, refuses the key, or serves other models.
     """
     listed = _models(http, url)
     if listed is not None and model not in listed:
@@ -85,7 +85,7 @@ def identify(http: HttpClient, url: str, model: str) -> Identity:
 
 
 def check_tokens(http: HttpClient, identity: Identity, encode: Callable[[str], list[int]]) -> None:
-    """Make sure that a server splits texts into the tokens that the model was trained on.
+    """Check that a server splits texts into the tokens that the model was trained on.
 
     A server loads its own tokenizer, which some versions of transformers build otherwise than
     tokenizer.json says (see `laconic.checkpoints.tokenizer`). A server without an
@@ -97,7 +97,7 @@ def check_tokens(http: HttpClient, identity: Identity, encode: Callable[[str], l
         encode: The tokens by tokenizer.json.
 
     Raises:
-        BackendError: Where a text gets other tokens.
+        BackendError: If a text gets other tokens.
     """
     text = "\n".join(PROBES)
     request = {
@@ -122,7 +122,7 @@ def check_tokens(http: HttpClient, identity: Identity, encode: Callable[[str], l
 
 
 def _models(http: HttpClient, url: str) -> dict[str, dict[str, Any]] | None:
-    """The models that a server lists, by name; None where it has no such list."""
+    """The models that a server lists, by name; None if it has no such endpoint."""
     reason = ""
     for tries in range(1, TRIES + 1):
         try:
@@ -149,7 +149,7 @@ def _models(http: HttpClient, url: str) -> dict[str, dict[str, Any]] | None:
 
 
 def _listed(answer: HttpAnswer) -> dict[str, dict[str, Any]] | None:
-    """The models of a good answer; None for any other."""
+    """The models that an answer lists; None if it is no such list."""
     try:
         return {str(entry["id"]): dict(entry) for entry in answer.value["data"]}
     except (ValueError, KeyError, TypeError):
@@ -157,7 +157,7 @@ def _listed(answer: HttpAnswer) -> dict[str, dict[str, Any]] | None:
 
 
 def _details(http: HttpClient, address: str) -> dict[str, Any]:
-    """What a program states at an address of its own; empty where it does not."""
+    """The JSON object at an address of the server; empty if there is none."""
     try:
         value = http.fetch("GET", address).value
     except TroubleError:

@@ -1,4 +1,4 @@
-"""OpenAI's protocol: how a completion is asked for, and how what comes back is read and judged."""
+"""OpenAI's protocol: the fields of a request, and how an answer is parsed and checked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SEEDS: Final = 1 << 31
 
 
 class TroubleError(Exception):
-    """A request that may succeed when it is made again.
+    """A request failed, and may succeed if it is repeated.
 
     Args:
         reason: What happened, in a few words.
@@ -51,7 +51,7 @@ class TroubleError(Exception):
 
 
 class RefusedError(Exception):
-    """A request that fails however often it is made.
+    """A request failed, and would fail again if repeated.
 
     Args:
         reason: What happened and what to do, as sentences.
@@ -65,7 +65,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """A completion as a server gave it.
+    """A completion as a server returned it.
 
     Attributes:
         text: What the model wrote, but for what the server split off as reasoning.
@@ -113,7 +113,7 @@ def settings(call: Call, sampling: Sampling, *, stream: bool) -> dict[str, Any]:
 
 
 def read_reply(body: bytes, max_tokens: int) -> Reply:
-    """Read a whole answer.
+    """Parse a complete answer.
 
     Args:
         body: What the server sent with status 200.
@@ -136,7 +136,7 @@ def read_reply(body: bytes, max_tokens: int) -> Reply:
 
 @dataclass
 class Stream:
-    """A streamed answer in the making: server-sent events put together.
+    """Collects the server-sent events of a streamed answer.
 
     Attributes:
         texts: Pieces of the answer.
@@ -153,7 +153,7 @@ class Stream:
     done: bool = False
 
     def add(self, line: str) -> None:
-        """Take in one line of the stream.
+        """Add one line of the stream.
 
         Raises:
             TroubleError: For an event that is no part of a completion.
@@ -178,7 +178,7 @@ class Stream:
         self.finish = choice.get("finish_reason") or self.finish
 
     def reply(self, max_tokens: int) -> Reply:
-        """The whole, once the stream has ended; raises what `read_reply` does."""
+        """The complete answer, after the stream has ended; raises what `read_reply` does."""
         if not self.done and not (self.finish and self.usage):  # some servers send no [DONE]
             raise TroubleError("a stream that was cut", sign="health")
         thought = None if self.reasonings is None else "".join(self.reasonings)
@@ -187,7 +187,7 @@ class Stream:
 
 
 def said(body: bytes) -> str:
-    """What a server says in an error's body, in one line; empty where it says nothing."""
+    """The message in the body of an error, in one line; empty if there is none."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -247,6 +247,6 @@ def _reply(
 
 
 def _count(value: Any, *, most: int) -> int | None:
-    """A number of tokens that a server states; None where it cannot be one."""
+    """A number of tokens that a server states; None if the value cannot be right."""
     possible = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
     return value if possible else None

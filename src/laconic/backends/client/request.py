@@ -1,4 +1,4 @@
-"""One request over HTTP: what is sent, and what its failures mean."""
+"""The HTTP client: makes one request, and explains its failures."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Clients:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """A server's answer to a question other than for a completion.
+    """The answer to a request that asks for no completion.
 
     Attributes:
         status: The HTTP status.
@@ -88,7 +88,7 @@ class HttpAnswer:
 
     @property
     def value(self) -> Any:
-        """The JSON that a good answer holds; None for any other."""
+        """The parsed JSON of an answer of status 2xx; None for any other."""
         try:
             return json.loads(self.body) if 200 <= self.status < 300 else None
         except (ValueError, RecursionError):
@@ -96,7 +96,7 @@ class HttpAnswer:
 
 
 class HttpClient:
-    """How requests for one model are made.
+    """Makes requests to the servers of one model.
 
     Args:
         secret: The API key; empty for none. It goes into headers only, and is taken out of
@@ -113,7 +113,7 @@ class HttpClient:
     def fetch(
         self, method: str, address: str, body: object = None, seconds: float | None = None
     ) -> HttpAnswer:
-        """Make one request other than for a completion, and wait for its answer.
+        """Make one request that asks for no completion, and wait for its answer.
 
         It runs in a thread of its own, for the caller may have an event loop running.
 
@@ -124,7 +124,7 @@ class HttpClient:
             seconds: From the start to the last byte; None is for an answer that takes no work.
 
         Raises:
-            TroubleError: Where no whole answer comes in time.
+            TroubleError: If no whole answer comes in time.
         """
         limit = min(CONNECT_SECONDS, self._timeout) if seconds is None else seconds
 
@@ -159,7 +159,7 @@ class HttpClient:
             yield opened
 
     async def ask(self, clients: Clients, address: str, body: dict[str, Any], budget: int) -> Reply:
-        """Make one request.
+        """Ask for one completion.
 
         Args:
             clients: From `clients`.
@@ -187,7 +187,7 @@ class HttpClient:
 
     @asynccontextmanager
     async def _explained(self, seconds: float) -> AsyncIterator[None]:
-        """A limit of time for a request, and our words, without the key, for all that fails."""
+        """Limit the time of a request, and turn its failures into sentences without the API key."""
         import httpx2
 
         try:
@@ -212,7 +212,7 @@ class HttpClient:
         return text.replace(self._secret, "***") if self._secret else text
 
     def _failure(self, response: httpx2.Response, body: bytes) -> TroubleError | RefusedError:
-        """What a status other than 200 means."""
+        """The error that a status other than 200 stands for."""
         status, reason = response.status_code, said(body)
         status_text = f"status {status}" + (f", '{reason}'" if reason else "")
         if status in PASSING or status >= 500 or status < 300:
@@ -240,7 +240,7 @@ class HttpClient:
         """The body without the API key.
 
         Raises:
-            TroubleError: Where it is longer than any answer of that many tokens.
+            TroubleError: If it is longer than any answer of that many tokens.
         """
         pieces = [piece async for piece in _bounded(response, budget)]
         body = b"".join(pieces)
@@ -248,7 +248,7 @@ class HttpClient:
 
 
 async def _gather(response: httpx2.Response, budget: int) -> Reply:
-    """A streamed answer, put together."""
+    """Read a streamed answer to its end."""
     events = Stream()
     pieces: list[bytes] = []
     async for piece in _bounded(response, budget):
@@ -262,7 +262,7 @@ async def _gather(response: httpx2.Response, budget: int) -> Reply:
 
 
 async def _bounded(response: httpx2.Response, budget: int) -> AsyncIterator[bytes]:
-    """The pieces of a body, which end where no answer of that many tokens can be longer."""
+    """The pieces of a body; an error if it is longer than any answer of that many tokens."""
     left = MOST_BYTES + budget * TOKEN_ANSWER_BYTES
     async for piece in response.aiter_bytes():
         left -= len(piece)

@@ -1,4 +1,4 @@
-"""New weights for a running server, which is told over HTTP where they lie: vLLM's own way."""
+"""Has a running vLLM server load new weights, by its own HTTP endpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOW: Final = (
 
 
 def reload_weights(http: HttpClient, url: str, folder: Path, seconds: float) -> None:
-    """Have a server go on with the weights of a folder.
+    """Have a server replace its weights by those of a folder.
 
     Args:
         http: Makes the requests.
@@ -31,7 +31,7 @@ def reload_weights(http: HttpClient, url: str, folder: Path, seconds: float) -> 
         seconds: How long that may take.
 
     Raises:
-        BackendError: Where the server cannot be reached, has no such endpoint, or cannot load them.
+        BackendError: If the server cannot be reached, has no such endpoint, or cannot load them.
     """
     reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
     for path, body in ((RELOAD, reload), (FORGET, None)):

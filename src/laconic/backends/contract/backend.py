@@ -38,10 +38,10 @@ class Backend(Protocol):
     versions: dict[str, str]
 
     def render(self, sample: Sample) -> str:
-        """The exact text the model is given for a sample."""
+        """The exact prompt of a sample, as text."""
 
     def prompt_length(self, sample: Sample) -> int:
-        """The tokens of that text."""
+        """The number of tokens of that prompt."""
 
     def generate(
         self, calls: Sequence[Call], sampling: Sampling
@@ -115,10 +115,10 @@ def refuse_overflow(engine: Backend, calls: Sequence[Call], max_tokens: int) -> 
 
 @runtime_checkable
 class Resident(Protocol):
-    """What a backend adds whose model's weights lie in this process and can be replaced there."""
+    """What a backend adds if its weights are in this process and can be overwritten there."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Every parameter by its name in a checkpoint, flat, where it lies; writing changes it.
+        """Flat views of the parameters by their checkpoint names; writing changes the model.
 
         A tied head is there under both names.
         """
@@ -126,14 +126,14 @@ class Resident(Protocol):
 
 @runtime_checkable
 class Renewable(Protocol):
-    """What a backend adds that takes the weights of another checkpoint without a new start."""
+    """What a backend adds if it can load the weights of another checkpoint without a restart."""
 
     def renew(self, checkpoint: Checkpoint) -> None:
-        """Go on with the weights of a checkpoint of the same config, tokenizer and template.
+        """Replace the weights by those of a checkpoint of the same config, tokenizer and template.
 
         Raises:
-            BackendError: Where it cannot, and why. Which weights the engine then has is not known:
-                close it, or renew it again.
+            BackendError: If it cannot. It is then not known which weights the engine has: close
+                it, or renew it again.
         """
 
 

@@ -65,5 +65,5 @@ class Call:
         return frozenset(name for name, needed in wanted.items() if needed)
 
     def budget(self, max_tokens: int | None) -> int:
-        """The budget of this completion, where `max_tokens` is that of the evaluation."""
+        """The budget of this completion in tokens, if `max_tokens` is that of the evaluation."""
         return self.max_tokens or max_tokens or 0

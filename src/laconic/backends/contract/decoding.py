@@ -1,4 +1,4 @@
-"""How the embedded engine decodes: rows that draw their own random numbers, a cache that grows.
+"""How the embedded engine decodes: random numbers for each row, and a cache that grows in place.
 
 Imports torch and transformers: only what is about to run a model should import it.
 """

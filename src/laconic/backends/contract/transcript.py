@@ -1,4 +1,4 @@
-"""From token ids to a completion: its text, its length, its thought, counted by token id."""
+"""Turns generated token ids into a completion: its text, its length, the length of its thought."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def drive(
         Answers as they come, each with the words of its question's last call.
 
     Raises:
-        BackendError: Where an engine fails.
+        BackendError: If an engine fails.
     """
     going = [OpenQuestion(steps) for steps in questions]
     while going:
