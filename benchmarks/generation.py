@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from laconic.backends.contract.call import Call
 from laconic.backends.contract.decoding import using_threads
 from laconic.backends.transformers import transformers
 from laconic.checkpoints.checkpoint import open_checkpoint
@@ -38,7 +39,7 @@ def measure(label: str, batch: int, threads: int, work: Any) -> None:
 def ours(model: str, task: Task, sampling: Sampling, batch: int, threads: int) -> int:
     """Tokens made by the engine."""
     engine = transformers(model, device="cpu", batch=batch, threads=threads)
-    batches = engine.generate(task.samples, sampling)
+    batches = engine.generate(list(map(Call, task.samples)), sampling)
     return sum(generation.length for finished in batches for _, generation in finished)
 
 

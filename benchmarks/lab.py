@@ -22,7 +22,7 @@ from laconic.errors import LaconicError
 from laconic.lab.reading import work
 from laconic.merging.recipe import Recipe
 from laconic.runs.experiment import Sampling
-from laconic.searching.grid import Job, measure
+from laconic.searching.grid import ModelJob, measure
 from laconic.stats import pair, summarise
 from laconic.tasks.contract.arithmetic import LEVELS
 
@@ -151,9 +151,9 @@ def main() -> None:
     merges = {n: r for n, r in recipes(options.family).items() if re.search(options.only, n)}
     members = {name: str(options.family / name) for name in lab.members()}
     tasks = (f"{options.task}:size={options.size}",)
-    jobs = [Job(name, model, tasks, options.output / name) for name, model in members.items()]
+    jobs = [ModelJob(name, model, tasks, options.output / name) for name, model in members.items()]
     jobs += [
-        Job(name, str(options.output / f"{name} model"), tasks, options.output / name, recipe)
+        ModelJob(name, str(options.output / f"{name} model"), tasks, options.output / name, recipe)
         for name, recipe in merges.items()
     ]
     runs = measure(

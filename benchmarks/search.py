@@ -28,7 +28,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from laconic.backends.contract.backend import BACKENDS, Backend
 from laconic.errors import BackendError
@@ -40,6 +40,9 @@ from laconic.runs.run import Generation, Run, Sample, is_run, read_head, read_ru
 from laconic.searching.explore import search
 from laconic.searching.space import Space, read_space, words
 from laconic.stats import hypervolume, pareto
+
+if TYPE_CHECKING:
+    from laconic.backends.contract.call import Call
 
 LINE = {"low": 0.1, "high": 1.0, "step": 0.05}
 SQUARE = {"low": 0.15, "high": 1.05, "step": 0.15}
@@ -128,12 +131,12 @@ class Recorded:
         return 0
 
     def generate(
-        self, samples: Sequence[Sample], sampling: Sampling
-    ) -> Iterator[list[tuple[Sample, Generation]]]:
+        self, calls: Sequence[Call], sampling: Sampling
+    ) -> Iterator[list[tuple[Call, Generation]]]:
         """The recorded completions."""
-        for start in range(0, len(samples), 16):
-            batch = samples[start : start + 16]
-            yield [(sample, self._answer(sample)) for sample in batch]
+        for start in range(0, len(calls), 16):
+            batch = calls[start : start + 16]
+            yield [(call, self._answer(call.sample)) for call in batch]
 
     def close(self) -> None:
         """Nothing to give back."""

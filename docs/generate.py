@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from laconic.evaluation.protocols.load import preset_names, read_preset
+from laconic.evaluation.protocols.load import protocol_names, read_protocol
 from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
 from laconic.tasks.contract.prompts import PROMPTS
 from laconic.tasks.contract.task import TASKS
@@ -58,7 +58,7 @@ def tasks_page() -> str:
     ]
     prompts = [f"| `{name}` | {prompt.help} |" for name, prompt in PROMPTS.items()]
     presets = []
-    for preset in map(read_preset, preset_names()):
+    for preset in map(read_protocol, protocol_names()):
         asked = ", ".join(t + (f" x {n}" if n > 1 else "") for t, n in preset.tasks.items())
         roles = "<br>".join(
             f"{role}: `{rule.prompt}`, {rule.max_tokens:,} tokens"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from laconic.merging.recipe import Recipe
 from laconic.runs.experiment import Sampling
 from laconic.runtime import Progress, silent
-from laconic.searching.grid import Job, measure
+from laconic.searching.grid import ModelJob, measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ class Bench:
             folder = slug(name)
             merged = isinstance(model, Recipe)
             jobs.append(
-                Job(
+                ModelJob(
                     name,
                     str(self.output / "models" / part / folder) if merged else str(model),
                     (task,),

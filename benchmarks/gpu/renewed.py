@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from laconic.backends.contract.call import Call
 from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.evaluation.evaluate import open_engine
 from laconic.merging.merge import merge
@@ -62,7 +63,11 @@ def in_process() -> None:
 def answers(engine: Any, samples: Any) -> dict[str, str]:
     """Greedy completions by problem."""
     sampling = Sampling(max_tokens=400)
-    return {s.id: g.text for batch in engine.generate(samples, sampling) for s, g in batch}
+    return {
+        call.sample.id: generation.text
+        for batch in engine.generate(list(map(Call, samples)), sampling)
+        for call, generation in batch
+    }
 
 
 def told(what: str, same: list[bool]) -> None:

@@ -33,6 +33,10 @@ class BackendError(LaconicError):
     """An engine that cannot load the model or hold the budget asked of it."""
 
 
+class StrategyError(LaconicError):
+    """A strategy that does not exist, or that the engine or the prompt cannot serve."""
+
+
 class RunError(LaconicError):
     """A run folder that is missing, damaged, in use, or holds another experiment."""
 

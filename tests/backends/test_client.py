@@ -13,7 +13,7 @@ from laconic.backends.client.servers import (
     HOLD,
     SMALL,
     START,
-    Limit,
+    ConcurrencyLimit,
     Server,
     Servers,
     back_off,
@@ -21,7 +21,7 @@ from laconic.backends.client.servers import (
 from laconic.registry import parse_spec
 
 
-def feed(limit: Limit, rounds: int, speed: float, now: float = 0.0) -> float:
+def feed(limit: ConcurrencyLimit, rounds: int, speed: float, now: float = 0.0) -> float:
     """Answers of one token each, as many per second as a server's speed at the limit allows."""
     for _ in range(rounds * 1000):
         now += 1 / min(limit.size * 10, speed)
@@ -30,7 +30,7 @@ def feed(limit: Limit, rounds: int, speed: float, now: float = 0.0) -> float:
 
 
 def test_a_limit_grows_by_one_an_answer_and_after_trouble_by_one_a_round() -> None:
-    limit = Limit(100)
+    limit = ConcurrencyLimit(100)
     for _ in range(8):
         limit.answered(5, 0.0, full=True)
     assert limit.size == START + 8
@@ -42,13 +42,13 @@ def test_a_limit_grows_by_one_an_answer_and_after_trouble_by_one_a_round() -> No
 
 
 def test_a_limit_that_is_not_used_does_not_grow() -> None:
-    limit = Limit(100)
+    limit = ConcurrencyLimit(100)
     limit.answered(5, 0.0, full=False)
     assert limit.size == START
 
 
 def test_requests_of_one_era_halve_a_limit_once_and_never_below_one() -> None:
-    limit = Limit(100, size=64)
+    limit = ConcurrencyLimit(100, size=64)
     era = limit.era
     for _ in range(40):
         limit.troubled(era, loaded=True)
@@ -59,7 +59,7 @@ def test_requests_of_one_era_halve_a_limit_once_and_never_below_one() -> None:
 
 
 def test_a_few_lost_connections_are_forgiven_and_many_are_not() -> None:
-    limit = Limit(100, size=64)
+    limit = ConcurrencyLimit(100, size=64)
     for _ in range(50):
         limit.troubled(limit.era, loaded=False)
         for _ in range(12):
@@ -71,7 +71,7 @@ def test_a_few_lost_connections_are_forgiven_and_many_are_not() -> None:
 
 
 def test_a_limit_stops_growing_where_more_requests_bring_no_more_tokens() -> None:
-    flat, free = Limit(4096), Limit(4096)
+    flat, free = ConcurrencyLimit(4096), ConcurrencyLimit(4096)
     feed(flat, 2, speed=500)
     feed(free, 2, speed=1e9)
     assert SMALL <= flat.size < 250
@@ -80,7 +80,7 @@ def test_a_limit_stops_growing_where_more_requests_bring_no_more_tokens() -> Non
 
 
 def test_servers_take_turns_and_the_emptier_or_the_one_not_avoided_goes_first() -> None:
-    one, two = Server("1", Limit(8)), Server("2", Limit(8))
+    one, two = Server("1", ConcurrencyLimit(8)), Server("2", ConcurrencyLimit(8))
     servers = Servers([one, two])
     assert [servers.pick(0, None) for _ in range(4)] == [one, two, one, two]
     one.flying = 3
@@ -92,7 +92,7 @@ def test_servers_take_turns_and_the_emptier_or_the_one_not_avoided_goes_first() 
 
 
 def test_a_server_rests_as_long_as_it_asks_and_when_it_fails_again_and_again() -> None:
-    one = Server("1", Limit(64))
+    one = Server("1", ConcurrencyLimit(64))
     servers = Servers([one])
     one.troubled(0, 10.0, 5.0, loaded=True)
     assert servers.pick(14.9, None) is None

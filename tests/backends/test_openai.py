@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.backends.client.protocol import seed_of
+from laconic.backends.contract.call import Call
 from laconic.backends.openai import openai
 from laconic.errors import BackendError
 from laconic.evaluation.evaluate import evaluate, preview
@@ -52,8 +53,10 @@ def complete(
     chat: Chat, samples: list[Sample], sampling: Sampling = WARM, **options: Any
 ) -> list[Generation]:
     with closing(openai("m", **({"url": chat.url} | options))) as engine:
-        pairs = [pair for batch in engine.generate(samples, sampling) for pair in batch]
-    found = {sample.key: generation for sample, generation in pairs}
+        pairs = [
+            pair for batch in engine.generate(list(map(Call, samples)), sampling) for pair in batch
+        ]
+    found = {call.key: generation for call, generation in pairs}
     assert len(found) == len(pairs)
     return [found[sample.key] for sample in samples]
 
@@ -606,7 +609,9 @@ def test_with_a_tokenizer_prompts_are_counted_and_a_wrong_usage_is_put_right(
     assert engine.render(TASK) != TASK.problem
     with closing(engine):
         repeats = [Sample("t", "7", "say 7", "7", repeat=i) for i in range(8)]
-        pairs = [p for b in engine.generate(repeats, Sampling(500, 0.5)) for p in b]
+        pairs = [
+            p for b in engine.generate(list(map(Call, repeats)), Sampling(500, 0.5)) for p in b
+        ]
     assert {g.length for _, g in pairs} == {pairs[0][1].length}
     assert pairs[0][1].length > 40
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from laconic.backends.contract.call import Call
 from laconic.backends.replay import replay
 from laconic.errors import BackendError
 from laconic.runs.experiment import Sampling
@@ -25,8 +26,8 @@ def write(path: Path, *rows: object) -> str:
 
 
 def served(path: str, *samples: Sample, budget: int = 10) -> list[Generation]:
-    batches = replay("any", path=path).generate(samples, Sampling(budget))
-    found = {sample.key: generation for batch in batches for sample, generation in batch}
+    batches = replay("any", path=path).generate(list(map(Call, samples)), Sampling(budget))
+    found = {call.key: generation for batch in batches for call, generation in batch}
     return [found[sample.key] for sample in samples]
 
 

@@ -21,8 +21,14 @@ from transformers import (
 from transformers.cache_utils import DynamicCache
 from transformers.utils import logging
 
+from laconic.backends.contract.call import Call
 from laconic.backends.contract.decoding import Draw, draws, roomy_cache
-from laconic.backends.transformers import CHUNK, _Engine, _Row, transformers
+from laconic.backends.transformers import (
+    CHUNK,
+    _TransformersEngine,
+    _UnfinishedCompletion,
+    transformers,
+)
 from laconic.errors import BackendError, CheckpointError
 from laconic.runs.experiment import Sampling
 from laconic.runs.run import Generation, Key, Sample
@@ -45,6 +51,7 @@ TEMPLATE = (
 SAMPLES = [
     Sample("t", str(i), "Work mod 100. " + "a=1 " * (i % 5) + f"b={i}?", "1") for i in range(14)
 ]
+CALLS = list(map(Call, SAMPLES))
 
 
 def build() -> PreTrainedTokenizerFast:
@@ -100,17 +107,22 @@ def copy(folder: Path, tmp_path: Path) -> Path:
     return shutil.copytree(folder, tmp_path / "copy")
 
 
-def load(folder: Path, **options: Any) -> _Engine:
+def row(sample: Sample, ids: list[int]) -> _UnfinishedCompletion:
+    """A greedy completion of so many tokens so far."""
+    return _UnfinishedCompletion(Call(sample), len(ids), None, ids)
+
+
+def load(folder: Path, **options: Any) -> _TransformersEngine:
     engine = transformers(str(folder), **{"device": "cpu", **options})
-    assert isinstance(engine, _Engine)
+    assert isinstance(engine, _TransformersEngine)
     return engine
 
 
 def complete(
-    engine: _Engine, sampling: Sampling, samples: list[Sample] = SAMPLES
+    engine: _TransformersEngine, sampling: Sampling, samples: list[Sample] = SAMPLES
 ) -> dict[Key, Generation]:
-    batches = list(engine.generate(samples, sampling))
-    found = {sample.key: generation for batch in batches for sample, generation in batch}
+    batches = list(engine.generate(list(map(Call, samples)), sampling))
+    found = {call.key: generation for batch in batches for call, generation in batch}
     assert len(found) == sum(map(len, batches)) == len(samples)
     return found
 
@@ -251,7 +263,7 @@ def test_sampling_leaves_the_global_generators_alone(folder: Path) -> None:
 
 def drawn(logits: list[float], temperature: float, top_p: float) -> list[float]:
     """How often each token is drawn, by 40,000 numbers: four standard errors are at most 0.01."""
-    numbers = draws(SAMPLES[0], Sampling(seed=3)).random((40_000, 1))
+    numbers = draws(Call(SAMPLES[0]), Sampling(seed=3)).random((40_000, 1))
     pick = Draw(temperature, top_p, torch.from_numpy(numbers), start=4)
     scores = pick(torch.zeros(40_000, 4), torch.tensor([logits]).expand(40_000, -1))
     assert (scores > -torch.inf).sum() == 40_000
@@ -260,7 +272,7 @@ def drawn(logits: list[float], temperature: float, top_p: float) -> list[float]:
 
 
 def test_the_numbers_of_many_samples_are_spread_evenly() -> None:
-    numbers = [draws(Sample("t", str(i), "", ""), Sampling()).random() for i in range(2000)]
+    numbers = [draws(Call(Sample("t", str(i), "", "")), Sampling()).random() for i in range(2000)]
     shares = np.histogram(numbers, bins=10, range=(0, 1))[0] / 2000
     assert shares.tolist() == pytest.approx([0.1] * 10, abs=0.027)  # four standard errors
 
@@ -292,16 +304,86 @@ def tokens(text: str) -> list[int]:
 def test_a_thought_is_counted_by_its_token_and_the_end_token_counts_too(folder: Path) -> None:
     engine = load(folder)
     made = tokens("<think>1+1</think>\n\\boxed{2}<|im_end|>")
-    generation = engine._generation(_Row(SAMPLES[0], None, made))
-    assert generation == Generation("<think>1+1</think>\n\\boxed{2}", 16, 5, True, "stop")
+    generation = engine._generation(row(SAMPLES[0], made))
+    assert generation == Generation(
+        "<think>1+1</think>\n\\boxed{2}", 16, 5, True, "stop", tuple(made)
+    )
 
 
 def test_a_thought_that_is_never_closed_is_all_there_is(folder: Path) -> None:
     engine = load(folder)
-    cut = engine._generation(_Row(SAMPLES[0], None, tokens("<think>1+1=")))
-    assert cut == Generation("<think>1+1=", 5, 5, False, "length")
-    none = engine._generation(_Row(SAMPLES[0], None, tokens("1+1=")))
+    cut = engine._generation(row(SAMPLES[0], tokens("<think>1+1=")))
+    assert replace(cut, ids=()) == Generation("<think>1+1=", 5, 5, False, "length")
+    none = engine._generation(row(SAMPLES[0], tokens("1+1=")))
     assert (none.thinking_length, none.thinks) == (0, False)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_a_completion_goes_on_from_its_own_token_ids_as_if_never_broken_off(
+    folder: Path, temperature: float
+) -> None:
+    engine = load(folder)
+    sampling = Sampling(max_tokens=48, temperature=temperature, seed=5)
+    whole = complete(engine, sampling)
+    calls = [
+        Call(sample, prefix_ids=whole[sample.key].ids[:cut], max_tokens=48 - cut)
+        for cut, sample in zip((0, 1, 7, 16, 17, 30), SAMPLES, strict=False)
+        if len(whole[sample.key].ids) > cut
+    ]
+    assert len(calls) > 2
+    for batch in engine.generate(calls, sampling):
+        for call, continued in batch:
+            ids = whole[call.key].ids
+            assert continued.ids == ids[len(call.prefix_ids) :]
+            assert continued.length == len(continued.ids)
+            assert continued.finish == whole[call.key].finish
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_log_probabilities_are_those_of_the_model(folder: Path, temperature: float) -> None:
+    engine = load(folder)
+    sampling = Sampling(max_tokens=40, temperature=temperature, seed=2)
+    plain = complete(engine, sampling)
+    calls = [Call(sample, logprobs=i != 1) for i, sample in enumerate(SAMPLES[:6])]
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    for batch in engine.generate(calls, sampling):
+        for call, made in batch:
+            assert replace(made, logprobs=()) == plain[call.key]
+            if call.key == SAMPLES[1].key:
+                assert made.logprobs == ()
+                continue
+            prompt = engine._prompt_ids(call)
+            with torch.no_grad():
+                logits = model(torch.tensor([[*prompt, *made.ids]])).logits[0]
+            told = torch.log_softmax(logits[len(prompt) - 1 : -1], -1)
+            wanted = told[range(len(made.ids)), list(made.ids)]
+            assert torch.allclose(torch.tensor(made.logprobs), wanted, atol=1e-4)
+
+
+def test_calls_of_one_batch_may_have_budgets_and_stop_texts_of_their_own(folder: Path) -> None:
+    engine = load(folder)
+    sampling = Sampling(max_tokens=48)
+    whole = complete(engine, sampling)
+    calls = [Call(s, max_tokens=n) for s, n in zip(SAMPLES, (1, 5, 16, 20, 48), strict=False)]
+    for batch in engine.generate(calls, sampling):
+        for call, cut in batch:
+            ids, budget = whole[call.key].ids, call.max_tokens or 0
+            assert cut.ids == ids[:budget]
+            ended = len(ids) < budget or (len(ids) == budget and whole[call.key].finish == "stop")
+            assert cut.finish == ("stop" if ended else "length")
+    longest = max(SAMPLES, key=lambda s: len(whole[s.key].text))
+    stop = whole[longest.key].text[3]
+    ((_, stopped),) = next(iter(engine.generate([Call(longest, stop=(stop,))], sampling)))
+    assert stopped.text == whole[longest.key].text.partition(stop)[0]
+
+
+def test_a_thought_is_open_or_closed_where_the_given_token_ids_leave_it(folder: Path) -> None:
+    engine = load(folder)
+    for begun, thought in (("<think>1", 4), ("<think>1</think>2", 0), ("1+1", 0)):
+        call = Call(SAMPLES[0], prefix_ids=tuple(tokens(begun)))
+        ids = tokens("1+1=")
+        made = engine._generation(_UnfinishedCompletion(call, len(ids), None, ids))
+        assert (made.thinking_length, made.length) == (thought, 4)
 
 
 def test_a_thought_that_the_template_opens_counts_as_open(copy: Path) -> None:
@@ -311,8 +393,8 @@ def test_a_thought_that_the_template_opens_counts_as_open(copy: Path) -> None:
     (copy / "chat_template.jinja").write_text(opening)
     engine = load(copy)
     assert engine.render(SAMPLES[0]).endswith("assistant\n<think>\n")
-    assert engine._generation(_Row(SAMPLES[0], None, tokens("1+1="))).thinking_length == 4
-    closed = engine._generation(_Row(SAMPLES[0], None, tokens("1+1</think>2")))
+    assert engine._generation(row(SAMPLES[0], tokens("1+1="))).thinking_length == 4
+    closed = engine._generation(row(SAMPLES[0], tokens("1+1</think>2")))
     assert (closed.thinking_length, closed.thinks) == (4, True)
 
 
@@ -321,9 +403,9 @@ def test_a_thought_that_the_task_began_counts_as_open_and_is_gone_on_with(folder
     begun = replace(SAMPLES[0], prefill="<think>\n1+1=2\n")
     assert engine.render(begun) == engine.render(SAMPLES[0]) + begun.prefill
     assert engine.prompt_length(begun) > engine.prompt_length(SAMPLES[0])
-    assert engine._generation(_Row(begun, None, tokens("1+1="))).thinking_length == 4
+    assert engine._generation(row(begun, tokens("1+1="))).thinking_length == 4
     over = replace(begun, prefill="<think>1</think>")
-    assert engine._generation(_Row(over, None, tokens("1+1="))).thinking_length == 0
+    assert engine._generation(row(over, tokens("1+1="))).thinking_length == 0
     both = {g.text for g in complete(engine, Sampling(max_tokens=20), [begun]).values()}
     both |= {g.text for g in complete(engine, Sampling(max_tokens=20), [SAMPLES[0]]).values()}
     assert len(both) == 2
@@ -333,8 +415,8 @@ def test_a_vocabulary_without_the_token_counts_the_encoded_text(folder: Path) ->
     engine = load(folder)
     engine._transcript._close = engine._transcript._open = None
     made = tokens("1+1</think>2")
-    assert engine._generation(_Row(SAMPLES[0], None, made)).thinking_length == 4
-    assert not engine._generation(_Row(SAMPLES[0], None, tokens("1+1"))).thinks
+    assert engine._generation(row(SAMPLES[0], made)).thinking_length == 4
+    assert not engine._generation(row(SAMPLES[0], tokens("1+1"))).thinks
 
 
 def test_thinking_tags_are_shown_even_where_they_are_special(copy: Path) -> None:
@@ -342,7 +424,7 @@ def test_thinking_tags_are_shown_even_where_they_are_special(copy: Path) -> None
     tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
     tokenizer.save_pretrained(copy)
     made = tokens("<think>1</think>2<|im_end|>")
-    assert load(copy)._generation(_Row(SAMPLES[0], None, made)).text == "<think>1</think>2"
+    assert load(copy)._generation(row(SAMPLES[0], made)).text == "<think>1</think>2"
 
 
 # Prompts and windows
@@ -371,8 +453,8 @@ def test_a_budget_that_the_window_cannot_hold_is_refused_with_the_numbers(folder
     with pytest.raises(
         BackendError, match=rf"{longest} tokens.*{room + 1} \(--max-tokens\).*{room} or less"
     ):
-        next(engine.generate(SAMPLES, Sampling(room + 1)))
-    assert next(engine.generate(SAMPLES, Sampling(room)))
+        next(engine.generate(CALLS, Sampling(room + 1)))
+    assert next(engine.generate(CALLS, Sampling(room)))
 
 
 def test_a_stretched_window_is_as_long_as_its_scaling_makes_it(copy: Path) -> None:
@@ -386,7 +468,7 @@ def test_a_stretched_window_is_as_long_as_its_scaling_makes_it(copy: Path) -> No
 # Memory, threads, loading
 
 
-def failing(engine: _Engine, most: int) -> Callable[..., Any]:
+def failing(engine: _TransformersEngine, most: int) -> Callable[..., Any]:
     """A generate that runs out of memory above a batch size."""
     whole = engine._model.generate
 
@@ -420,7 +502,7 @@ def test_threads_and_progress_bars_are_given_back(folder: Path) -> None:
     threads, bars = torch.get_num_threads(), logging.is_progress_bar_enabled()
     engine = load(folder, threads=threads + 1)
     seen = []
-    for _ in engine.generate(SAMPLES, Sampling(20)):
+    for _ in engine.generate(CALLS, Sampling(20)):
         seen.append(torch.get_num_threads())
     assert set(seen) == {threads} == {torch.get_num_threads()}
     assert logging.is_progress_bar_enabled() == bars

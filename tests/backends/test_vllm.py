@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from laconic.backends.contract.call import Call
 from laconic.backends.transformers import transformers
-from laconic.backends.vllm import _Engine, sampling_options, vllm
+from laconic.backends.vllm import _VllmEngine, sampling_options, vllm
 from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.data.pools import file_digest
 from laconic.errors import BackendError
@@ -22,7 +23,7 @@ from laconic.merging.merge import execute
 from laconic.merging.plan import plan
 from laconic.merging.recipe import Recipe
 from laconic.runs.experiment import Sampling
-from laconic.searching.resident import Seats
+from laconic.searching.resident import ModelSlot
 from laconic.tasks.contract.task import load_task
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 MODEL = "lab:system1"
 SAMPLES = load_task("lab", limit=40).samples
+CALLS = list(map(Call, SAMPLES))
 INSTALLED = importlib.util.find_spec("vllm") is not None
 GPU = INSTALLED and torch.cuda.is_available()
 
@@ -100,7 +102,7 @@ class StandIn:
         return [other, going, SimpleNamespace(finished=True, request_id=name, outputs=[made])]
 
 
-def stand_in(*texts: tuple[str, str]) -> tuple[StandIn, _Engine]:
+def stand_in(*texts: tuple[str, str]) -> tuple[StandIn, _VllmEngine]:
     """A stand-in with its answers, and the backend on it."""
     from transformers import PreTrainedTokenizerFast
 
@@ -108,14 +110,14 @@ def stand_in(*texts: tuple[str, str]) -> tuple[StandIn, _Engine]:
     tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(checkpoint.folder)
     answers = [(tokenizer.encode(text), reason) for text, reason in texts]
     library = StandIn(answers)
-    return library, _Engine(library, checkpoint, {"tensor_parallel_size": 4})
+    return library, _VllmEngine(library, checkpoint, {"tensor_parallel_size": 4})
 
 
 def test_each_completion_is_asked_with_its_own_seed_and_prompt() -> None:
     library, engine = stand_in(*[("a=1", "stop")] * 3)
     warm = Sampling(max_tokens=40, temperature=0.6, top_p=0.9, repeats=2, seed=7)
     asked = [SAMPLES[0], replace(SAMPLES[0], repeat=1), SAMPLES[1]]
-    made = [pair for batch in engine.generate(asked, warm) for pair in batch]
+    made = [pair for batch in engine.generate(list(map(Call, asked)), warm) for pair in batch]
     assert {sample.key for sample, _ in made} == {sample.key for sample in asked}
     names, prompts, params = zip(*library.asked, strict=True)
     assert len(set(names)) == 3
@@ -133,7 +135,7 @@ def test_lengths_and_thoughts_are_counted_from_the_token_ids() -> None:
     _, engine = stand_in(
         ("a=1<|im_end|>", "stop"), ("a=1</think>b=2<|im_end|>", "stop"), ("a=1", "length")
     )
-    batches = list(engine.generate(SAMPLES[:3], Sampling(max_tokens=40)))
+    batches = list(engine.generate(CALLS[:3], Sampling(max_tokens=40)))
     made: dict[Key, Generation] = {s.key: g for batch in batches for s, g in batch}
     plain, thought, cut = (made[sample.key] for sample in SAMPLES[:3])
     assert (plain.text, plain.length, plain.finish) == ("a=1", 4, "stop")
@@ -143,20 +145,20 @@ def test_lengths_and_thoughts_are_counted_from_the_token_ids() -> None:
 
 def test_results_are_handed_over_as_they_finish() -> None:
     _, engine = stand_in(*[("a=1", "stop")] * 40)
-    sizes = [len(batch) for batch in engine.generate(SAMPLES, Sampling(max_tokens=40))]
+    sizes = [len(batch) for batch in engine.generate(CALLS, Sampling(max_tokens=40))]
     assert sizes == [16, 16, 8]
 
 
 def test_an_end_that_is_none_is_an_error() -> None:
     _, engine = stand_in(("a=1", "abort"))
     with pytest.raises(BackendError, match="ended with 'abort'"):
-        list(engine.generate(SAMPLES[:1], Sampling(max_tokens=40)))
+        list(engine.generate(CALLS[:1], Sampling(max_tokens=40)))
 
 
 def test_a_budget_beyond_the_window_is_refused_before_anything_is_asked() -> None:
     library, engine = stand_in()
     with pytest.raises(BackendError, match="window holds 1024"):
-        list(engine.generate(SAMPLES[:1], Sampling(max_tokens=1024)))
+        list(engine.generate(CALLS[:1], Sampling(max_tokens=1024)))
     assert library.asked == []
 
 
@@ -174,7 +176,7 @@ def test_a_model_that_vllm_cannot_load_is_one_sentence() -> None:
     library = StandIn([])
     library.LLM = _out_of_memory  # type: ignore[method-assign]  # what vLLM does
     with pytest.raises(BackendError, match=r"vLLM cannot load it \(No GPU. Really none\.\)"):
-        _Engine(library, open_checkpoint(MODEL), {})
+        _VllmEngine(library, open_checkpoint(MODEL), {})
 
 
 def _out_of_memory(**options: Any) -> Any:
@@ -182,7 +184,7 @@ def _out_of_memory(**options: Any) -> Any:
 
 
 def test_greedy_completions_have_no_seed() -> None:
-    asked = sampling_options(SAMPLES[0], Sampling(max_tokens=5), {2, 1})
+    asked = sampling_options(CALLS[0], Sampling(max_tokens=5), {2, 1})
     assert asked == {
         "max_tokens": 5,
         "temperature": 0.0,
@@ -191,7 +193,7 @@ def test_greedy_completions_have_no_seed() -> None:
         "detokenize": False,
     }
     with pytest.raises(BackendError, match="must be a number"):
-        sampling_options(SAMPLES[0], Sampling(), set())
+        sampling_options(CALLS[0], Sampling(), set())
 
 
 def test_what_laconic_sets_cannot_be_set_again() -> None:
@@ -210,7 +212,7 @@ def test_vllm_knows_every_option_and_parameter() -> None:
     from vllm import SamplingParams as Real
     from vllm.engine.arg_utils import EngineArgs
 
-    asked = sampling_options(SAMPLES[0], Sampling(max_tokens=5, temperature=1.0), {1})
+    asked = sampling_options(CALLS[0], Sampling(max_tokens=5, temperature=1.0), {1})
     assert Real(**asked).max_tokens == 5
     names = "tensor_parallel_size pipeline_parallel_size data_parallel_size dtype seed"
     names += " gpu_memory_utilization trust_remote_code load_format max_model_len"
@@ -227,10 +229,10 @@ def test_a_search_gives_the_engine_that_is_up_the_next_candidates_weights(
 ) -> None:
     library = StandIn([])
     monkeypatch.setattr("laconic.backends.vllm._library", lambda: library)
-    seats = Seats("vllm:memory=0.5", tmp_path / "work")
-    first = seats.take(plan_of(0.3))
+    slot = ModelSlot("vllm:memory=0.5", tmp_path / "work")
+    first = slot.take(plan_of(0.3))
     started = library.options["model"]
-    second = seats.take(plan_of(0.7))
+    second = slot.take(plan_of(0.7))
     assert second is first
     merged = execute(plan_of(0.7), tmp_path / "merged")
     wanted = {file.name: file_digest(file) for file in merged.folder.glob("*.safetensors")}
@@ -238,10 +240,10 @@ def test_a_search_gives_the_engine_that_is_up_the_next_candidates_weights(
     assert first.fingerprint == merged.fingerprint
     assert not Path(started).exists()
     library.version = "0.11.2"
-    third = seats.take(plan_of(0.5))
+    third = slot.take(plan_of(0.5))
     assert third is not first
     assert library.options["model"] != started
-    seats.close()
+    slot.close()
 
 
 def test_an_engine_takes_weights_of_its_own_kind_only() -> None:
@@ -267,7 +269,7 @@ def test_greedy_completions_are_those_of_transformers() -> None:
     found = []
     for load in (transformers, vllm):
         with closing(load(MODEL, dtype="float32")) as engine:
-            pairs = [p for batch in engine.generate(SAMPLES[:20], sampling) for p in batch]
+            pairs = [p for batch in engine.generate(CALLS[:20], sampling) for p in batch]
             found.append({s.key: (g.text, g.length, g.finish) for s, g in pairs})
     same = sum(found[0][key] == found[1][key] for key in found[0])
     assert same >= 18  # ties of logits may fall otherwise in other kernels

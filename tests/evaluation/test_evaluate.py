@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.backends.contract.backend import BACKENDS
+from laconic.backends.contract.call import Call
 from laconic.errors import BackendError, LaconicError, RunError, TaskError
 from laconic.evaluation.evaluate import evaluate, preview
+from laconic.evaluation.regrade import regrade
 from laconic.files.append_log import pack
 from laconic.runs.experiment import Sampling
 from laconic.runs.run import Generation, Sample, read_run
-from laconic.scoring.score import GRADER
+from laconic.scoring.score import GRADER, Grader
+from laconic.strategies.contract.strategy import STRATEGIES, strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from laconic.strategies.contract.strategy import Steps, StrategyInput
 
 
 class Parrot:
@@ -44,19 +49,20 @@ class Parrot:
         return len(sample.problem)
 
     def generate(
-        self, samples: Sequence[Sample], sampling: Sampling
-    ) -> Iterator[list[tuple[Sample, Generation]]]:
+        self, calls: Sequence[Call], sampling: Sampling
+    ) -> Iterator[list[tuple[Call, Generation]]]:
         self.budgets.append(sampling.max_tokens)
-        backwards = list(samples)[::-1]
+        backwards = list(calls)[::-1]
         for start in range(0, len(backwards), 2):
             if self.fail_after is not None and len(self.asked) >= self.fail_after:
                 raise KeyboardInterrupt
             batch = backwards[start : start + 2]
-            self.asked += batch
-            yield [
-                (s, Generation(f"\\boxed{{{s.problem[:-1]}}}", 10 + s.repeat, 0, False, "stop"))
-                for s in batch
-            ]
+            self.asked += [call.sample for call in batch]
+            yield [(call, self.answer(call.sample)) for call in batch]
+
+    def answer(self, sample: Sample) -> Generation:
+        text = f"\\boxed{{{sample.problem[:-1]}}}"
+        return Generation(text, 10 + sample.repeat, 0, False, "stop")
 
     def close(self) -> None:
         self.closed = True
@@ -294,3 +300,78 @@ def test_the_embedded_engine_measures_a_model_of_the_lab(tmp_path: Path) -> None
     assert all(0 < result.length <= 896 for result in run.results)
     assert run.experiment.dtype == "float32"
     assert read_run(tmp_path / "run").experiment == run.experiment
+
+
+def test_the_strategy_is_part_of_what_was_measured(
+    parrots: list[Parrot], sums: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    once = evaluate("m", [sums()], backend="parrot", output=folder)
+    assert once.experiment.strategy == "single"
+    head = json.loads((folder / "run.json").read_text())
+    del head["experiment"]["strategy"]  # as older versions wrote it
+    (folder / "run.json").write_text(json.dumps(head | {"complete": False}))
+    assert "helper_length" not in (folder / "results.jsonl").read_text()
+    assert evaluate("m", [sums()], backend="parrot", output=folder).results == once.results
+    assert parrots[1].asked == []
+    with pytest.raises(RunError, match=r"another strategy \('single', now 'tale'\)"):
+        evaluate("m", [sums()], backend="parrot", strategy="tale", output=folder)
+    twice = evaluate("m", [sums()], backend="parrot", prompt="tale-ep")
+    assert twice.experiment.strategy == "tale"
+    assert [result.length for result in twice.results] == [20] * 5
+    assert "use less than 12 tokens" in twice.results[0].problem
+    assert evaluate("m", [sums()], backend="parrot", strategy="tale").results == twice.results
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": "tael"}, "No strategy 'tael'. Did you mean 'tale'"),
+        ({"strategy": "tale:words=1"}, "strategy 'tale' has no 'words'"),
+        ({"strategy": "single", "prompt": "tale-ep"}, "the strategy tale, and you ask for single"),
+        ({"strategy": "going_on"}, "going_on needs a backend that can do: continue.*parrot cannot"),
+    ],
+)
+def test_a_strategy_that_cannot_be_is_refused_before_the_model_is_loaded(
+    parrots: list[Parrot],
+    sums: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    monkeypatch.setattr(STRATEGIES, "_members", {p.name: p for p in STRATEGIES.all()})
+
+    @strategy(needs=["continue"])
+    def going_on(question: StrategyInput) -> Steps:
+        """Go on from nothing."""
+        return (yield Call(question.sample))
+
+    with pytest.raises(LaconicError, match=message):
+        evaluate("m", [sums()], backend="parrot", **options)
+    assert parrots == []
+
+
+def test_tokens_of_a_helper_are_kept_beside_those_of_the_model(
+    parrots: list[Parrot],
+    sums: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(STRATEGIES, "_members", {p.name: p for p in STRATEGIES.all()})
+
+    @strategy(calls=2, helpers=["second"])
+    def aided(question: StrategyInput, *, second: str) -> Steps:
+        """Ask another model first."""
+        yield Call(question.sample, engine="second")
+        return (yield Call(question.sample, final=True))
+
+    run = evaluate(
+        "m", [sums()], backend="parrot", strategy="aided:second=org/s", output=tmp_path / "run"
+    )
+    assert run.experiment.strategy == 'aided:second="f1"'
+    assert [len(engine.asked) for engine in parrots] == [5, 5]
+    assert {(result.length, result.helper_length) for result in run.results} == {(10, 10)}
+    kept = read_run(tmp_path / "run")
+    assert {result.helper_length for result in kept.results} == {10}
+    with Grader() as grader:
+        assert {r.helper_length for r in regrade(kept, grader).run.results} == {10}

@@ -25,7 +25,7 @@ from laconic.scoring.score import Grader, score
 from laconic.scoring.words import read_choice, read_word
 from laconic.stats.attempts import _meaning
 from laconic.stats.texts import after_first, keyword_counts, loops
-from laconic.strategies.calls import estimated
+from laconic.strategies.tale import estimated
 from laconic.tasks.self_correction import _cut
 
 LENGTH = 10_000

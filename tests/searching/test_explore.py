@@ -26,13 +26,14 @@ from laconic.runs.run import Generation, Sample, read_head, read_run
 from laconic.searching import crew
 from laconic.searching.explore import search
 from laconic.searching.goal import read_constraint
-from laconic.searching.interval_search import Dot, next_on_line
+from laconic.searching.interval_search import MeasuredPoint, next_point
 from laconic.searching.sampler import Guide, open_study
 from laconic.searching.space import Range, read_space, words
 from laconic.searching.study import Study, read_study
-from laconic.searching.summary import story
+from laconic.searching.summary import summary_text
 
 if TYPE_CHECKING:
+    from laconic.backends.contract.call import Call
     from laconic.runs.experiment import Sampling
     from tests.conftest import MakeCheckpoint
 
@@ -79,14 +80,14 @@ class Scripted:
         return 1
 
     def generate(
-        self, samples: Sequence[Sample], sampling: Sampling
-    ) -> Iterator[list[tuple[Sample, Generation]]]:
-        for start in range(0, len(samples), BATCH):
-            batch = samples[start : start + BATCH]
-            self.made += batch
+        self, calls: Sequence[Call], sampling: Sampling
+    ) -> Iterator[list[tuple[Call, Generation]]]:
+        for start in range(0, len(calls), BATCH):
+            batch = calls[start : start + BATCH]
+            self.made += [call.sample for call in batch]
             if self.dies is not None and len(self.made) > self.dies:
                 raise KeyboardInterrupt
-            yield [(sample, self.answer(sample)) for sample in batch]
+            yield [(call, self.answer(call.sample)) for call in batch]
 
     def answer(self, sample: Sample) -> Generation:
         assert self.at is not None
@@ -210,39 +211,39 @@ def test_steps_stay_within_the_range_and_whole_numbers_whole() -> None:
     assert words({"scale": 0.1 + 0.2}) == "scale=0.3"
 
 
-def walk(line: Range, dot: Callable[[float], Dot], most: int = 100) -> list[float]:
+def walk(interval: Range, point: Callable[[float], MeasuredPoint], most: int = 100) -> list[float]:
     """The places in the order that the line search takes them."""
-    dots: list[Dot] = []
-    while len(dots) < most and (place := next_on_line(line, dots)) is not None:
-        dots.append(dot(place))
-    return [one.at for one in dots]
+    points: list[MeasuredPoint] = []
+    while len(points) < most and (place := next_point(interval, points)) is not None:
+        points.append(point(place))
+    return [one.at for one in points]
 
 
 def test_the_line_is_searched_coarsely_then_where_thinking_begins() -> None:
     line = Range("scale", ("params", "scale"), 0.0, 1.0)
-    places = walk(line, lambda x: Dot(x, 0.9, 100.0, thinking=float(x > 0.66)), most=9)
+    places = walk(line, lambda x: MeasuredPoint(x, 0.9, 100.0, thinking=float(x > 0.66)), most=9)
     assert places[:3] == [0.5, 0.25, 0.75]
     assert [x for x in places if 0.5 < x < 0.75] == [0.625, 0.6875, 0.65625]
 
 
 def test_the_line_is_refined_at_the_constraint_and_where_the_front_turns() -> None:
     line = Range("scale", ("params", "scale"), 0.0, 1.0, 0.01)
-    limit = walk(line, lambda x: Dot(x, 0.9, 100.0, excess=0.33 - x), most=8)
+    limit = walk(line, lambda x: MeasuredPoint(x, 0.9, 100.0, excess=0.33 - x), most=8)
     assert [x for x in limit if 0.25 < x < 0.5] == [0.38, 0.32, 0.35]
-    knee = walk(line, lambda x: Dot(x, min(0.9, 2 * x), 100 * x), most=4)
+    knee = walk(line, lambda x: MeasuredPoint(x, min(0.9, 2 * x), 100 * x), most=4)
     assert knee[3] == 0.38
 
 
 def test_the_line_leaves_what_was_dropped_for_last() -> None:
     line = Range("scale", ("params", "scale"), 0.0, 1.0)
-    places = walk(line, lambda x: Dot(x, 0.9, 100 * x, dropped=x > 0.6), most=12)
+    places = walk(line, lambda x: MeasuredPoint(x, 0.9, 100 * x, dropped=x > 0.6), most=12)
     assert places[3:6] == [0.0, 0.125, 0.375]
     assert len([x for x in places if x > 0.75]) <= 1
 
 
 def test_the_line_ends_when_every_step_is_known_and_waits_for_nobody() -> None:
     line = Range("scale", ("params", "scale"), 0.0, 1.0, 0.1)
-    assert sorted(walk(line, Dot)) == [round(i / 10, 1) for i in range(11)]
+    assert sorted(walk(line, MeasuredPoint)) == [round(i / 10, 1) for i in range(11)]
 
 
 @pytest.mark.parametrize(
@@ -314,7 +315,7 @@ def test_every_trial_is_a_run_and_a_line(run: Run, tmp_path: Path) -> None:
     assert study.facts["tokens"]["search"] == spent - study.facts["tokens"]["references"]
     lengths = [trial.measured.length.value for trial in study.front]
     assert lengths == sorted(lengths)
-    told = story(study)
+    told = summary_text(study)
     assert f"{len(dropped)} dropped early" in told
     assert "held-out answers:" in told
 
@@ -412,8 +413,8 @@ from laconic.searching.explore import search
 from tests.searching.test_explore import Scripted
 
 class Stalled(Scripted):
-    def generate(self, samples, sampling):
-        yield next(super().generate(samples, sampling))
+    def generate(self, calls, sampling):
+        yield next(super().generate(calls, sampling))
         print("asked", flush=True)
         time.sleep(600)
 

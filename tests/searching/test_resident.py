@@ -19,7 +19,7 @@ from laconic.merging.merge import merge
 from laconic.merging.plan import plan
 from laconic.merging.recipe import Recipe
 from laconic.methods.contract.ranking import kept
-from laconic.searching.resident import InPlace, Seats, Weights
+from laconic.searching.resident import InPlaceSlot, ModelSlot, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -207,15 +207,15 @@ def test_a_model_of_other_parameters_gets_folders(pair: Path, tmp_path: Path) ->
 
 
 def test_a_seat_keeps_the_model_of_the_embedded_engine(pair: Path, tmp_path: Path) -> None:
-    seats = Seats("transformers:device=cpu", tmp_path / "work")
+    slot = ModelSlot("transformers:device=cpu", tmp_path / "work")
     first, second = (recipe(pair, "task_arithmetic", t) for t in TURNS["task_arithmetic"])
-    engine: Any = seats.take(plan(first))
-    assert isinstance(seats._seat, InPlace)
-    again: Any = seats.take(plan(second))
+    engine: Any = slot.take(plan(first))
+    assert isinstance(slot._slot, InPlaceSlot)
+    again: Any = slot.take(plan(second))
     assert again is engine
     merge(second, tmp_path / "second")
     assert_same(engine._model, loaded(tmp_path / "second"))
-    seats.close()
+    slot.close()
     assert not (tmp_path / "work").exists()
 
 

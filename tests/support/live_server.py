@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from laconic.backends.contract.call import Call
 from laconic.backends.transformers import transformers
 from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.runs.experiment import Sampling
@@ -35,7 +36,9 @@ class Model:
         """Complete a chat."""
         sample = Sample("served", "0", body["messages"][0]["content"], "")
         asked = Sampling(max_tokens=body["max_tokens"], temperature=body["temperature"])
-        ((_, made),) = (pair for batch in self._engine.generate([sample], asked) for pair in batch)
+        ((_, made),) = (
+            pair for batch in self._engine.generate([Call(sample)], asked) for pair in batch
+        )
         return Answer(made.text, made.length, made.finish)
 
     def reload(self, path: str) -> None:
@@ -50,7 +53,7 @@ class Model:
 
 
 @contextmanager
-def living(name: str) -> Iterator[tuple[Chat, Model]]:
+def served_model(name: str) -> Iterator[tuple[Chat, Model]]:
     """A server of a lab model until the block ends, and the model behind it."""
     with closing(transformers(name, dtype="float32", device="cpu")) as engine:
         model = Model(engine)

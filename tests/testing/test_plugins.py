@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from laconic.backends.contract.call import Call
 from laconic.runs.experiment import Sampling
 from laconic.runs.run import Sample
 from laconic.testing.test_backends import *  # noqa: F403
 from laconic.testing.test_backends import MODEL, _has_vllm
 from laconic.testing.test_controllers import *  # noqa: F403
 from laconic.testing.test_methods import *  # noqa: F403
+from laconic.testing.test_strategies import *  # noqa: F403
 from laconic.testing.test_tasks import *  # noqa: F403
 from tests.support.openai_server import Answer, Body, Chat, serve
 
@@ -47,5 +49,5 @@ def answer(engine: Backend, body: Body) -> Answer:
     sampling = Sampling(
         body["max_tokens"], body["temperature"], body["top_p"], 1, body.get("seed", 0)
     )
-    ((_, made),) = next(iter(engine.generate([sample], sampling)))
+    ((_, made),) = next(iter(engine.generate([Call(sample)], sampling)))
     return Answer(made.text, made.length, made.finish)

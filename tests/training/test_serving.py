@@ -18,7 +18,7 @@ from laconic.training.export import export
 from laconic.training.prepare import prepare
 from laconic.training.run_folder import RunFolder
 from laconic.training.train import TrainRecipe, train
-from tests.support.live_server import living
+from tests.support.live_server import served_model
 from tests.support.trainings import MODEL, recipe_values, write_pools
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def serving() -> Iterator[tuple[Chat, Model]]:
-    with living(MODEL) as found:
+    with served_model(MODEL) as found:
         yield found
 
 

@@ -13,23 +13,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Gt
 
-from laconic.backends.client.dispatch import Dispatch, Pair, complete
+from laconic.backends.client.dispatch import Completed, Dispatch, complete
 from laconic.backends.client.identity import check_tokens, identify
 from laconic.backends.client.protocol import RefusedError, Reply, TroubleError, settings
-from laconic.backends.client.request import Line
-from laconic.backends.client.servers import Limit, Server, Servers
+from laconic.backends.client.request import HttpClient
+from laconic.backends.client.servers import ConcurrencyLimit, Server, Servers
 from laconic.backends.client.weights import reload_weights
 from laconic.backends.contract.backend import Backend, backend, refuse_overflow
 from laconic.checkpoints.chat_template import encode_prompt, render, template_digest
 from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.errors import BackendError
-from laconic.runs.run import Generation, Sample
+from laconic.runs.run import Generation
 from laconic.runtime import versions
 
 if TYPE_CHECKING:
+    from laconic.backends.contract.call import Call
     from laconic.checkpoints.checkpoint import Checkpoint
     from laconic.runs.experiment import Sampling
+    from laconic.runs.run import Sample
 
 Endpoint = Literal["auto", "chat", "completions"]
 CLOSE: Final = "</think>"
@@ -41,7 +43,7 @@ OWN: Final = frozenset(
 )
 
 
-@backend
+@backend(can={"stop"})
 def openai(
     model: str,
     *,
@@ -81,7 +83,7 @@ def openai(
         extra: More fields of each request, as a JSON object.
 
     Raises:
-        BackendError: Where a server cannot be reached or used, does not serve the model, or a
+        BackendError: If a server cannot be reached or used, does not serve the model, or a
             completion failed for good.
     """
     urls = _addresses(url)
@@ -89,7 +91,8 @@ def openai(
     if taken := sorted(OWN & (extra or {}).keys()):
         raise BackendError(f"openai: extra must not hold '{taken[0]}': laconic sets it.")
     options = _Options(endpoint, concurrency, timeout, retries, stream, extra or {})
-    return _Engine(model, urls, secret, _Words(tokenizer) if tokenizer else None, options)
+    local = _LocalTokenizer(tokenizer) if tokenizer else None
+    return _OpenaiEngine(model, urls, secret, local, options)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class _Options:
     extra: dict[str, Any]
 
 
-class _Words:
+class _LocalTokenizer:
     """The model's own tokenizer on this machine."""
 
     def __init__(self, model: str) -> None:
@@ -121,7 +124,7 @@ class _Words:
         return encode_prompt(self._tokenizer, self.render(sample), raw=sample.raw)
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text, none put around it."""
+        """The token ids of a text, without special tokens around it."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
@@ -130,97 +133,109 @@ class _Words:
         return len(self.encode(text))
 
 
-class _Engine:
-    """Servers of one model, and how they are asked."""
+class _OpenaiEngine:
+    """The servers of one model, as one engine."""
 
     def __init__(
         self,
         model: str,
         urls: Sequence[str],
         secret: str,
-        words: _Words | None,
+        tokenizer: _LocalTokenizer | None,
         options: _Options,
     ) -> None:
         self._model = model
-        self._words = words
+        self._tokenizer = tokenizer
         self._options = options
-        self._line = Line(secret, options.timeout, stream=options.stream)
-        self._who = [identify(self._line, url, model) for url in urls]
-        if words is not None:
-            for who in self._who:
-                check_tokens(self._line, who, words.encode)
-        self._servers = Servers([Server(url, Limit(options.concurrency)) for url in urls])
+        self._http = HttpClient(secret, options.timeout, stream=options.stream)
+        self._identities = [identify(self._http, url, model) for url in urls]
+        if tokenizer is not None:
+            for identity in self._identities:
+                check_tokens(self._http, identity, tokenizer.encode)
+        self._servers = Servers(
+            [Server(url, ConcurrencyLimit(options.concurrency)) for url in urls]
+        )
         self._counted: Counter[str] = Counter()
-        asked = [options.endpoint, options.extra, words and words.digest]
+        prompting = [options.endpoint, options.extra, tokenizer and tokenizer.digest]
         self.fingerprint = _digest(["openai", model])
-        self.template = _digest(asked)
+        self.template = _digest(prompting)
         self.dtype = "served"
-        self.device = ", ".join(f"{who.server or 'server'} at {who.url}" for who in self._who)
-        self.window = min((w.window for w in self._who if w.window is not None), default=None)
-        named = {who.server or "server": who.version for who in self._who if who.version}
-        self.versions = versions("httpx2") | named
+        self.device = ", ".join(
+            f"{identity.server or 'server'} at {identity.url}" for identity in self._identities
+        )
+        self.window = min(
+            (w.window for w in self._identities if w.window is not None), default=None
+        )
+        versions_by_server = {
+            identity.server or "server": identity.version
+            for identity in self._identities
+            if identity.version
+        }
+        self.versions = versions("httpx2") | versions_by_server
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a run keeps of the servers, and how many of its lengths came from where."""
-        asked = vars(self._options)
+        """What a run keeps of the servers, and how many lengths came from which source."""
+        options = vars(self._options)
         return {
-            "servers": [vars(who) for who in self._who],
+            "servers": [vars(identity) for identity in self._identities],
             "lengths": dict(self._counted),
-            "options": {key: asked[key] for key in ("endpoint", "stream", "extra")},
+            "options": {key: options[key] for key in ("endpoint", "stream", "extra")},
         }
 
-    def request(self, sample: Sample, sampling: Sampling) -> dict[str, Any]:
-        path, body = self._request(sample, sampling)
-        return {"url": self._who[0].url + path, "body": body}
+    def request(self, call: Call, sampling: Sampling) -> dict[str, Any]:
+        path, body = self._request(call, sampling)
+        return {"url": self._identities[0].url + path, "body": body}
 
     def render(self, sample: Sample) -> str:
         """The text the model is given; without a tokenizer, the user's turn as it is sent."""
-        return self._words.render(sample) if self._words else sample.problem + sample.prefill
+        return (
+            self._tokenizer.render(sample) if self._tokenizer else sample.problem + sample.prefill
+        )
 
     def prompt_length(self, sample: Sample) -> int:
-        """The tokens of that text; 0 without a tokenizer: only the server knows."""
-        return len(self._words.prompt(sample)) if self._words else 0
+        """The tokens of that text; 0 without a tokenizer, because only the server knows."""
+        return len(self._tokenizer.prompt(sample)) if self._tokenizer else 0
 
-    def generate(self, samples: Sequence[Sample], sampling: Sampling) -> Iterator[list[Pair]]:
-        budget = sampling.max_tokens or 0
-        refuse_overflow(self, samples, budget)
+    def generate(self, calls: Sequence[Call], sampling: Sampling) -> Iterator[list[Completed]]:
+        refuse_overflow(self, calls, sampling.max_tokens or 0)
 
         async def work(dispatch: Dispatch) -> None:
-            async with self._line.clients() as clients:
+            async with self._http.clients() as clients:
 
-                async def ask(server: Server, sample: Sample) -> Generation:
-                    path, body = self._request(sample, sampling)
-                    reply = await self._line.ask(clients, server.url + path, body, budget)
-                    return self._generation(sample, reply, budget)
+                async def ask(server: Server, call: Call) -> Generation:
+                    path, body = self._request(call, sampling)
+                    budget = call.budget(sampling.max_tokens)
+                    reply = await self._http.ask(clients, server.url + path, body, budget)
+                    return self._generation(call.sample, reply, budget)
 
-                await dispatch.run(ask, samples)
+                await dispatch.run(ask, calls)
 
         yield from complete(self._servers, self._options.retries, work)
 
     def renew(self, checkpoint: Checkpoint) -> None:
-        """Have every server read the weights of a folder that it sees under the same path.
+        """Have every server load the weights of a folder that it sees under the same path.
 
         Raises:
-            BackendError: Where one cannot be reached, cannot do that, or cannot load them.
+            BackendError: If one cannot be reached, cannot do that, or cannot load them.
         """
-        for who in self._who:
-            reload_weights(self._line, who.url, checkpoint.folder, self._options.timeout)
+        for identity in self._identities:
+            reload_weights(self._http, identity.url, checkpoint.folder, self._options.timeout)
         self.fingerprint = checkpoint.fingerprint
 
     def close(self) -> None:
         """Nothing: connections live as long as a call of `generate`."""
 
-    def _request(self, sample: Sample, sampling: Sampling) -> tuple[str, dict[str, Any]]:
-        """The path and the body of a sample's request."""
-        endpoint = self._options.endpoint
+    def _request(self, call: Call, sampling: Sampling) -> tuple[str, dict[str, Any]]:
+        """The path and the body of a call's request."""
+        sample, endpoint = call.sample, self._options.endpoint
         if endpoint == "auto":
             endpoint = "completions" if sample.prefill or sample.raw else "chat"
-        shared = {"model": self._model, **settings(sample, sampling, stream=self._options.stream)}
+        shared = {"model": self._model, **settings(call, sampling, stream=self._options.stream)}
         shared |= self._options.extra
         if endpoint == "completions":
-            if self._words:
-                return "/completions", {**shared, "prompt": self._words.prompt(sample)}
+            if self._tokenizer:
+                return "/completions", {**shared, "prompt": self._tokenizer.prompt(sample)}
             if self._options.endpoint == "auto" and not sample.raw:
                 raise BackendError(
                     f"{sample.task}, problem '{sample.id}' begins the model's turn, which takes "
@@ -251,16 +266,16 @@ class _Engine:
         return Generation(text, length, min(thinking, length), thinks, reply.finish)
 
     def _opened(self, sample: Sample, text: str) -> bool:
-        """Whether a thought was opened, by the template or the model, as far as can be seen."""
-        begun = self._words.render(sample).rstrip() if self._words else sample.prefill
+        """Whether the template or the model opened a thought, as far as the texts show."""
+        begun = self._tokenizer.render(sample).rstrip() if self._tokenizer else sample.prefill
         return begun.rfind("<think>") > begun.rfind(CLOSE) or "<think>" in text
 
     def _length(self, reply: Reply, text: str, budget: int) -> int:
-        """The completion's tokens, by the usage, or by the tokenizer where that cannot be right."""
-        if self._words is None:
+        """The tokens of a completion by the usage, or by the tokenizer if the usage is wrong."""
+        if self._tokenizer is None:
             length, source = self._stated(reply), "usage"
         else:
-            counted = min(self._words.count(text) + 1, budget)  # the token that ends the turn
+            counted = min(self._tokenizer.count(text) + 1, budget)  # the token that ends the turn
             stated = counted if reply.length is None else reply.length
             agrees = reply.length is not None and abs(stated - counted) <= 16 + counted // 10
             length, source = (stated, "usage") if agrees else (counted, "tokenizer")
@@ -270,10 +285,10 @@ class _Engine:
         return length
 
     def _stated(self, reply: Reply) -> int:
-        """The usage, with no tokenizer to count anew."""
+        """The length by the usage, if there is no tokenizer to check it."""
         if reply.length is not None:
             return reply.length
-        if reply.told:
+        if reply.has_usage:
             raise TroubleError("a usage that cannot be right")
         raise RefusedError(
             "It states no usage, so lengths are unknown. Give the model's tokenizer: "
@@ -283,7 +298,7 @@ class _Engine:
 
     def _full(self, length: int, reply: Reply, budget: int) -> int:
         """The length of a completion that was cut: the budget, unless something else cut it."""
-        near = SLACK if self._words is None or reply.length == length else 16 + budget // 10
+        near = SLACK if self._tokenizer is None or reply.length == length else 16 + budget // 10
         if max(length, reply.length or 0) < budget - near:
             raise RefusedError(
                 f"The server cut it at {length:,} tokens of a budget of {budget:,}: its window is "
@@ -294,8 +309,8 @@ class _Engine:
 
     def _share(self, part: str, text: str, length: int) -> int:
         """The tokens of a completion's first part: counted, else by its share of the characters."""
-        if self._words:
-            return self._words.count(part)
+        if self._tokenizer:
+            return self._tokenizer.count(part)
         self._counted["thinking parts by share of characters"] += 1
         return round(length * len(part) / len(text))
 
@@ -308,8 +323,8 @@ def _addresses(text: str) -> list[str]:
     """
     import httpx2
 
-    found = list(dict.fromkeys(part.rstrip("/") for part in text.split()))
-    for address in found:
+    addresses = list(dict.fromkeys(part.rstrip("/") for part in text.split()))
+    for address in addresses:
         try:
             parts = httpx2.URL(address)
         except httpx2.InvalidURL:
@@ -325,9 +340,9 @@ def _addresses(text: str) -> list[str]:
                 f"openai: '{address}' is no address. Write url=http://HOST:PORT/v1; several with "
                 "spaces between."
             )
-    if not found:
+    if not addresses:
         raise BackendError("openai: url is empty. Write url=http://HOST:PORT/v1.")
-    return found
+    return addresses
 
 
 def _secret(variable: str) -> str:

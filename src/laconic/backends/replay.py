@@ -1,4 +1,4 @@
-"""Replay as the engine: recorded completions, served again to be scored again."""
+"""Recorded completions as the engine: they are returned again, to be scored again."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from laconic.backends.contract.backend import Backend, backend
 from laconic.errors import BackendError
 from laconic.files.append_log import is_packed, read_lines
 from laconic.files.text import decode, regular
-from laconic.runs.run import RESULTS, Generation, Sample, results_file
+from laconic.runs.run import RESULTS, Generation, results_file
 
 if TYPE_CHECKING:
+    from laconic.backends.contract.call import Call
     from laconic.runs.experiment import Sampling
-    from laconic.runs.run import Key
+    from laconic.runs.run import Key, Sample
 
 BATCH = 64
 
@@ -33,7 +34,7 @@ def replay(model: str, *, path: str) -> Backend:
         path: A run folder, its results.jsonl, or any JSONL file of that form, gzipped or not.
 
     Raises:
-        BackendError: Where the file cannot be read, named by line, or lacks a sample asked for.
+        BackendError: If the file cannot be read, named by line, or lacks a sample asked for.
     """
     place = Path(path).expanduser()
     return _Recording(model, results_file(place) or place / RESULTS if place.is_dir() else place)
@@ -52,8 +53,8 @@ class _Recording:
             raise BackendError(f"replay: {path} cannot be read: {error.strerror}.") from error
         lines = decode(content, f"replay: {path}", BackendError).split("\n")
         self._path = path
-        self._held: dict[tuple[str | None, str, int], Generation] = {}
-        adapter = TypeAdapter(_Line)
+        self._completions: dict[tuple[str | None, str, int], Generation] = {}
+        adapter = TypeAdapter(_RecordedCompletion)
         for number, text in enumerate(lines, start=1):
             if not text.strip():
                 continue
@@ -64,7 +65,7 @@ class _Recording:
                 where = f"replay: {path}, line {number}"
                 what = f"'{first['loc'][0]}': " if first["loc"] else ""
                 raise BackendError(f"{where} is no completion ({what}{first['msg']}).") from None
-            self._held[line.task, str(line.id), line.repeat] = line.generation
+            self._completions[line.task, str(line.id), line.repeat] = line.generation
         self.fingerprint = hashlib.sha256(model.encode() + content).hexdigest()[:16]
         self.dtype = "recorded"
         self.device = "recorded"
@@ -80,33 +81,35 @@ class _Recording:
         return 0
 
     def generate(
-        self, samples: Sequence[Sample], sampling: Sampling
-    ) -> Iterator[list[tuple[Sample, Generation]]]:
-        served = [(sample, self._find(sample.key, sampling.max_tokens)) for sample in samples]
+        self, calls: Sequence[Call], sampling: Sampling
+    ) -> Iterator[list[tuple[Call, Generation]]]:
+        served = [
+            (call, self._find(call.key, call.max_tokens or sampling.max_tokens)) for call in calls
+        ]
         for start in range(0, len(served), BATCH):
             yield served[start : start + BATCH]
 
     def close(self) -> None:
-        self._held.clear()
+        self._completions.clear()
 
     def _find(self, key: Key, budget: int | None) -> Generation:
         task, problem, repeat = key
-        found = self._held.get(key) or self._held.get((None, problem, repeat))
-        if found is None:
+        recorded = self._completions.get(key) or self._completions.get((None, problem, repeat))
+        if recorded is None:
             raise BackendError(
                 f"replay: {self._path} has no completion of {task}, problem '{problem}', repeat "
                 f"{repeat}. Ask only for what was recorded (--limit, --repeats), or record it."
             )
-        if budget is not None and found.length > budget:
+        if budget is not None and recorded.length > budget:
             raise BackendError(
-                f"replay: {self._path} holds {found.length} tokens for {task}, problem "
-                f"'{problem}', more than the budget. Give --max-tokens {found.length} or more."
+                f"replay: {self._path} holds {recorded.length} tokens for {task}, problem "
+                f"'{problem}', more than the budget. Give --max-tokens {recorded.length} or more."
             )
-        return found
+        return recorded
 
 
 @dataclass(frozen=True)
-class _Line:
+class _RecordedCompletion:
     """A line of a recording, as `replay` describes it."""
 
     id: str | int

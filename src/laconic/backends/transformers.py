@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -16,16 +16,17 @@ from laconic.checkpoints.chat_template import encode_prompt, explained, render, 
 from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.errors import BackendError
-from laconic.runs.run import Generation, Sample
 from laconic.runtime import versions
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from laconic.backends.contract.call import Call
     from laconic.backends.contract.decoding import Draw
     from laconic.checkpoints.checkpoint import Checkpoint
     from laconic.runs.experiment import Sampling
+    from laconic.runs.run import Generation, Sample
 
 #: Tokens after which finished rows leave a batch.
 CHUNK: Final = 16
@@ -33,10 +34,10 @@ CHUNK: Final = 16
 STOP_TOKENS: Final = 16
 #: A model with fewer parameters than this gains nothing from a second thread.
 SMALL: Final = 50_000_000
-Finished = list[tuple[Sample, Generation]]
+Finished = list[tuple["Call", "Generation"]]
 
 
-@backend
+@backend(can={"continue", "stop", "logprobs"})
 def transformers(
     model: str,
     *,
@@ -60,7 +61,7 @@ def transformers(
         threads: CPU threads; 0 is one for a small model and torch's own number for a large one.
 
     Raises:
-        BackendError: Where the model cannot be loaded or the device is not there.
+        BackendError: If the model cannot be loaded or the device is not there.
     """
     import torch
 
@@ -75,28 +76,34 @@ def transformers(
     checkpoint.fetch()
     tokenizer = load_tokenizer(checkpoint)
     loaded = _load_model(checkpoint, kind, place)
-    return _Engine(loaded, tokenizer, checkpoint.name, checkpoint.fingerprint, batch, threads)
+    return _TransformersEngine(
+        loaded, tokenizer, checkpoint.name, checkpoint.fingerprint, batch, threads
+    )
 
 
 @dataclass
-class _Row:
-    """A completion in the making.
+class _UnfinishedCompletion:
+    """One row of a batch.
 
     Attributes:
-        sample: What is completed.
-        draws: Where its random numbers come from; None where it is greedy.
-        made: The tokens so far.
-        stopped: Whether one of the sample's stop texts ended it.
+        call: What is completed.
+        budget: The most tokens it may have.
+        draws: Where its random numbers come from; None if decoding is greedy.
+        ids: The token ids generated so far.
+        logprobs: The log-probability of each of them, if the call asks for it.
+        stopped: Whether one of the call's stop texts ended it.
     """
 
-    sample: Sample
+    call: Call
+    budget: int
     draws: np.random.Generator | None
-    made: list[int] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
     stopped: bool = False
 
 
-class _Engine:
-    """A loaded model with its tokenizer; owns their memory."""
+class _TransformersEngine:
+    """A loaded model with its tokenizer."""
 
     def __init__(
         self, model: Any, tokenizer: Any, name: str, fingerprint: str, batch: int, threads: int
@@ -127,7 +134,12 @@ class _Engine:
     def prompt_length(self, sample: Sample) -> int:
         return len(self._prompt(sample)[1])
 
-    def generate(self, samples: Sequence[Sample], sampling: Sampling) -> Iterator[Finished]:
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text, without special tokens around it."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def generate(self, calls: Sequence[Call], sampling: Sampling) -> Iterator[Finished]:
         import torch
 
         from laconic.backends.contract.decoding import draws
@@ -135,20 +147,24 @@ class _Engine:
         budget = sampling.max_tokens
         if budget is None:
             raise BackendError("transformers: sampling.max_tokens must be a number here.")
-        refuse_overflow(self, samples, budget)
-        longest_first = sorted(samples, key=self.prompt_length, reverse=True)
-        waiting = {sample.key: sample for sample in longest_first}
+        refuse_overflow(self, calls, budget)
+        longest_first = sorted(calls, key=lambda call: len(self._prompt_ids(call)), reverse=True)
+        waiting = {call.key: call for call in longest_first}
         size = self._batch
         while waiting:
             rows = [
-                _Row(sample, draws(sample, sampling) if sampling.temperature else None)
-                for sample in islice(waiting.values(), size)
+                _UnfinishedCompletion(
+                    call,
+                    call.budget(budget),
+                    draws(call, sampling) if sampling.temperature else None,
+                )
+                for call in islice(waiting.values(), size)
             ]
             exhausted = False
             try:
-                for finished in self._complete(rows, sampling, budget):
-                    for sample, _ in finished:
-                        del waiting[sample.key]
+                for finished in self._complete(rows, sampling):
+                    for call, _ in finished:
+                        del waiting[call.key]
                     yield finished
             except torch.OutOfMemoryError:
                 exhausted = True
@@ -156,9 +172,9 @@ class _Engine:
                 size = self._halve(min(size, len(rows)))
 
     def weights(self) -> dict[str, Tensor]:
-        """Every parameter by its name in a checkpoint, flat, where it lies."""
-        held = self._model.state_dict().items()
-        return {name: tensor.detach().view(-1) for name, tensor in held if tensor.is_contiguous()}
+        """Views of the model's parameters by their checkpoint names, each flat."""
+        state = self._model.state_dict().items()
+        return {name: tensor.detach().view(-1) for name, tensor in state if tensor.is_contiguous()}
 
     def close(self) -> None:
         import torch
@@ -170,7 +186,7 @@ class _Engine:
             torch.cuda.empty_cache()
 
     def _quiet_generation(self) -> None:
-        """Replace the checkpoint's own sampling settings, which would apply unasked."""
+        """Replace the sampling settings of the checkpoint, which the library would apply."""
         from transformers import GenerationConfig
 
         settings = {
@@ -194,50 +210,62 @@ class _Engine:
         return size // 2
 
     def _prompt(self, sample: Sample) -> tuple[str, list[int]]:
-        """What the model is given for a sample: its text and its tokens, kept for its repeats."""
-        asked = sample.problem, sample.prefill, sample.raw
-        if asked not in self._prompts:
+        """The prompt of a sample, as text and as token ids; kept because its repeats share it."""
+        words = sample.problem, sample.prefill, sample.raw
+        if words not in self._prompts:
             text = self.render(sample)
             ids = encode_prompt(self._tokenizer, text, raw=sample.raw)
-            self._prompts[asked] = text, ids
-        return self._prompts[asked]
+            self._prompts[words] = text, ids
+        return self._prompts[words]
 
-    def _complete(self, rows: list[_Row], sampling: Sampling, budget: int) -> Iterator[Finished]:
-        """Complete one batch, handing rows over, and dropping them, as they finish."""
+    def _prompt_ids(self, call: Call) -> list[int]:
+        """The tokens that the model is given for a call."""
+        ids = self._prompt(call.sample)[1]
+        return [*ids, *call.prefix_ids] if call.prefix_ids else ids
+
+    def _complete(
+        self, rows: list[_UnfinishedCompletion], sampling: Sampling
+    ) -> Iterator[Finished]:
+        """Complete one batch; rows are yielded and leave the batch as they finish."""
         import torch
 
-        from laconic.backends.contract.decoding import roomy_cache, using_threads
+        from laconic.backends.contract.decoding import LogProbs, roomy_cache, using_threads
 
-        ids, mask = self._collate([self._prompt(row.sample)[1] for row in rows])
+        ids, mask = self._collate([self._prompt_ids(row.call) for row in rows])
         cache = roomy_cache(self._model.config)
         can_shrink = all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
-        made = 0
+        steps_done = 0
         while rows:
-            step = min(CHUNK, budget - made) if can_shrink else budget
+            steps_left = max(row.budget for row in rows) - steps_done
+            steps = min(CHUNK, steps_left) if can_shrink else steps_left
+            logprobs = LogProbs([i for i, row in enumerate(rows) if row.call.logprobs])
+            drawing = _drawing(rows, sampling, ids.shape[1], steps)
             with using_threads(self._threads), torch.inference_mode():
-                held = self._model.generate(
+                sequences = self._model.generate(
                     input_ids=ids,
                     attention_mask=mask,
                     past_key_values=cache,
-                    max_new_tokens=step,
-                    logits_processor=_processors(rows, sampling, ids.shape[1], step),
+                    max_new_tokens=steps,
+                    logits_processor=[*([logprobs] if logprobs.rows else ()), *drawing],
                 ).sequences
-            made += step
-            new = held[:, ids.shape[1] :]
+            steps_done += steps
+            new = sequences[:, ids.shape[1] :]
+            if logprobs.rows:
+                for i, values in logprobs.read(sequences).items():
+                    rows[i].logprobs += values
             for row, tokens in zip(rows, new.tolist(), strict=True):
-                row.made += self._cut(tokens)
-                self._stop(row, step)
-            keep = [i for i, row in enumerate(rows) if made < budget and not self._ended(row)]
-            going = set(keep)
-            if over := [row for i, row in enumerate(rows) if i not in going]:
-                yield [(row.sample, self._generation(row)) for row in over]
-            if not keep:
+                row.ids += self._cut(tokens)[: row.budget - len(row.ids)]
+                self._stop(row, steps)
+            going = [i for i, row in enumerate(rows) if not self._over(row)]
+            if over := [row for row in rows if self._over(row)]:
+                yield [(row.call, self._generation(row)) for row in over]
+            if not going:
                 return
-            ids, mask = held, torch.cat([mask, mask.new_ones(new.shape)], dim=1)
+            ids, mask = sequences, torch.cat([mask, mask.new_ones(new.shape)], dim=1)
             if over:
-                kept = torch.tensor(keep, device=ids.device)
+                kept = torch.tensor(going, device=ids.device)
                 cache.batch_select_indices(kept)
-                ids, mask, rows = ids[kept], mask[kept], [rows[i] for i in keep]
+                ids, mask, rows = ids[kept], mask[kept], [rows[i] for i in going]
 
     def _collate(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Token ids and attention mask, [row, token], padded on the left."""
@@ -258,42 +286,51 @@ class _Engine:
                 return tokens[: place + 1]
         return tokens
 
-    def _stop(self, row: _Row, new: int) -> None:
+    def _stop(self, row: _UnfinishedCompletion, new: int) -> None:
         """Cut a row behind the token that completes one of its stop texts, if one of `new` did."""
-        if not row.sample.stop:
+        stops = row.call.stops
+        if not stops:
             return
 
-        start = max(0, len(row.made) - new - STOP_TOKENS)
+        start = max(0, len(row.ids) - new - STOP_TOKENS)
 
         def stops_at(end: int) -> bool:
-            text = self._tokenizer.decode(row.made[start:end], skip_special_tokens=False)
-            return any(stop in text for stop in row.sample.stop)
+            text = self._tokenizer.decode(row.ids[start:end], skip_special_tokens=False)
+            return any(stop in text for stop in stops)
 
-        if stops_at(len(row.made)):
-            end = next(n for n in range(start + 1, len(row.made) + 1) if stops_at(n))
-            row.made, row.stopped = row.made[:end], True
+        if stops_at(len(row.ids)):
+            end = next(n for n in range(start + 1, len(row.ids) + 1) if stops_at(n))
+            row.ids, row.stopped = row.ids[:end], True
 
-    def _ended(self, row: _Row) -> bool:
-        return row.stopped or row.made[-1] in self._ends
+    def _ended(self, row: _UnfinishedCompletion) -> bool:
+        """Whether the model ended its turn, or a stop text did."""
+        return row.stopped or row.ids[-1] in self._ends
 
-    def _generation(self, row: _Row) -> Generation:
-        return self._transcript.read(
-            row.made,
-            prompt=self._prompt(row.sample)[0],
-            prefill=row.sample.prefill,
-            stops=row.sample.stop,
+    def _over(self, row: _UnfinishedCompletion) -> bool:
+        return len(row.ids) >= row.budget or self._ended(row)
+
+    def _generation(self, row: _UnfinishedCompletion) -> Generation:
+        completion = self._transcript.read(
+            row.ids,
+            prompt=self._prompt(row.call.sample)[0],
+            prefill=row.call.sample.prefill,
+            stops=row.call.stops,
+            prefix_ids=row.call.prefix_ids,
             finish="stop" if self._ended(row) else "length",
         )
+        return replace(completion, logprobs=tuple(row.logprobs[: len(row.ids)]))
 
 
-def _processors(rows: Sequence[_Row], sampling: Sampling, start: int, step: int) -> list[Draw]:
-    """What picks the next `step` tokens of some rows: nothing where they are greedy."""
+def _drawing(
+    rows: Sequence[_UnfinishedCompletion], sampling: Sampling, start: int, steps: int
+) -> list[Draw]:
+    """The processor that draws the next `steps` tokens of the rows; none if decoding is greedy."""
     import numpy as np
     import torch
 
     from laconic.backends.contract.decoding import Draw
 
-    drawn = [row.draws.random(step) for row in rows if row.draws is not None]
+    drawn = [row.draws.random(steps) for row in rows if row.draws is not None]
     if not drawn:
         return []
     numbers = torch.from_numpy(np.stack(drawn))
@@ -301,7 +338,7 @@ def _processors(rows: Sequence[_Row], sampling: Sampling, start: int, step: int)
 
 
 def _load_model(checkpoint: Checkpoint, dtype: str, device: str) -> Any:
-    """The model in evaluation mode, every parameter from the checkpoint."""
+    """Load the model in evaluation mode; a checkpoint that lacks a parameter is refused."""
     from transformers import AutoModelForCausalLM
 
     with explained(checkpoint, "model"):
@@ -330,7 +367,7 @@ def _load_model(checkpoint: Checkpoint, dtype: str, device: str) -> Any:
 
 
 def _device(model: Any) -> str:
-    """Where a model lies, as a run remembers it."""
+    """The name of the device, as run.json states it."""
     import torch
 
     places = {parameter.device for parameter in model.parameters()}
@@ -347,7 +384,7 @@ def _pad_token(tokenizer: Any, ends: set[int]) -> int:
 
 
 def _window(config: Any) -> int | None:
-    """The positions that the config allows; what a rope scaling stretches them to, if more."""
+    """The positions that the config allows, or the larger number that its rope scaling allows."""
     text = config.get_text_config(decoder=True)
     window = getattr(text, "max_position_embeddings", None)
     if window is None:

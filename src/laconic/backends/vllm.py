@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 from annotated_types import Ge, Gt, Le
 
-from laconic.backends.client.protocol import seed_of
+from laconic.backends.client.protocol import SEEDS, seed_of
 from laconic.backends.contract.backend import Backend, backend, refuse_overflow
 from laconic.backends.contract.transcript import Transcript, end_tokens
 from laconic.checkpoints.chat_template import encode_prompt, explained, render, template_digest
@@ -17,12 +17,13 @@ from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.errors import BackendError
 from laconic.files.text import read_text
-from laconic.runs.run import Finish, Generation, Sample
 from laconic.runtime import versions
 
 if TYPE_CHECKING:
+    from laconic.backends.contract.call import Call
     from laconic.checkpoints.checkpoint import Checkpoint
     from laconic.runs.experiment import Sampling
+    from laconic.runs.run import Finish, Generation, Sample
 
 #: Finished completions that are handed over together.
 BATCH: Final = 16
@@ -32,10 +33,10 @@ OWN: Final = frozenset(
 )
 #: The first version whose documentation has workers reload weights from a folder by its path.
 RELOADS: Final = (0, 18)
-Finished = list[tuple[Sample, Generation]]
+Finished = list[tuple["Call", "Generation"]]
 
 
-@backend
+@backend(can={"continue", "stop"})
 def vllm(
     model: str,
     *,
@@ -68,7 +69,7 @@ def vllm(
         extra: More of vLLM's engine arguments, as a JSON object.
 
     Raises:
-        BackendError: Where vLLM is not installed, or cannot load the model.
+        BackendError: If vLLM is not installed, or cannot load the model.
     """
     if taken := sorted(OWN & (extra or {}).keys()):
         raise BackendError(f"vllm: extra must not hold '{taken[0]}': laconic sets it.")
@@ -87,10 +88,10 @@ def vllm(
     library = _library()
     checkpoint = open_checkpoint(model)
     checkpoint.fetch()
-    return _Engine(library, checkpoint, options)
+    return _VllmEngine(library, checkpoint, options)
 
 
-class _Engine:
+class _VllmEngine:
     """A loaded model; owns its GPUs' memory.
 
     Args:
@@ -119,12 +120,12 @@ class _Engine:
         except Exception as error:  # vLLM, its workers and CUDA raise anything at all
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise BackendError(f"{checkpoint.name}: vLLM cannot load it ({reason}).") from error
-        told = self._engine.model_config
+        loaded_config = self._engine.model_config
         self.fingerprint = checkpoint.fingerprint
-        self.dtype = str(told.dtype).removeprefix("torch.")
+        self.dtype = str(loaded_config.dtype).removeprefix("torch.")
         self.device = _device(options)
         self.template = template_digest(self._tokenizer)
-        self.window: int | None = told.max_model_len
+        self.window: int | None = loaded_config.max_model_len
         self.versions = versions("vllm", "torch", "transformers")
 
     def render(self, sample: Sample) -> str:
@@ -133,29 +134,34 @@ class _Engine:
     def prompt_length(self, sample: Sample) -> int:
         return len(self._prompt(sample)[1])
 
-    def generate(self, samples: Sequence[Sample], sampling: Sampling) -> Iterator[Finished]:
-        refuse_overflow(self, samples, sampling.max_tokens or 0)
-        waiting: dict[str, Sample] = {}
-        for sample in samples:
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text, without special tokens around it."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def generate(self, calls: Sequence[Call], sampling: Sampling) -> Iterator[Finished]:
+        refuse_overflow(self, calls, sampling.max_tokens or 0)
+        waiting: dict[str, Call] = {}
+        for call in calls:
             name = str(next(self._numbers))
-            waiting[name] = sample
-            prompt = {"prompt_token_ids": self._prompt(sample)[1]}
-            asked = sampling_options(sample, sampling, self._ends)
-            params = self._library.SamplingParams(**asked)
+            waiting[name] = call
+            prompt = {"prompt_token_ids": [*self._prompt(call.sample)[1], *call.prefix_ids]}
+            options = sampling_options(call, sampling, self._ends)
+            params = self._library.SamplingParams(**options)
             params.output_kind = type(params.output_kind).FINAL_ONLY
             self._engine.add_request(name, prompt, params)
         finished: Finished = []
         while waiting:
             for output in self._engine.step():
                 if output.finished and output.request_id in waiting:
-                    sample = waiting.pop(output.request_id)
-                    finished.append((sample, self._generation(sample, output.outputs[0])))
+                    call = waiting.pop(output.request_id)
+                    finished.append((call, self._generation(call, output.outputs[0])))
             if len(finished) >= BATCH or (finished and not waiting):
                 yield finished
                 finished = []
 
     def renew(self, checkpoint: Checkpoint) -> None:
-        """Have vLLM's workers read the weights of another folder, and forget kept prefixes.
+        """Have vLLM's workers load the weights of another folder, and empty the prefix cache.
 
         Raises:
             BackendError: For another model than a sibling, for a vLLM that cannot, and where it
@@ -194,33 +200,36 @@ class _Engine:
         gc.collect()  # vLLM ends its workers when its engine is forgotten
 
     def _prompt(self, sample: Sample) -> tuple[str, list[int]]:
-        """What the model is given for a sample: its text and its tokens, kept for its repeats."""
-        asked = sample.problem, sample.prefill, sample.raw
-        if asked not in self._prompts:
+        """The prompt of a sample, as text and as token ids; kept because its repeats share it."""
+        words = sample.problem, sample.prefill, sample.raw
+        if words not in self._prompts:
             text = render(self._tokenizer, sample, self._name)
-            self._prompts[asked] = text, encode_prompt(self._tokenizer, text, raw=sample.raw)
-        return self._prompts[asked]
+            self._prompts[words] = text, encode_prompt(self._tokenizer, text, raw=sample.raw)
+        return self._prompts[words]
 
-    def _generation(self, sample: Sample, made: Any) -> Generation:
-        if made.finish_reason not in {"stop", "length"}:
+    def _generation(self, call: Call, output: Any) -> Generation:
+        if output.finish_reason not in {"stop", "length"}:
+            sample = call.sample
             raise BackendError(
-                f"vllm: {sample.task}, problem '{sample.id}' ended with '{made.finish_reason}', "
+                f"vllm: {sample.task}, problem '{sample.id}' ended with '{output.finish_reason}', "
                 "which is no end of a completion. The same command goes on from there."
             )
         return self._transcript.read(
-            list(made.token_ids),
-            prompt=self._prompt(sample)[0],
-            prefill=sample.prefill,
-            stops=sample.stop,
-            finish=cast("Finish", made.finish_reason),
+            list(output.token_ids),
+            prompt=self._prompt(call.sample)[0],
+            prefill=call.sample.prefill,
+            stops=call.stops,
+            prefix_ids=call.prefix_ids,
+            finish=cast("Finish", output.finish_reason),
         )
 
 
-def sampling_options(sample: Sample, sampling: Sampling, ends: set[int]) -> dict[str, Any]:
+def sampling_options(call: Call, sampling: Sampling, ends: set[int]) -> dict[str, Any]:
     """Sampling parameters of vLLM for one completion; the checkpoint's own do not apply.
 
     Args:
-        sample: What is completed; its id and repeat pick the seed.
+        call: What is completed. The sample's id and repeat pick the seed, and how many tokens
+            the call begins with: a continuation must not draw the numbers of its beginning again.
         sampling: How; its `max_tokens` is a number.
         ends: The token ids that end a turn.
 
@@ -230,20 +239,20 @@ def sampling_options(sample: Sample, sampling: Sampling, ends: set[int]) -> dict
     if sampling.max_tokens is None:
         raise BackendError("vllm: sampling.max_tokens must be a number here.")
     options: dict[str, Any] = {
-        "max_tokens": sampling.max_tokens,
+        "max_tokens": call.budget(sampling.max_tokens),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "stop_token_ids": sorted(ends),
-        "detokenize": bool(sample.stop),
-        **({"stop": list(sample.stop)} if sample.stop else {}),
+        "detokenize": bool(call.stops),
+        **({"stop": list(call.stops)} if call.stops else {}),
     }
     if sampling.temperature:
-        options["seed"] = seed_of(sample, sampling)
+        options["seed"] = (seed_of(call.sample, sampling) + len(call.prefix_ids)) % SEEDS
     return options
 
 
 def _shape(checkpoint: Checkpoint) -> tuple[Any, ...]:
-    """What two checkpoints must share for one engine: config, tensors, prompts and ends."""
+    """What two checkpoints must share so that one engine can serve both."""
     tensors = {name: spec.shape for name, spec in checkpoint.specs.items()}
     written = checkpoint.folder / "generation_config.json"
     generation = read_text(written, BackendError) if written.exists() else ""
@@ -251,16 +260,16 @@ def _shape(checkpoint: Checkpoint) -> tuple[Any, ...]:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The first two numbers of a version; (0, 0) for what is none."""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    """The first two numbers of a version; (0, 0) if the text is no version."""
+    matched = re.match(r"(\d+)\.(\d+)", version)
+    return (int(matched[1]), int(matched[2])) if matched else (0, 0)
 
 
 def _library() -> Any:
     """The module ``vllm``.
 
     Raises:
-        BackendError: Where it is not installed, or cannot be loaded here.
+        BackendError: If it is not installed, or cannot be loaded here.
     """
     try:
         import vllm as library
@@ -273,7 +282,7 @@ def _library() -> Any:
 
 
 def _device(options: dict[str, Any]) -> str:
-    """The GPUs, as a run remembers them."""
+    """The number and name of the GPUs, as run.json states them."""
     import torch
 
     sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")

@@ -57,6 +57,13 @@ def evaluate(
     ] = None,
     seed: Seed = 0,
     prompt: Prompt = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="How each question is put, NAME[:key=value,...] (laconic list strategies); "
+            "default: the prompt's own, mostly single."
+        ),
+    ] = None,
     backend: Backend = "transformers",
     compress: Compress = False,
     dry_run: Annotated[
@@ -96,6 +103,7 @@ def evaluate(
         "prompt": PLAIN if prompt is None else prompt,
         "data": data,
         "preset": preset,
+        "strategy": strategy,
     }
     if dry_run:
         _show(preview(model, task or (), **asked), as_json=as_json)

@@ -27,6 +27,7 @@ def list_(
             "methods",
             "tasks",
             "backends",
+            "strategies",
             "controllers",
             "objectives",
             "rewards",
@@ -63,8 +64,8 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A method, transform, adjustment, task, backend, controller, objective, reward or "
-            "preset."
+            help="A method, transform, adjustment, task, backend, strategy, controller, objective, "
+            "reward or preset."
         ),
     ],
     as_json: Json = False,
@@ -112,6 +113,7 @@ def register(app: typer.Typer) -> None:
 def _registries() -> dict[str, tuple[Registry[Any], ...]]:
     from laconic.backends.contract.backend import BACKENDS
     from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
+    from laconic.strategies.contract.strategy import STRATEGIES
     from laconic.tasks.contract.task import TASKS
     from laconic.training.controllers.contract import CONTROLLERS
     from laconic.training.objectives.contract import OBJECTIVES
@@ -121,6 +123,7 @@ def _registries() -> dict[str, tuple[Registry[Any], ...]]:
         "methods": (METHODS, TRANSFORMS, ADJUSTMENTS),
         "tasks": (TASKS,),
         "backends": (BACKENDS,),
+        "strategies": (STRATEGIES,),
         "controllers": (CONTROLLERS,),
         "objectives": (OBJECTIVES,),
         "rewards": (REWARDS,),

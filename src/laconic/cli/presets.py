@@ -22,7 +22,7 @@ def settings() -> list[dict[str, Any]]:
     from laconic.evaluation.protocols import load as evaluation
     from laconic.training.presets import load as training
 
-    asked = [evaluation.read_preset(name) for name in evaluation.preset_names()]
+    asked = [evaluation.read_protocol(name) for name in evaluation.protocol_names()]
     trained = [training.read_preset(name) for name in training.names()]
     return [
         *({"family": "evaluation preset", **_tree(preset)} for preset in asked),

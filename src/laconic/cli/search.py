@@ -93,14 +93,14 @@ def search(
     """Find the front of accuracy and length over a recipe's ranges, and prove the best of it.
 
     System 2 and System 1 are measured first; candidates then see the
-    problems in growing subsets, and hopeless ones are dropped. The winner is
+    problems in growing subsets, and those that cannot be the best are dropped. The winner is
     measured on held-out problems. The same command goes on after an
     interruption; with more trials or tokens it goes further.
     """
     from laconic.evaluation.evaluate import PLAIN
     from laconic.runs.experiment import Sampling
     from laconic.searching.explore import search as run_search
-    from laconic.searching.summary import story
+    from laconic.searching.summary import summary_text
 
     with progress_bar("Searching") as progress:
         study = run_search(
@@ -126,7 +126,7 @@ def search(
     if as_json:
         out.print_json(json.dumps(dict(study.facts)))
         return
-    out.print(story(study), markup=False, soft_wrap=True)
+    out.print(summary_text(study), markup=False, soft_wrap=True)
 
 
 def register(app: typer.Typer) -> None:

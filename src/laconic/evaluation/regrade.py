@@ -1,4 +1,4 @@
-"""Regrade: score a run's stored texts again, without generating, and list what deserves a look."""
+"""Scores the stored texts of a run again, without generating, and lists doubtful grades."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Why = Literal["earlier grader", "second grader", "timeout", "error", "no answer"
 
 @dataclass(frozen=True)
 class Finding:
-    """One graded completion that somebody should look at.
+    """One graded completion that a person should check.
 
     Attributes:
         why: ``earlier grader`` or ``second grader`` where that one disagrees; ``timeout`` and
@@ -59,7 +59,7 @@ class Regrading:
         earlier_correct: How many were right before.
         changed: How many are right now and were not, or the other way round.
         against: The second grader's name and how many it calls right; None where there is none.
-        findings: Everything that deserves a look, the graver first.
+        findings: Everything that a person should check, the most serious first.
     """
 
     run: Run
@@ -78,11 +78,11 @@ class Regrading:
     def unread(self) -> tuple[str, ...]:
         """A warning of each task in which many finished answers hold none."""
         tasks = dict.fromkeys(result.task for result in self.run.results)
-        told = (
+        warnings = (
             unread(task, {self.run.name: [r for r in self.run.results if r.task == task]})
             for task in tasks
         )
-        return tuple(filter(None, told))
+        return tuple(filter(None, warnings))
 
     @property
     def outcomes(self) -> Mapping[str, int]:
@@ -129,7 +129,7 @@ def keep(regrading: Regrading) -> None:
     """Write the new results into the run's folder, in place of the old.
 
     Raises:
-        RunError: Where the folder is in use or cannot be written.
+        RunError: If the folder is in use or cannot be written.
     """
     run = regrading.run
     history = list(run.provenance.get("graders", ()))
@@ -158,11 +158,12 @@ def _generation(result: Result) -> Generation:
         thinking_length=result.thinking_length,
         thinks=result.thinks,
         finish="length" if result.truncated else "stop",
+        helper_length=result.helper_length,
     )
 
 
 def _findings(result: Result, against: str | None) -> Iterator[Finding]:
-    def found(why: Why, note: str = "") -> Finding:
+    def finding(why: Why, note: str = "") -> Finding:
         return Finding(
             why=why,
             task=result.task,
@@ -175,19 +176,19 @@ def _findings(result: Result, against: str | None) -> Iterator[Finding]:
         )
 
     if result.outcome == "grader_timeout":
-        yield found("timeout", result.reason)
+        yield finding("timeout", result.reason)
     if result.outcome == "grader_error":
-        yield found("error", result.reason)
+        yield finding("error", result.reason)
     if result.earlier:
-        yield found("earlier grader", result.earlier)
+        yield finding("earlier grader", result.earlier)
     if against and _exactly(result) != result.correct:
-        yield found("second grader", "right" if _exactly(result) else "wrong")
+        yield finding("second grader", "right" if _exactly(result) else "wrong")
     if result.outcome == "no_answer":
-        yield found("no answer")
+        yield finding("no answer")
     elif result.found == "tail":
-        yield found("tail")
+        yield finding("tail")
     if result.found == "escaped":
-        yield found("escaped")
+        yield finding("escaped")
 
 
 def _exactly(result: Result) -> bool:

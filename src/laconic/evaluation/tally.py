@@ -1,4 +1,4 @@
-"""An evaluation under way: accuracy, length and speed so far, told to whoever listens."""
+"""The progress of an evaluation: accuracy, mean length and speed so far."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Tally:
-    """Accuracy, length and speed so far, told to whoever listens."""
+    """Counts results, and reports accuracy, mean length and speed so far.
+
+    Attributes:
+        total: Results of the whole evaluation.
+        progress: Is told after each batch.
+        done: Results so far.
+        correct: Those of them that are right.
+        length: Their tokens.
+    """
 
     total: int
     progress: Progress
@@ -26,7 +34,7 @@ class Tally:
     _resumed: int = 0
 
     def start(self) -> None:
-        """Measure the speed from here on: what was held before took no time now."""
+        """Begin to measure the speed: results that were kept from before do not count."""
         self._began, self._resumed = time.monotonic(), self.length
 
     @property
@@ -36,7 +44,7 @@ class Tally:
         return (self.length - self._resumed) / elapsed if elapsed else 0.0
 
     def add(self, results: Collection[Result]) -> None:
-        """Count results, and tell."""
+        """Count results, and report."""
         if not results:
             return
         self.done += len(results)

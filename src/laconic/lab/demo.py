@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.merging.recipe import Recipe
 from laconic.reporting.report import compare, join, write
 from laconic.runtime import Progress, silent
-from laconic.searching.grid import Found, choose
+from laconic.searching.grid import GridResult, choose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ class Demo:
         output: The folder with ``merged``, ``report.html`` and ``report.png``.
     """
 
-    found: Found
+    found: GridResult
     dev: Comparison
     test: Comparison
     output: Path

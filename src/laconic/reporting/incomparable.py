@@ -82,7 +82,8 @@ def _reasons(
         yield Reason(
             "grader", f"graded by {run.experiment.grader}, not {against.experiment.grader}"
         )
-    if mine.digest != other.digest:
+    strategies = run.experiment.strategy, against.experiment.strategy
+    if mine.digest != other.digest or strategies[0] != strategies[1]:
         common = len(shared(left, right)[0])
         if not common:
             yield Reason("problems", f"no problem in common with {against.name}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from laconic.evaluation.protocols.load import preset_names, read_preset
+from laconic.evaluation.protocols.load import protocol_names, read_protocol
 from laconic.reporting.tables import Cell, Column, Table
 from laconic.reporting.wording import DASH, number, some, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from laconic.evaluation.protocols.load import Preset
+    from laconic.evaluation.protocols.load import Protocol
     from laconic.reporting.data import Comparison
     from laconic.runs.run import Run
 
@@ -74,7 +74,7 @@ def published_table(c: Comparison, task: str) -> Table | None:
     ]
     return Table(
         caption=f"{task}: beside published figures, which have no intervals "
-        f"({'; '.join(f'{name}: {read_preset(name).source}' for name in sources)})",
+        f"({'; '.join(f'{name}: {read_protocol(name).source}' for name in sources)})",
         columns=(
             Column("model", numeric=False),
             Column("accuracy, %"),
@@ -96,13 +96,13 @@ def published_table(c: Comparison, task: str) -> Table | None:
     )
 
 
-def _presets(named: Mapping[str, Run]) -> list[Preset]:
+def _presets(named: Mapping[str, Run]) -> list[Protocol]:
     """The protocols that some runs followed, each once, that this version knows."""
     names = dict.fromkeys(str(_kept(run).get("name")) for run in named.values())
-    return [read_preset(name) for name in names if name in preset_names()]
+    return [read_protocol(name) for name in names if name in protocol_names()]
 
 
-def _departures(preset: Preset, named: Mapping[str, Run]) -> Iterator[str]:
+def _departures(preset: Protocol, named: Mapping[str, Run]) -> Iterator[str]:
     """Where runs departed from a protocol: another budget, fewer problems or tasks."""
     followers = {n: run for n, run in named.items() if _kept(run).get("name") == preset.name}
     budgets = []

@@ -82,6 +82,8 @@ class Experiment:
         dtype: The type the engine computed in.
         template: Digest of the chat template and of the tokenizer's special tokens.
         grader: The grader's version.
+        strategy: How each question was put to the model: the strategy's name, with the settings
+            that are not its defaults and the digests of its helpers; ``single`` is one call.
     """
 
     model: str
@@ -92,6 +94,7 @@ class Experiment:
     dtype: str
     template: str
     grader: str
+    strategy: str = "single"
 
     def answers(self, task: TaskRecord) -> int:
         """How many completions a task asks for in all."""

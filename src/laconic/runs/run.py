@@ -55,7 +55,6 @@ class Sample:
         kind: What the gold is: an answer, or the exam of a program (`laconic.tasks.contract.exam`).
         raw: Whether `problem` goes to the model as it stands, without a chat template.
         stop: Texts that end the completion, themselves left out.
-        estimate: A user's turn that is asked first, for the ``{budget}`` of `problem`; or empty.
     """
 
     task: str
@@ -68,7 +67,6 @@ class Sample:
     kind: Kind = "answer"
     raw: bool = False
     stop: tuple[str, ...] = ()
-    estimate: str = ""
 
     @property
     def key(self) -> Key:
@@ -87,6 +85,10 @@ class Generation:
             thought was opened and never closed; 0 where there was none.
         thinks: Whether a ``</think>`` token closed a thought.
         finish: ``stop`` where the model ended its turn, ``length`` where the budget cut it.
+        ids: The token ids of the completion, where the engine returns them; else empty.
+        logprobs: The log-probability of each of them, where that was asked for; else empty.
+        helper_length: Tokens that other models than the measured one generated for this answer; no
+            part of `length`.
     """
 
     text: str
@@ -94,6 +96,9 @@ class Generation:
     thinking_length: int
     thinks: bool
     finish: Finish
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    helper_length: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ class Result:
         reason: Why the grader gave up, or a program failed; else empty.
         earlier: How an earlier grading ended, where it said otherwise.
         kind: What the gold is: an answer, or the exam of a program.
+        helper_length: Tokens that helpers of the strategy generated for it, beside `length`.
     """
 
     task: str
@@ -143,6 +149,7 @@ class Result:
     reason: str = ""
     earlier: Outcome | None = None
     kind: Kind = "answer"
+    helper_length: int = 0
 
     @property
     def key(self) -> Key:

@@ -234,7 +234,10 @@ def rewrite(run: Run) -> None:
 
 
 def _line(result: Result) -> str:
-    return json.dumps(asdict(result), ensure_ascii=False) + "\n"
+    fields = asdict(result)
+    if not result.helper_length:  # as it was before there were helpers
+        del fields["helper_length"]
+    return json.dumps(fields, ensure_ascii=False) + "\n"
 
 
 def _write_head(
@@ -269,15 +272,18 @@ def _strange(kept: Iterable[Result], asked: Iterable[Sample], experiment: Experi
     """Why results cannot be those of an experiment, as far as they tell; else empty."""
     wanted = {sample.key: sample for sample in asked}
     budgets = {task.name: task.max_tokens for task in experiment.tasks}
+    one_call = experiment.strategy == "single"
     for result in kept:
         named = f"its result for problem '{result.id}' of {result.task}, repeat {result.repeat},"
         sample = wanted.get(result.key)
         if sample is None:
             return f"{named} is not asked for now"
-        words = result.problem == sample.problem or bool(sample.estimate)
-        if not words or (result.gold, result.kind) != (sample.gold, sample.kind):
+        if (one_call and result.problem != sample.problem) or (result.gold, result.kind) != (
+            sample.gold,
+            sample.kind,
+        ):
             return f"{named} answers another problem or gold than is asked now"
         budget = budgets.get(result.task)
-        if budget and not sample.estimate and result.length > budget:
+        if budget and one_call and result.length > budget:
             return f"{named} has {result.length:,} tokens, and the budget is {budget:,} now"
     return ""

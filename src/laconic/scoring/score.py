@@ -107,6 +107,7 @@ def _result(
         found=found,
         reason=reason,
         kind=sample.kind,
+        helper_length=generation.helper_length,
     )
 
 

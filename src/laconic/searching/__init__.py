@@ -1,8 +1,10 @@
-"""The accuracy-length front over a recipe's open numbers.
+"""Search for the accuracy-length front over the ranges of a recipe.
 
-- `explore`: a whole search, resumable. Start here. `grid`: every combination.
-- `spec`, `space`, `goal`: what is asked: ranges, goal, constraints.
-- `sampler`, `interval_search`: which values come next.
-- `trials`, `measure`, `resident`, `problem_set`: one trial: merge in memory, measure, compare.
-- `crew`, `workers`: helper processes. `study`, `summary`: what is kept and shown.
+- `explore`: a whole search, which can be resumed. Start here. `grid`: a search over given recipes.
+- `spec`, `space`, `goal`: what is searched: the ranges, the problems, the constraint.
+- `problems`: the problems in growing subsets, and those kept for the proof.
+- `sampler`, `interval_search`: which values are tried next.
+- `trials`: one candidate after another: merge, measure, stop early. `resident`: the engine that is
+  given the weights of each. `measure`: the reference models and the proof.
+- `crew`, `workers`: processes that share a search. `study`, `summary`: what is kept and shown.
 """

@@ -1,4 +1,4 @@
-"""Who is at work on a search: each worker holds a file for as long as it lives."""
+"""Which workers of a search are alive: each holds the lock of a file as long as it runs."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ WORKER: Final = "worker"
 
 @contextmanager
 def at_work(folder: Path) -> Iterator[str]:
-    """Be one of the workers of a search; the name is held until the block ends or the process dies.
+    """Be one of the workers of a search until the block ends or the process dies.
 
     Args:
         folder: The folder of the search.
 
     Raises:
-        RunError: Where its file system knows no locks.
+        RunError: If its file system knows no locks.
     """
     make_folder(folder / CREW)
     path = folder / CREW / uuid.uuid4().hex
@@ -53,12 +53,12 @@ def at_work(folder: Path) -> Iterator[str]:
         path.unlink(missing_ok=True)
 
 
-def lives(folder: Path, worker: Any) -> bool:
-    """Whether a worker is still at work.
+def is_alive(folder: Path, worker: Any) -> bool:
+    """Whether the process of a worker still runs.
 
     Args:
         folder: The folder of the search.
-        worker: What a trial's record calls it; None where the worker died before it said.
+        worker: Its name in the record of a trial; None if it died before it wrote its name.
     """
     path = folder / CREW / str(worker)
     try:
@@ -86,35 +86,35 @@ def running(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def retry(study: optuna.Study, folder: Path, guide: Guide) -> int:
-    """Put trials whose worker died before their end back into the queue; returns how many."""
+    """Put trials whose worker died back into the queue; returns how many."""
 
     def dead() -> list[FrozenTrial]:
-        return [t for t in running(study) if not lives(folder, t.user_attrs.get(WORKER))]
+        return [t for t in running(study) if not is_alive(folder, t.user_attrs.get(WORKER))]
 
-    found = dead()
-    if any(WORKER not in trial.user_attrs for trial in found):
-        time.sleep(SETTLE)  # a living worker says its name right after it took the trial
-        still = {trial.number for trial in found}
-        found = [trial for trial in dead() if trial.number in still]
-    for trial in found:
+    abandoned = dead()
+    if any(WORKER not in trial.user_attrs for trial in abandoned):
+        time.sleep(SETTLE)  # a running worker writes its name right after it took the trial
+        numbers = {trial.number for trial in abandoned}
+        abandoned = [trial for trial in dead() if trial.number in numbers]
+    for trial in abandoned:
         study.tell(trial.number, state=TrialState.FAIL)
         if trial.params:
             study.enqueue_trial(guide.place(trial))
-    return len(found)
+    return len(abandoned)
 
 
 def wait_for_others(study: optuna.Study, folder: Path) -> None:
-    """Wait until no living worker has a trial that it has not ended."""
-    told = False
-    while others := [t for t in running(study) if lives(folder, t.user_attrs.get(WORKER))]:
-        if not told:
+    """Wait until no running worker has an unfinished trial."""
+    warned = False
+    while others := [t for t in running(study) if is_alive(folder, t.user_attrs.get(WORKER))]:
+        if not warned:
             LOG.warning("Waiting for %d candidates that other workers measure.", len(others))
-        told = True
+        warned = True
         time.sleep(1)
 
 
-def mend(study: optuna.Study, folder: Path, guide: Guide) -> None:
-    """Let trials be tried again whose line or run a crash has damaged; whole answers are kept."""
+def repair_trials(study: optuna.Study, folder: Path, guide: Guide) -> None:
+    """Queue trials again whose line or run a crash has damaged; undamaged answers are kept."""
     lines, damaged = whole_trials(folder)
     kept = [trial for trial in lines if _readable(folder / trial.run)]
     if damaged or len(kept) < len(lines):

@@ -1,4 +1,4 @@
-"""The search itself: references first, then trials, then the winner on problems it never saw."""
+"""A whole search: the references first, then candidates, then the winner on held-out problems."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from laconic.merging.recipe import read_recipe
 from laconic.runs.run import read_run
 from laconic.runtime import Progress, silent, versions
 from laconic.scoring.score import Grader
-from laconic.searching.crew import mend, retry, wait_for_others
-from laconic.searching.goal import Constraint, measured, read_constraint
+from laconic.searching.crew import repair_trials, retry, wait_for_others
+from laconic.searching.goal import Constraint, read_constraint, summarise_model
 from laconic.searching.measure import Measurer
-from laconic.searching.problem_set import set_exams
+from laconic.searching.problems import deal_problems
 from laconic.searching.sampler import Guide, begun, open_study
 from laconic.searching.space import read_space
-from laconic.searching.spec import Asked, find_references
+from laconic.searching.spec import SearchSpec, find_references
 from laconic.searching.study import (
     STUDY,
     Study,
@@ -34,7 +34,7 @@ from laconic.searching.study import (
     read_study,
     read_trials,
 )
-from laconic.searching.trials import Work, work
+from laconic.searching.trials import WorkerSpec, run_worker
 from laconic.searching.workers import pool
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def search(
     """Find the front of accuracy and length over a recipe's ranges, and prove the best of it.
 
     System 2 and System 1 are measured first. Candidates then see the problems in growing subsets;
-    one that paired tests find hopeless is dropped on the way. The winner is measured once more, on
-    problems that no choice was made by. After an interruption the same call on the same folder goes
-    on; with more trials or tokens it goes further.
+    a candidate is dropped on the way if paired tests say that it cannot be the best. The winner is
+    measured once more, on problems that no choice was made by. After an interruption the same call
+    on the same folder goes on; with more trials or tokens it goes further.
 
     Args:
         recipe: A recipe with ranges, ``{low: 0.3, high: 0.9}`` with an optional ``step`` where a
@@ -103,7 +103,7 @@ def search(
     values = recipe if isinstance(recipe, Mapping) else read_recipe(recipe)
     space = read_space(values)
     space.check()
-    exams = set_exams(
+    problems, proof = deal_problems(
         tasks,
         prove_on,
         sampling=sampling,
@@ -115,9 +115,9 @@ def search(
     )
     wanted = read_constraint(constraint) if constraint else None
     _check_counts(trials, budget, workers)
-    asked = Asked(space, exams[0], exams[1], wanted, find_references(space, system1, wanted))
+    spec = SearchSpec(space, problems, proof, wanted, find_references(space, system1, wanted))
     leader = _Leader(
-        asked,
+        spec,
         Path(output).expanduser(),
         trials=trials or 12 * len(space.ranges),
         budget=budget,
@@ -133,11 +133,11 @@ def search(
 
 
 class _Leader:
-    """Carries a search through, from the references to the proof."""
+    """Runs a search, from the references to the proof."""
 
     def __init__(
         self,
-        asked: Asked,
+        spec: SearchSpec,
         folder: Path,
         *,
         trials: int,
@@ -146,7 +146,7 @@ class _Leader:
         storage: str | None,
         progress: Progress,
     ) -> None:
-        self.asked = asked
+        self.spec = spec
         self.folder = folder
         self.trials = trials
         self.budget = budget
@@ -158,8 +158,8 @@ class _Leader:
             "kind": "search",
             "complete": False,
             "state": "references",
-            "digest": asked.digest,
-            **asked.facts(),
+            "digest": spec.digest,
+            **spec.facts(),
             "trials": trials,
             "budget": budget,
             "references": {},
@@ -171,41 +171,41 @@ class _Leader:
         }
 
     def lead(self) -> None:
-        """Do all of it."""
+        """Run the whole search."""
         self._refuse_other()
         make_folder(self.folder)
-        allow_code = self.asked.exam.allow_code
+        allow_code = self.spec.problems.allow_code
         with self._alone(), Grader(allow_code=allow_code) as grader:
             measurer = Measurer(
-                self.asked, self.folder, grader, self.facts["tokens"], self.budget, self.progress
+                self.spec, self.folder, grader, self.facts["tokens"], self.budget, self.progress
             )
             self._note("references")
-            runs = {name: measurer.reference(name) for name in self.asked.references}
+            runs = {name: measurer.reference(name) for name in self.spec.references}
             self.facts["references"] = {
                 name: {
-                    "model": self.asked.references[name],
+                    "model": self.spec.references[name],
                     "run": f"references/{name}",
-                    **measured(results).plain(),
+                    **summarise_model(results).plain(),
                 }
                 for name, results in runs.items()
             }
-            job = self._work(runs)
+            worker = self._worker_spec(runs)
             self._note("searching")
-            guide = Guide(self.asked.space, job.seed)
-            study = open_study(job.storage, job.digest, guide)
-            mend(study, self.folder, guide)
+            guide = Guide(self.spec.space, worker.seed)
+            study = open_study(worker.storage, worker.digest, guide)
+            repair_trials(study, self.folder, guide)
             retry(study, self.folder, guide)
-            self._spread(job)
+            self._spread(worker)
             wait_for_others(study, self.folder)
             while retry(study, self.folder, guide):
-                self._spread(job)
+                self._spread(worker)
                 wait_for_others(study, self.folder)
             self._prove(runs, measurer)
 
     def help(self) -> None:
         """Try candidates for a search that another process leads."""
         study = read_study(self.folder)
-        if study.facts["digest"] != self.asked.digest:
+        if study.facts["digest"] != self.spec.digest:
             raise RunError(f"{self.folder} is of another search. Give the same options as there.")
         if study.facts["state"] != "searching":
             raise RunError(
@@ -216,15 +216,15 @@ class _Leader:
         runs = {name: list(read_run(self.folder / "references" / name).results) for name in names}
         self.facts["tokens"] = study.facts["tokens"]
         self.budget = study.facts["budget"]
-        self._spread(replace(self._work(runs), trials=study.facts["trials"]))
+        self._spread(replace(self._worker_spec(runs), trials=study.facts["trials"]))
 
     def _refuse_other(self) -> None:
-        """Refuse a folder that holds something else."""
+        """Refuse a folder that holds something else than this search."""
         if (self.folder / STUDY).exists():
             try:
-                same = read_facts(self.folder).get("digest") == self.asked.digest
+                same = read_facts(self.folder).get("digest") == self.spec.digest
             except RunError as error:
-                if not begun(self.storage, self.asked.digest):
+                if not begun(self.storage, self.spec.digest):
                     raise RunError(
                         f"{error} And {self.storage} has no trials of it. Give the options that "
                         "it was begun with, choose another output folder, or delete this one."
@@ -240,7 +240,7 @@ class _Leader:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the folder against a second leader."""
+        """Lock the folder against a second leader."""
         with (self.folder / ".lock").open("a") as stream:
             lock(
                 stream,
@@ -252,13 +252,13 @@ class _Leader:
             yield
 
     def _note(self, state: str) -> None:
-        """Write study.json as things stand."""
+        """Write study.json with a new state."""
         self.facts["state"] = state
         self.facts["complete"] = state == "done"
         write_json(self.folder / STUDY, self.facts)
 
-    def _work(self, runs: Mapping[str, Sequence[Result]]) -> Work:
-        """What the workers are told; some tokens are put by for the proof."""
+    def _worker_spec(self, runs: Mapping[str, Sequence[Result]]) -> WorkerSpec:
+        """What the workers need to know; part of the token budget is reserved for the proof."""
         before = self.facts["tokens"]["references"]
         most = None if self.budget is None else self.budget - self._reserve(runs)
         if most is not None and most <= before:
@@ -267,36 +267,32 @@ class _Leader:
                 f"references took {before:,}, and the proof may take {self._reserve(runs):,}. Give "
                 "a larger --budget, or fewer problems."
             )
-        return Work(
+        return WorkerSpec(
             folder=self.folder,
-            recipe=self.asked.space.values,
-            exam=self.asked.exam,
-            constraint=self.asked.constraint,
+            recipe=self.spec.space.values,
+            problems=self.spec.problems,
+            constraint=self.spec.constraint,
             storage=self.storage,
-            digest=self.asked.digest,
+            digest=self.spec.digest,
             trials=self.trials,
             budget=most,
             before=before,
-            seed=self.asked.exam.sampling.seed,
+            seed=self.spec.problems.sampling.seed,
         )
 
     def _reserve(self, runs: Mapping[str, Sequence[Result]]) -> int:
-        """About what the proof takes: the references again, and a winner as long as System 2."""
-        lengths = [measured(results).length.value for results in runs.values()]
-        lengths.append(measured(runs["system2"]).length.value)
-        answers = sum(
-            len(task.samples) * (task.repeats or self.asked.proof.sampling.repeats)
-            for task in self.asked.proof.tasks
-        )
-        return round(answers * sum(lengths))
+        """Estimate the tokens of the proof: the references, and a winner as long as System 2."""
+        lengths = [summarise_model(results).length.value for results in runs.values()]
+        lengths.append(summarise_model(runs["system2"]).length.value)
+        return round(len(self.spec.proof.samples) * sum(lengths))
 
-    def _spread(self, job: Work) -> None:
-        """Let the workers work."""
+    def _spread(self, worker: WorkerSpec) -> None:
+        """Run the workers until all have ended."""
         if self.workers == 1:
-            work(job, self.progress)
+            run_worker(worker, self.progress)
             return
-        with pool(self.workers) as made:
-            pending = {made.submit(work, job) for _ in range(self.workers)}
+        with pool(self.workers) as executor:
+            pending = {executor.submit(run_worker, worker) for _ in range(self.workers)}
             while pending:
                 done, pending = wait(pending, timeout=1, return_when=FIRST_EXCEPTION)
                 for future in done:
@@ -305,18 +301,18 @@ class _Leader:
                 self.progress(len(ended), self.trials, ended[-1].name if ended else "")
 
     def _prove(self, runs: Mapping[str, Sequence[Result]], measurer: Measurer) -> None:
-        """Choose the winner, measure it on fresh problems, and say what came of it."""
+        """Choose the winner, measure it on held-out problems, and write the outcome."""
         ended = read_trials(self.folder)
         complete = [trial for trial in ended if trial.state == "complete"]
         tokens = self.facts["tokens"]
         tokens["search"] = max((trial.spent for trial in ended), default=0) - tokens["references"]
         self.facts["front"] = front_names(complete)
-        chosen = choose(self.folder, complete, runs, self.asked.goal)
+        chosen = choose(self.folder, complete, runs, self.spec.goal)
         if chosen is None:
             self._note("done")
             return
         trial, shown = chosen
-        recipe = self.asked.space.at(trial.parameters)
+        recipe = self.spec.space.at(trial.parameters)
         write_file(self.folder / "recipe.yaml", recipe.to_yaml().encode("utf-8"))
         winner: dict[str, Any] = {
             "name": trial.name,
@@ -336,16 +332,16 @@ def choose(
     references: Mapping[str, Sequence[Result]],
     constraint: Constraint,
 ) -> tuple[Trial, bool] | None:
-    """The best trial that keeps to a constraint, and whether that was shown or only measured.
+    """The best trial that meets a constraint, and whether that was shown or only measured.
 
-    Trials that are shown to keep to it (95 %) come before those that only do as measured. Of each,
-    the shortest is best, or the most accurate where the constraint is about length.
+    Trials that are shown to meet it (95 %) come before those that meet it only as measured. Among
+    equals the shortest is best, or the most accurate if the constraint is about length.
 
     Args:
         folder: The study's.
         trials: Those that were asked every problem.
         references: System 1 and System 2 on the same problems.
-        constraint: What to keep to.
+        constraint: What they must meet.
     """
     best: dict[bool, tuple[float, Trial]] = {}
     for trial in trials:

@@ -1,4 +1,4 @@
-"""What a search is after: measured candidates, constraints, and who is hopeless."""
+"""What a search is after: constraints, and when a candidate is not worth more problems."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _FORM: Final = re.compile(
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the results of one model amount to; every task counts the same.
+class ModelSummary:
+    """The results of one model in five numbers; every task counts the same.
 
     Attributes:
         accuracy: Share that is right.
@@ -57,17 +57,17 @@ class Measured:
         return asdict(self)
 
 
-def measured(results: Sequence[Result]) -> Measured:
-    """Sum up the results of one model.
+def summarise_model(results: Sequence[Result]) -> ModelSummary:
+    """The results of one model in five numbers.
 
     Raises:
-        RunError: Where there are none.
+        RunError: If there are none.
     """
     tasks = [columns(rows) for rows in by_task(results).values()]
     if not tasks:
         raise RunError("There are no results to sum up yet.")
     levels = [level(task) for task in tasks]
-    return Measured(
+    return ModelSummary(
         accuracy=average([one.accuracy for one in levels]),
         length=average([one.length for one in levels]),
         thinking=sum(float(task.thinks.mean()) for task in tasks) / len(tasks),
@@ -77,10 +77,10 @@ def measured(results: Sequence[Result]) -> Measured:
 
 
 def versus(results: Sequence[Result], others: Sequence[Result]) -> Overall:
-    """One model against another on the problems that both answered, every task the same.
+    """Compare two models on the problems that both answered; every task counts the same.
 
     Raises:
-        RunError: Where they share no problem.
+        RunError: If they share no problem.
     """
     ours, theirs = by_task(results), by_task(others)
     return overall(
@@ -102,7 +102,7 @@ def by_task(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 @dataclass(frozen=True)
 class Constraint:
-    """What a candidate must keep to.
+    """What a candidate must meet.
 
     Attributes:
         about: Accuracy (at least) or length (at most).
@@ -118,14 +118,14 @@ class Constraint:
     def verdict(
         self, results: Sequence[Result], references: Mapping[str, Sequence[Result]]
     ) -> Verdict:
-        """Whether results keep to it for sure, break it for sure, or neither (95 %)."""
+        """Whether results are shown to meet it, shown to break it, or neither (95 %)."""
         gap = self._gap(results, references)
         return verdict(gap, 0.0) if self.about == "accuracy" else verdict(_turned(gap), 0.0)
 
     def excess(
         self, results: Sequence[Result], references: Mapping[str, Sequence[Result]]
     ) -> float:
-        """By how much results break it as measured; at most 0 where they keep to it."""
+        """By how much results break it as measured; at most 0 if they meet it."""
         gap = self._gap(results, references).value
         return -gap if self.about == "accuracy" else gap
 
@@ -133,7 +133,7 @@ class Constraint:
         self, results: Sequence[Result], references: Mapping[str, Sequence[Result]]
     ) -> Estimate:
         """What is measured minus the bound; for lengths over a reference, as a share of it."""
-        own = measured(results)
+        own = summarise_model(results)
         if self.reference is None:
             one = own.accuracy if self.about == "accuracy" else own.length
             return _moved(one, -self.number)
@@ -152,49 +152,50 @@ class Constraint:
 
 
 def read_constraint(text: str) -> Constraint:
-    """Read what a user wrote, such as ``accuracy>=system2-0.01`` or ``length<=900``.
+    """Parse what a user wrote, such as ``accuracy>=system2-0.01`` or ``length<=900``.
 
     Raises:
         RunError: For anything else.
     """
-    found = _FORM.fullmatch(text.replace(" ", ""))
-    if found is None:
+    matched = _FORM.fullmatch(text.replace(" ", ""))
+    if matched is None:
         raise RunError(
-            f"--constraint '{text}' is none. Write accuracy>=system2-0.01, accuracy>=0.8, "
-            "length<=system2*0.5 or length<=900."
+            f"Cannot parse --constraint '{text}'. Examples: accuracy>=system2-0.01, "
+            "accuracy>=0.8, length<=system2*0.5, length<=900."
         )
-    about: About = "accuracy" if found["about"] == "accuracy" else "length"
-    if (found["sign"] == ">=") != (about == "accuracy"):
-        raise RunError(f"--constraint '{text}': accuracy has a least (>=), length a most (<=).")
-    if (found["operator"] == "*") != (about == "length") and found["operator"]:
+    about: About = "accuracy" if matched["about"] == "accuracy" else "length"
+    if (matched["sign"] == ">=") != (about == "accuracy"):
+        raise RunError(f"--constraint '{text}': write accuracy>=... or length<=...")
+    if (matched["operator"] == "*") != (about == "length") and matched["operator"]:
         raise RunError(
-            f"--constraint '{text}': write accuracy>={found['reference']}-0.01 or "
-            f"length<={found['reference']}*0.5."
+            f"--constraint '{text}': write accuracy>={matched['reference']}-0.01 or "
+            f"length<={matched['reference']}*0.5."
         )
     try:
-        number = float(found["plain"] or found["number"] or (0 if about == "accuracy" else 1))
+        number = float(matched["plain"] or matched["number"] or (0 if about == "accuracy" else 1))
     except ValueError:
-        raise RunError(f"--constraint '{text}': '{found['plain']}' is no number.") from None
+        raise RunError(f"--constraint '{text}': '{matched['plain']}' is no number.") from None
     if about == "accuracy" and number > 1:
         raise RunError(f"--constraint '{text}': accuracy is a fraction, 0.01 is one point.")
-    signed = -number if found["operator"] == "-" else number
-    return Constraint(about, found["reference"], signed)
+    signed = -number if matched["operator"] == "-" else number
+    return Constraint(about, matched["reference"], signed)
 
 
-def hopeless(
+def stop_reason(
     results: Sequence[Result],
     rivals: Mapping[str, Sequence[Result]],
     constraint: Constraint | None,
     references: Mapping[str, Sequence[Result]],
 ) -> str:
-    """Why a candidate cannot come to anything, by paired tests on the problems so far.
+    """Why a candidate is dropped (pruned), by paired tests on the problems so far.
 
-    Lengths are judged by their standard errors: what was not seen, such as rare answers that run
-    into the budget, is no reason to go on with a candidate; the proof's intervals allow for it.
+    Under a constraint, a candidate is dropped if its 95 % interval says that it breaks the
+    constraint, or if a rival that meets the constraint is better by a 95 % interval. Without a
+    constraint, it is dropped if it can add almost nothing to the front, even if it is as good as
+    its intervals against the rivals allow.
 
-    Under a constraint it is dropped where it breaks it for sure, and where a rival that keeps to
-    it is better for sure. Without one it is dropped where it can add next to nothing to the front
-    even if it is as good as its intervals against the rivals allow.
+    Lengths are judged by their standard errors: they do not allow for what was not seen, such as
+    rare answers that run into the budget. The intervals of the proof do.
 
     Args:
         results: The candidate's.
@@ -203,7 +204,7 @@ def hopeless(
         references: System 1 and System 2.
 
     Returns:
-        The reason in words; empty for a candidate with hope.
+        The reason in words; empty if the candidate is worth more problems.
     """
     if constraint is None:
         return _adds_nothing(results, rivals)
@@ -230,7 +231,7 @@ def _adds_nothing(results: Sequence[Result], rivals: Mapping[str, Sequence[Resul
     """
     if len(results) < FEWEST:
         return ""
-    points = {name: _point(measured(others)) for name, others in rivals.items()}
+    points = {name: _point(summarise_model(others)) for name, others in rivals.items()}
     best, most = 1.0, 0.0
     limits = ("", "")
     for name, others in rivals.items():
@@ -247,11 +248,11 @@ def _adds_nothing(results: Sequence[Result], rivals: Mapping[str, Sequence[Resul
     then = hypervolume({**points, "": (best, most)}, corner)
     if now == 0 or then > (1 + LEAST) * now:
         return ""
-    told = " and ".join(dict.fromkeys(limits))
-    return f"beside {told} it can add at most {max(then / now - 1, 0):.1%} to the front"
+    rival_names = " and ".join(dict.fromkeys(limits))
+    return f"beside {rival_names} it can add at most {max(then / now - 1, 0):.1%} to the front"
 
 
-def _point(one: Measured) -> tuple[float, float]:
+def _point(one: ModelSummary) -> tuple[float, float]:
     return one.accuracy.value, one.length.value
 
 

@@ -18,17 +18,18 @@ from laconic.merging.plan import plan
 from laconic.runs.experiment import Sampling
 from laconic.runs.run import read_head
 from laconic.runtime import Progress, silent
+from laconic.searching.goal import by_task
 from laconic.searching.workers import pool
 from laconic.stats import pair
 
 if TYPE_CHECKING:
     from laconic.merging.recipe import Recipe
-    from laconic.runs.run import Result, Run
+    from laconic.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search found.
+class GridResult:
+    """The outcome of a search over given candidates.
 
     Attributes:
         chosen: The candidate taken; None where none was shown to be not worse.
@@ -44,7 +45,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Job:
+class ModelJob:
     """One model to measure.
 
     Attributes:
@@ -75,7 +76,7 @@ def choose(
     backend: str = "transformers",
     workers: int = 1,
     progress: Progress = silent,
-) -> Found:
+) -> GridResult:
     """Take the shortest candidate whose accuracy is shown to be not worse, and measure it afresh.
 
     What the candidate is chosen by never enters its verdict: the two sets of problems must differ.
@@ -98,12 +99,16 @@ def choose(
         LaconicError: As for `merge` and `evaluate`.
     """
     output = Path(output).expanduser()
-    measured = partial(measure, sampling=sampling or Sampling(), backend=backend, workers=workers)
+    measure_jobs = partial(
+        measure, sampling=sampling or Sampling(), backend=backend, workers=workers
+    )
     dev_jobs = [
-        Job(name, model, tuple(choose_on), output / "dev" / name)
+        ModelJob(name, model, tuple(choose_on), output / "dev" / name)
         for name, model in references.items()
     ] + [
-        Job(name, str(output / "models" / name), tuple(choose_on), output / "dev" / name, recipe)
+        ModelJob(
+            name, str(output / "models" / name), tuple(choose_on), output / "dev" / name, recipe
+        )
         for name, recipe in candidates.items()
     ]
     total = len(dev_jobs) + len(references) + 1
@@ -111,14 +116,15 @@ def choose(
     def after(done_before: int) -> Progress:
         return lambda done, _, note="": progress(done_before + done, total, note)
 
-    dev = measured(dev_jobs, progress=after(0))
+    dev = measure_jobs(dev_jobs, progress=after(0))
     chosen = shortest(dev, list(candidates), baseline=baseline, margin=margin)
     tested = {**references, **({chosen: str(output / "models" / chosen)} if chosen else {})}
     test_jobs = [
-        Job(name, model, tuple(prove_on), output / "test" / name) for name, model in tested.items()
+        ModelJob(name, model, tuple(prove_on), output / "test" / name)
+        for name, model in tested.items()
     ]
-    test = measured(test_jobs, progress=after(len(dev_jobs)))
-    return Found(chosen, _keep(output, chosen), dev, test)
+    test = measure_jobs(test_jobs, progress=after(len(dev_jobs)))
+    return GridResult(chosen, _keep(output, chosen), dev, test)
 
 
 def shortest(
@@ -132,12 +138,12 @@ def shortest(
         baseline: The name of the run to compare with.
         margin: The loss of accuracy that counts as none, a fraction.
     """
-    by_task = {name: _by_task(run) for name, run in runs.items()}
+    per_task = {name: by_task(run.results) for name, run in runs.items()}
     lengths: dict[str, float] = {}
     for name in candidates:
         pairs = [
-            pair(results, by_task[baseline][task], name=name, against=baseline, margin=margin)
-            for task, results in by_task[name].items()
+            pair(results, per_task[baseline][task], name=name, against=baseline, margin=margin)
+            for task, results in per_task[name].items()
         ]
         if all(p.not_worse.verdict == "yes" for p in pairs):
             lengths[name] = sum(p.length_change.value for p in pairs) / len(pairs)
@@ -145,7 +151,7 @@ def shortest(
 
 
 def measure(
-    jobs: Sequence[Job],
+    jobs: Sequence[ModelJob],
     *,
     sampling: Sampling,
     backend: str = "transformers",
@@ -164,22 +170,22 @@ def measure(
     Returns:
         The runs by name, in the order of the jobs.
     """
-    found: dict[str, Run] = {}
+    runs: dict[str, Run] = {}
     if workers == 1:
         for job in jobs:
-            found[job.name] = _measure(job, sampling, backend)
-            progress(len(found), len(jobs), job.name)
-        return found
-    with pool(min(workers, len(jobs))) as made:
-        futures = {made.submit(_measure, job, sampling, backend): job for job in jobs}
+            runs[job.name] = _measure(job, sampling, backend)
+            progress(len(runs), len(jobs), job.name)
+        return runs
+    with pool(min(workers, len(jobs))) as executor:
+        futures = {executor.submit(_measure, job, sampling, backend): job for job in jobs}
         for future in as_completed(futures):
             job = futures[future]
-            found[job.name] = future.result()
-            progress(len(found), len(jobs), job.name)
-    return {job.name: found[job.name] for job in jobs}
+            runs[job.name] = future.result()
+            progress(len(runs), len(jobs), job.name)
+    return {job.name: runs[job.name] for job in jobs}
 
 
-def _measure(job: Job, sampling: Sampling, backend: str) -> Run:
+def _measure(job: ModelJob, sampling: Sampling, backend: str) -> Run:
     if job.recipe is not None:
         _merge(job.recipe, Path(job.model))
     return evaluate(
@@ -197,13 +203,6 @@ def _merge(recipe: Recipe, folder: Path) -> None:
             f"{folder} holds another merge. Choose another output folder, or delete this one."
         )
     execute(planned, folder)
-
-
-def _by_task(run: Run) -> dict[str, list[Result]]:
-    tasks: dict[str, list[Result]] = {}
-    for result in run.results:
-        tasks.setdefault(result.task, []).append(result)
-    return tasks
 
 
 def _keep(output: Path, chosen: str | None) -> Path | None:

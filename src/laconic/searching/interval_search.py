@@ -1,4 +1,4 @@
-"""One parameter: where on its line to measure next, coarse first, then where something happens."""
+"""A search over one parameter: a coarse grid first, then the interval that can tell most."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ PHASE: Final = 0.5
 
 
 @dataclass(frozen=True)
-class Dot:
-    """A measured place on the line.
+class MeasuredPoint:
+    """A value of the parameter that was measured, or is being measured.
 
     Attributes:
         at: The parameter's value.
         accuracy: Share that is right; None while it is being measured.
         length: Mean completion tokens.
         thinking: Share of responses in which ``</think>`` closed a thought.
-        excess: By how much it breaks the constraint; at most 0 where it keeps to it, None without.
-        dropped: Whether it was given up before all problems were asked.
+        excess: By how much it breaks the constraint; at most 0 if it meets it, None without one.
+        dropped: Whether it was dropped before all problems were asked.
     """
 
     at: float
@@ -44,8 +44,8 @@ class Dot:
     dropped: bool = False
 
 
-def next_on_line(line: Range, dots: Sequence[Dot]) -> float | None:
-    """The place to measure next; None where the line is known as finely as asked.
+def next_point(interval: Range, points: Sequence[MeasuredPoint]) -> float | None:
+    """The value to measure next; None if every interval is as fine as asked.
 
     After a coarse grid, the interval with the most to tell is halved. What an interval tells: how
     much of the front can lie in it (its ends' difference in accuracy times that in length); how far
@@ -56,40 +56,45 @@ def next_on_line(line: Range, dots: Sequence[Dot]) -> float | None:
     parent that is measured already, and the long one is dear.
 
     Args:
-        line: The parameter.
-        dots: What has been measured, and what is being measured, in any order.
+        interval: The range of the parameter.
+        points: What has been measured, and what is being measured, in any order.
     """
-    known = {line.nearest(dot.at): dot for dot in dots}
-    width = line.high - line.low
+    known = {interval.nearest(point.at): point for point in points}
+    width = interval.high - interval.low
     for share in COARSE:
-        if (place := line.nearest(line.low + share * width)) not in known:
+        if (place := interval.nearest(interval.low + share * width)) not in known:
             return place
     ordered = [known[place] for place in sorted(known)]
     wanted: list[tuple[float, float]] = []
-    for end, dot in ((line.nearest(line.low), ordered[0]), (line.nearest(line.high), ordered[-1])):
-        share = abs(dot.at - end) / width
-        wanted.append((END * share * (DROPPED if dot.dropped else 1), end))
+    for end, point in (
+        (interval.nearest(interval.low), ordered[0]),
+        (interval.nearest(interval.high), ordered[-1]),
+    ):
+        share = abs(point.at - end) / width
+        wanted.append((END * share * (DROPPED if point.dropped else 1), end))
     for left, right in pairwise(ordered):
-        if line.step is not None or right.at - left.at > FINEST * width:
-            middle = line.nearest((left.at + right.at) / 2)
-            wanted.append((_worth(left, right, ordered, line), middle))
+        if interval.step is not None or right.at - left.at > FINEST * width:
+            middle = interval.nearest((left.at + right.at) / 2)
+            wanted.append((_worth(left, right, ordered, interval), middle))
     for _, place in sorted(wanted, key=lambda item: (-item[0], item[1])):
         if place not in known:
             return place
     return None
 
 
-def _worth(left: Dot, right: Dot, dots: Sequence[Dot], line: Range) -> float:
+def _worth(
+    left: MeasuredPoint, right: MeasuredPoint, points: Sequence[MeasuredPoint], interval: Range
+) -> float:
     """How much an interval can tell."""
-    width = (right.at - left.at) / (line.high - line.low)
+    width = (right.at - left.at) / (interval.high - interval.low)
     if left.accuracy is None or right.accuracy is None:
         return width / 100
     worth = width / 10
     if left.dropped or right.dropped:
         worth *= DROPPED if left.dropped and right.dropped else 1
     else:
-        heights = [dot.accuracy for dot in dots if dot.accuracy is not None]
-        lengths = [dot.length for dot in dots if dot.accuracy is not None]
+        heights = [point.accuracy for point in points if point.accuracy is not None]
+        lengths = [point.length for point in points if point.accuracy is not None]
         area = abs(right.accuracy - left.accuracy) / max(max(heights) - min(heights), 1e-9)
         worth += area * abs(right.length - left.length) / max(max(lengths) - min(lengths), 1e-9)
     if abs(right.thinking - left.thinking) >= PHASE:

@@ -1,4 +1,4 @@
-"""One engine, one candidate after another: merged weights go where the model already lies.
+"""One engine for all candidates: merged weights are written into the loaded model.
 
 A candidate of a backend that is `Resident` is merged straight into the parameters of the loaded
 model: the parents are read once, memory-mapped, and nothing goes to a disk. Only the tensors whose
@@ -25,7 +25,7 @@ import numpy as np
 from laconic.backends.contract.backend import Renewable, Resident
 from laconic.checkpoints.checkpoint import FLOATS, WIDTH, open_checkpoint
 from laconic.errors import BackendError
-from laconic.evaluation.evaluate import open_engine
+from laconic.evaluation.session import open_engine
 from laconic.merging.engine.members import asked_trims
 from laconic.merging.engine.options import ExecutionOptions
 from laconic.merging.engine.streaming import Engine
@@ -47,8 +47,8 @@ log = logging.getLogger(__name__)
 SHARED: Final = Path("/dev/shm")
 
 
-class Seat(Protocol):
-    """Where candidates take turns before an engine."""
+class _Slot(Protocol):
+    """An engine that is given the weights of one candidate after another."""
 
     def take(self, plan: Plan) -> Backend:
         """The engine with a candidate's weights; those of the one before are gone."""
@@ -58,8 +58,8 @@ class Seat(Protocol):
 
 
 @dataclass
-class _Found:
-    """What passes over the parents have found for plans that agree in all before the method."""
+class _ParentScans:
+    """Kept results of passes over the parents, for plans whose steps before the method agree."""
 
     over_model: dict[Any, Any] = field(default_factory=dict)
     limits: dict[Any, Any] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class _Found:
 
 
 class Weights:
-    """The parameters of a loaded model, to be merged into again and again.
+    """The parameters of a loaded model, which are overwritten by one merge after another.
 
     Args:
         tensors: Every parameter by its checkpoint name, flat.
@@ -88,13 +88,13 @@ class Weights:
         self._tensors = tensors
         self._means = means or ExecutionOptions()
         self._types = {spec.name: spec.dtype for spec in plan.specs}
-        self._made = coefficients(plan)
-        self._found: dict[str, _Found] = {}
+        self._merged = coefficients(plan)
+        self._scans: dict[str, _ParentScans] = {}
         self._parents = _parents(plan)
 
     @staticmethod
     def fit(tensors: Mapping[str, Tensor], plan: Plan) -> bool:
-        """Whether a plan's tensors are the parameters of a model, name by name and all of them."""
+        """Whether the tensors of a plan are exactly the parameters of a model."""
         merged = {s.name: math.prod(s.shape) for s in plan.specs if s.name not in plan.copied}
         own = {name: tensor.numel() for name, tensor in tensors.items()}
         if any(own.get(name) != size for name, size in merged.items()):
@@ -103,7 +103,7 @@ class Weights:
         return all(tensor.data_ptr() in reached for tensor in tensors.values())
 
     def merge(self, plan: Plan) -> list[str]:
-        """Make the parameters those of another plan over the same checkpoints.
+        """Overwrite the parameters by the merge of another plan over the same checkpoints.
 
         Returns:
             The names of the tensors that were computed.
@@ -113,17 +113,17 @@ class Weights:
         """
         assert _parents(plan) == self._parents, "a model takes merges of its own parents only"
         wanted = coefficients(plan)
-        changed = [name for name, told in wanted.items() if self._made.get(name) != told]
+        changed = [name for name, deciding in wanted.items() if self._merged.get(name) != deciding]
         self.finished = {spec.name: {} for spec in plan.specs if spec.name not in changed}
         for name in changed:
-            self._made.pop(name, None)
+            self._merged.pop(name, None)
         engine = Engine(plan, self._means, self, silent)
         engine.moved = [True] * len(plan.models)  # only a note in the folder needs to know
-        found = self._found.setdefault(_before(plan), _Found())
-        engine.over_model, engine.limits = found.over_model, found.limits
-        engine.sums = found.sums
+        scans = self._scans.setdefault(_before(plan), _ParentScans())
+        engine.over_model, engine.limits = scans.over_model, scans.limits
+        engine.sums = scans.sums
         engine.run()
-        self._made = wanted
+        self._merged = wanted
         return changed
 
     def put(self, name: str, start: int, values: np.ndarray[Any, Any]) -> None:
@@ -148,8 +148,8 @@ class Weights:
         """Nothing to note: a merge that is cut short is done again."""
 
 
-class InPlace:
-    """A seat whose model stays loaded.
+class InPlaceSlot:
+    """A slot whose model stays loaded.
 
     Args:
         engine: The backend, its model loaded from the folder of `plan`.
@@ -170,8 +170,8 @@ class InPlace:
         self._engine.close()
 
 
-class Folders:
-    """A seat whose every candidate is merged into a folder and read from there.
+class FolderSlot:
+    """A slot whose candidates are merged into a folder and loaded from there.
 
     An engine that is `Renewable` stays up and takes the folder's weights; where it cannot, and any
     other engine, is started anew.
@@ -216,15 +216,15 @@ class Folders:
             self._engine = None
 
     def _place(self, plan: Plan) -> Path:
-        """Shared memory, if it holds the weights twice over: nobody else's work may starve."""
+        """Shared memory, if twice the size of the weights is free there; else the work folder."""
         if SHARED.is_dir() and shutil.disk_usage(SHARED).free > 2 * plan.budget.written:
             return SHARED
         self._work.mkdir(parents=True, exist_ok=True)
         return self._work
 
 
-class Seats:
-    """A seat that finds out, with the first candidate, of which kind it can be.
+class ModelSlot:
+    """A slot that finds out with the first candidate whether the model can stay loaded.
 
     Args:
         backend: The engine, ``NAME`` or ``NAME:key=value,...``.
@@ -232,32 +232,32 @@ class Seats:
     """
 
     def __init__(self, backend: str, work: Path) -> None:
-        self._folders = Folders(backend, work)
-        self._seat: Seat | None = None
+        self._folder_slot = FolderSlot(backend, work)
+        self._slot: _Slot | None = None
 
     def take(self, plan: Plan) -> Backend:
         """The engine with a candidate's weights; those of the one before are gone."""
-        if self._seat is not None:
-            return self._seat.take(plan)
-        engine = self._folders.take(plan)
-        self._seat = self._folders
+        if self._slot is not None:
+            return self._slot.take(plan)
+        engine = self._folder_slot.take(plan)
+        self._slot = self._folder_slot
         if isinstance(engine, Resident):
             tensors = engine.weights()
             if Weights.fit(tensors, plan):
-                self._seat = InPlace(engine, Weights(tensors, plan))
+                self._slot = InPlaceSlot(engine, Weights(tensors, plan))
         return engine
 
     def close(self) -> None:
         """Give the memory back."""
-        if self._seat is not None:
-            self._seat.close()
+        if self._slot is not None:
+            self._slot.close()
 
 
 def coefficients(plan: Plan) -> dict[str, str]:
-    """What decides each merged tensor's values beside the checkpoints, by name."""
+    """What the values of each merged tensor depend on besides the checkpoints, by name."""
     stages = plan.steps
     names = [spec.name for spec in plan.specs if spec.name not in plan.copied]
-    told = {
+    deciding = {
         name: json.dumps(
             [
                 plan.recipe.seed,
@@ -270,8 +270,8 @@ def coefficients(plan: Plan) -> dict[str, str]:
     }
     if any(_looks_around(stage, name) for stage in stages for name in names):
         everything = plan.recipe.digest
-        return {name: f"{one} {everything}" for name, one in told.items()}
-    return told
+        return {name: f"{one} {everything}" for name, one in deciding.items()}
+    return deciding
 
 
 def _looks_around(stage: Step, name: str) -> bool:
@@ -282,7 +282,7 @@ def _looks_around(stage: Step, name: str) -> bool:
 
 
 def _before(plan: Plan) -> str:
-    """What thresholds and inner products depend on beside their own parameters."""
+    """What thresholds and inner products depend on besides their own parameters."""
     recipe = plan.recipe
     weights = [plain_value(model.weight) for model in recipe.models]
     before = [[step.name, plain_value(step.params)] for step in recipe.before]

@@ -1,4 +1,4 @@
-"""Where to try next: Optuna keeps the trials, this picks their places.
+"""Which values to try next: Optuna keeps the trials, this picks their values.
 
 One parameter goes by `laconic.searching.interval_search`. Several go by a Gaussian process with the
 expected gain in hypervolume (`optuna.samplers.GPSampler`): of Optuna's samplers for two objectives
@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from laconic.errors import RunError
 from laconic.files.atomic import make_folder
-from laconic.searching.interval_search import Dot, next_on_line
+from laconic.searching.interval_search import MeasuredPoint, next_point
 
 if TYPE_CHECKING:
     from laconic.searching.space import Point, Space
@@ -50,11 +50,11 @@ class Guide(BaseSampler):
         """Whether there is nothing left to try."""
         trials = study.get_trials(deepcopy=False, states=ALIVE)
         if len(self._space.ranges) == 1:
-            return next_on_line(self._space.ranges[0], self._dots(trials)) is None
+            return next_point(self._space.ranges[0], self._points(trials)) is None
         return len({_key(self.place(trial)) for trial in trials}) >= self._space.size
 
     def place(self, trial: FrozenTrial | optuna.Trial) -> dict[str, float]:
-        """Where a trial is."""
+        """The values of a trial."""
         return self._space.nearest(trial.params)
 
     def infer_relative_search_space(
@@ -92,7 +92,7 @@ class Guide(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """A value for a range by itself: none is ever asked for alone."""
+        """A value for one range alone; Optuna requires the method, nothing calls it."""
         return self._space.middle()[param_name]
 
     def _next(
@@ -103,9 +103,10 @@ class Guide(BaseSampler):
         others: Sequence[FrozenTrial],
     ) -> dict[str, float]:
         if len(space) == 1:
-            (line,) = self._space.ranges
-            found = next_on_line(line, self._dots(others))
-            return {line.name: line.nearest((line.low + line.high) / 2) if found is None else found}
+            (interval,) = self._space.ranges
+            next_place = next_point(interval, self._points(others))
+            middle = interval.nearest((interval.low + interval.high) / 2)
+            return {interval.name: middle if next_place is None else next_place}
         known = {_key(self.place(other)) for other in others}
         finished = sum(other.state == TrialState.COMPLETE for other in others)
         if len(others) >= self._start and finished:
@@ -143,10 +144,10 @@ class Guide(BaseSampler):
             }
         )
 
-    def _dots(self, trials: Sequence[FrozenTrial]) -> list[Dot]:
+    def _points(self, trials: Sequence[FrozenTrial]) -> list[MeasuredPoint]:
         name = self._space.ranges[0].name
         return [
-            Dot(
+            MeasuredPoint(
                 trial.params[name],
                 trial.values[0] if trial.state == TrialState.COMPLETE else None,
                 trial.values[1] if trial.state == TrialState.COMPLETE else 0.0,
@@ -168,7 +169,7 @@ def open_study(storage: str, name: str, guide: Guide) -> optuna.Study:
         guide: Picks the places.
 
     Raises:
-        RunError: Where the storage cannot be used.
+        RunError: If the storage cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

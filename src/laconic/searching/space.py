@@ -113,7 +113,7 @@ class Space:
         """Plan the merge at every corner and in the middle; no weights are read.
 
         Raises:
-            RecipeError: Where a corner breaks a rule of the method, naming the corner.
+            RecipeError: If a corner breaks a rule of the method, naming the corner.
             CheckpointError: As for `plan`.
         """
         ends = [(one.low, one.nearest(one.high)) for one in self.ranges]

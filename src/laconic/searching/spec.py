@@ -1,4 +1,4 @@
-"""What is asked of a search: all that decides what it finds, and what its winner must keep to."""
+"""The specification of a search: ranges, problems, constraint and reference models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laconic.searching.goal import MARGIN, Constraint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laconic.searching.problem_set import Exam
+    from laconic.evaluation.problem_set import ProblemSet
     from laconic.searching.space import Space
 
 #: What the winner must keep to where the user sets no constraint.
@@ -22,45 +22,47 @@ DEFAULT: Final = Constraint("accuracy", "system2", -MARGIN)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """All that decides what a search finds, but for how long it goes on.
+class SearchSpec:
+    """All that decides the result of a search, except how long it goes on.
 
     Attributes:
         space: Where to look.
-        exam: The problems to search on.
+        problems: The problems to search on.
         proof: Those to prove the winner on.
         constraint: What candidates must keep to, if anything.
         references: The models to compare with, by ``system2`` and, if there is one, ``system1``.
     """
 
     space: Space
-    exam: Exam
-    proof: Exam
+    problems: ProblemSet
+    proof: ProblemSet
     constraint: Constraint | None
     references: Mapping[str, str]
 
     def facts(self) -> dict[str, Any]:
-        """The same as study.json says it."""
+        """The specification as study.json writes it."""
+        strategy = self.problems.tasks[0].strategy
         return {
             "recipe": self.space.values,
             "ranges": [one.plain() for one in self.space.ranges],
             "constraint": str(self.constraint) if self.constraint else None,
-            "tasks": [asdict(record) for record in self.exam.records],
+            "tasks": [asdict(record) for record in self.problems.records],
             "prove_on": [asdict(record) for record in self.proof.records],
-            "sampling": asdict(self.exam.sampling),
-            "backend": self.exam.backend,
+            "sampling": asdict(self.problems.sampling),
+            "backend": self.problems.backend,
+            **({} if strategy == "single" else {"strategy": strategy}),
         }
 
     @property
     def goal(self) -> Constraint:
-        """What the winner must keep to."""
+        """What the winner must meet."""
         return self.constraint or DEFAULT
 
     @property
     def digest(self) -> str:
-        """A short name for it."""
-        told = [self.facts(), dict(self.references)]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        """A digest of the specification."""
+        identity = [self.facts(), dict(self.references)]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def find_references(
@@ -69,9 +71,9 @@ def find_references(
     """The models to compare with, by role."""
     planned = plan(space.middle_recipe())
     fast = system1 or (planned.recipe.base if planned.recipe.base else None)
-    found = {"system2": planned.system2.name}
+    references = {"system2": planned.system2.name}
     if fast is not None and fast != planned.system2.name:
-        found["system1"] = fast
-    if constraint and constraint.reference == "system1" and "system1" not in found:
+        references["system1"] = fast
+    if constraint and constraint.reference == "system1" and "system1" not in references:
         raise RunError(f"--constraint {constraint}: which model is System 1? Name it: --system1.")
-    return found
+    return references

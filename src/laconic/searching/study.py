@@ -31,7 +31,7 @@ from laconic.errors import DamagedHeadError, RunError
 from laconic.files.atomic import sync, write_file
 from laconic.files.json import read_json
 from laconic.files.text import read_bytes
-from laconic.searching.goal import Measured  # noqa: TC001  # pydantic reads the fields' types
+from laconic.searching.goal import ModelSummary  # noqa: TC001  # pydantic reads the fields' types
 from laconic.searching.space import read_space
 from laconic.stats import Estimate, pareto
 
@@ -47,14 +47,14 @@ State = Literal["complete", "dropped", "budget"]
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate and what was measured of it.
+    """One candidate and its measurements.
 
     Attributes:
         number: Its number, in the order the trials began.
         name: Its parameters in words; also the name of its run folder.
         parameters: The value of each range, by name.
-        state: ``complete`` where it was asked every problem, ``dropped`` where it was hopeless
-            before, ``budget`` where the tokens ran out.
+        state: ``complete`` if it was asked every problem, ``dropped`` if paired tests stopped it
+            before, ``budget`` if the tokens ran out.
         reason: Why it was dropped; else empty.
         rung: The last rung it reached, from 1.
         rungs: How many there are.
@@ -75,7 +75,7 @@ class Trial:
     reason: str
     rung: int
     rungs: int
-    measured: Measured
+    measured: ModelSummary
     accuracy_diff: Estimate
     length_change: Estimate
     tokens: int
@@ -87,7 +87,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Study:
-    """A search as its folder tells it.
+    """A search as its folder records it.
 
     Attributes:
         folder: The folder.
@@ -107,11 +107,12 @@ class Study:
     @property
     def front(self) -> tuple[Trial, ...]:
         """The complete trials that no other beats in both, shortest first, as measured."""
-        found = self.measured
+        complete_trials = self.measured
         points = {
-            name: (t.measured.accuracy.value, t.measured.length.value) for name, t in found.items()
+            name: (t.measured.accuracy.value, t.measured.length.value)
+            for name, t in complete_trials.items()
         }
-        return tuple(found[name] for name in pareto(points))
+        return tuple(complete_trials[name] for name in pareto(points))
 
     def recipe(self, trial: Trial) -> Recipe:
         """The recipe of a trial."""
@@ -126,7 +127,7 @@ class Study:
             min_accuracy: A fraction.
 
         Raises:
-            RunError: Where no candidate has it.
+            RunError: If no candidate has it.
         """
         good = [t for t in self.front if t.measured.accuracy.value >= min_accuracy]
         if good:
@@ -144,7 +145,7 @@ class Study:
             max_length: Tokens.
 
         Raises:
-            RunError: Where none is so short.
+            RunError: If none is so short.
         """
         good = [t for t in self.front if t.measured.length.value <= max_length]
         if good:
@@ -160,7 +161,7 @@ def read_study(folder: str | Path) -> Study:
     """Read the folder of a search, finished or not.
 
     Raises:
-        RunError: Where it is none, or a file is damaged.
+        RunError: If it is none, or a file is damaged.
     """
     folder = Path(folder).expanduser()
     try:
@@ -174,8 +175,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """What study.json says.
 
     Raises:
-        DamagedHeadError: Where it is damaged.
-        RunError: Where there is none, or it is of something else.
+        DamagedHeadError: If it is damaged.
+        RunError: If there is none, or it is of something else.
     """
     path = folder / STUDY
     if not path.is_file():
@@ -206,7 +207,7 @@ def whole_trials(folder: Path) -> tuple[tuple[Trial, ...], str]:
     if not path.exists():
         return (), ""
     adapter: TypeAdapter[Trial] = TypeAdapter(Trial)
-    found: dict[str, Trial] = {}
+    trials_by_name: dict[str, Trial] = {}
     damaged = ""
     lines = read_bytes(path, RunError).split(b"\n")[:-1]
     for number, line in enumerate(lines, start=1):
@@ -216,9 +217,9 @@ def whole_trials(folder: Path) -> tuple[tuple[Trial, ...], str]:
             problem = error.errors()[0]["msg"]
             damaged = damaged or f"{path}, line {number} is damaged ({problem})."
             continue
-        found.pop(trial.name, None)
-        found[trial.name] = trial
-    return tuple(found.values()), damaged
+        trials_by_name.pop(trial.name, None)
+        trials_by_name[trial.name] = trial
+    return tuple(trials_by_name.values()), damaged
 
 
 def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
@@ -227,15 +228,15 @@ def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def append_trial(folder: Path, trial: Trial) -> None:
-    """Write one more trial behind the others, on the disk; many processes may."""
+    """Append a trial and flush it to the disk; several processes may do so."""
     with (folder / TRIALS).open("ab+", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        held = (folder / TRIALS).read_bytes()
-        if held and not held.endswith(b"\n"):  # a crash cut the line before
-            stream.truncate(held.rfind(b"\n") + 1)
+        written = (folder / TRIALS).read_bytes()
+        if written and not written.endswith(b"\n"):  # a crash cut the line before
+            stream.truncate(written.rfind(b"\n") + 1)
         stream.write(_line(trial))
         os.fsync(stream.fileno())
-    if not held:
+    if not written:
         sync(folder)
 
 

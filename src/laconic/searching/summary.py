@@ -1,4 +1,4 @@
-"""What came of a search, in lines for a terminal."""
+"""The outcome of a search as text for a terminal."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ VERDICTS: Mapping[str, str] = {
 }
 
 
-def story(study: Study) -> str:
-    """The search's outcome: what was tried, the front, the winner and its proof."""
+def summary_text(study: Study) -> str:
+    """The outcome of a search: what was tried, the front, the winner and its proof."""
     return "\n".join([*_tried(study), "", *_front(study), "", *_winner(study)])
 
 
@@ -26,21 +26,21 @@ def _tried(study: Study) -> Iterator[str]:
     facts, states = study.facts, Counter(trial.state for trial in study.trials)
     ranges = ", ".join(f"{r['name']} from {r['low']:g} to {r['high']:g}" for r in facts["ranges"])
     yield f"Searched {ranges}."
-    told = f"{len(study.trials)} candidates: {states['complete']} on every problem"
+    counts = f"{len(study.trials)} candidates: {states['complete']} on every problem"
     if states["dropped"]:
-        told += f", {states['dropped']} dropped early"
+        counts += f", {states['dropped']} dropped early"
     if states["budget"]:
-        told += f", {states['budget']} cut short by the budget"
+        counts += f", {states['budget']} cut short by the budget"
     tokens = facts["tokens"]
     of = f" of {facts['budget']:,}" if facts["budget"] else ""
     yield (
-        f"{told}. {sum(tokens.values()):,} tokens{of}: {tokens['references']:,} for the "
+        f"{counts}. {sum(tokens.values()):,} tokens{of}: {tokens['references']:,} for the "
         f"references, {tokens['search']:,} for candidates, {tokens['proof']:,} for the proof."
     )
 
 
 def _front(study: Study) -> Iterator[str]:
-    rows = [(name, _numbers(told)) for name, told in study.facts["references"].items()]
+    rows = [(name, _numbers(numbers)) for name, numbers in study.facts["references"].items()]
     rows += [
         (t.name, _figures(t.measured.accuracy.value, t.measured.length.value)) for t in study.front
     ]
@@ -54,8 +54,8 @@ def _front(study: Study) -> Iterator[str]:
 def _winner(study: Study) -> Iterator[str]:
     winner = study.facts["winner"]
     if winner is None:
-        asked = study.facts["constraint"] or "accuracy>=system2-0.02"
-        yield f"No candidate keeps to {asked}. Give more trials, or other ranges."
+        constraint = study.facts["constraint"] or "accuracy>=system2-0.02"
+        yield f"No candidate keeps to {constraint}. Give more trials, or other ranges."
         return
     how = "shown" if winner["shown"] else "as measured there, which shows nothing yet"
     yield f"Chosen: {winner['name']} ({how})."
@@ -81,8 +81,8 @@ def _proof(proof: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _numbers(told: Mapping[str, Any]) -> str:
-    return _figures(told["accuracy"]["value"], told["length"]["value"])
+def _numbers(numbers: Mapping[str, Any]) -> str:
+    return _figures(numbers["accuracy"]["value"], numbers["length"]["value"])
 
 
 def _figures(accuracy: float, length: float) -> str:

@@ -1,26 +1,28 @@
-"""A worker of a search: takes a place to try, merges, measures rung by rung, tells the others."""
+"""A worker of a search: takes the next candidate, merges it, and measures it rung by rung."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from optuna.trial import TrialState
 
+from laconic.backends.contract.call import MODEL
 from laconic.errors import RunError
+from laconic.evaluation.session import MeasuredRun, open_helpers
 from laconic.files.atomic import lock
 from laconic.merging.plan import plan
 from laconic.runs.run import read_run, results_file
 from laconic.runtime import Progress, silent, versions
 from laconic.scoring.score import Grader
 from laconic.searching.crew import WORKER, at_work
-from laconic.searching.goal import Constraint, hopeless, measured, versus
-from laconic.searching.problem_set import Exam, Sitting
-from laconic.searching.resident import Seats
+from laconic.searching.goal import Constraint, stop_reason, summarise_model, versus
+from laconic.searching.problems import rungs
+from laconic.searching.resident import ModelSlot
 from laconic.searching.sampler import ALIVE, Guide, open_study
 from laconic.searching.space import read_space, words
 from laconic.searching.study import State, Trial, append_trial, front_names, read_trials
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
     import optuna
 
+    from laconic.backends.contract.backend import Backend
+    from laconic.evaluation.problem_set import ProblemSet
     from laconic.merging.plan import Plan
     from laconic.runs.run import Result
 
@@ -38,13 +42,13 @@ REFERENCES: Final = ("system2", "system1")
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkerSpec:
     """What a worker needs to know.
 
     Attributes:
         folder: The study's folder, seen by all workers.
         recipe: The recipe's plain values, ranges included.
-        exam: What candidates are asked.
+        problems: What candidates are asked.
         constraint: What they must keep to, if anything.
         storage: Where Optuna keeps the trials.
         digest: The search's name there.
@@ -56,7 +60,7 @@ class Work:
 
     folder: Path
     recipe: Mapping[str, Any]
-    exam: Exam
+    problems: ProblemSet
     constraint: Constraint | None
     storage: str
     digest: str
@@ -72,7 +76,7 @@ class _Meter:
 
     study: optuna.Study
     trial: optuna.Trial
-    work: Work
+    spec: WorkerSpec
     own: int
 
     def spent(self) -> int:
@@ -82,47 +86,48 @@ class _Meter:
             for trial in self.study.get_trials(deepcopy=False, states=ALIVE)
             if trial.number != self.trial.number
         ]
-        return self.work.before + self.own + sum(counts)
+        return self.spec.before + self.own + sum(counts)
 
-    def paid(self, tokens: int) -> bool:
-        """Count a batch; whether there is anything left for another."""
-        self.own += tokens
+    def pay(self, results: Sequence[Result]) -> bool:
+        """Count the tokens of a batch; whether any are left for another."""
+        self.own += sum(result.length + result.helper_length for result in results)
         self.trial.set_user_attr("tokens", self.own)
-        return self.work.budget is None or self.spent() < self.work.budget
+        return self.spec.budget is None or self.spent() < self.spec.budget
 
 
-def work(job: Work, progress: Progress = silent) -> None:
-    """Try places until there are no more of them, of trials, or of tokens.
+def run_worker(spec: WorkerSpec, progress: Progress = silent) -> None:
+    """Try candidates until there are no more of them, of trials, or of tokens.
 
     Raises:
         LaconicError: As for `merge` and `evaluate`.
     """
-    _Worker(job, progress).run()
+    _Worker(spec, progress).run()
 
 
 @dataclass
 class _Worker:
-    job: Work
+    spec: WorkerSpec
     progress: Progress
-    held: dict[str, list[Result]] = field(default_factory=dict)
+    kept_results: dict[str, list[Result]] = field(default_factory=dict)
 
     def run(self) -> None:
-        self.space = read_space(self.job.recipe)
-        self.guide = Guide(self.space, self.job.seed)
-        self.study = open_study(self.job.storage, self.job.digest, self.guide)
+        self.space = read_space(self.spec.recipe)
+        self.guide = Guide(self.space, self.spec.seed)
+        self.study = open_study(self.spec.storage, self.spec.digest, self.guide)
         self.references = {
             name: self._results(f"references/{name}")
             for name in REFERENCES
-            if (self.job.folder / "references" / name).is_dir()
+            if (self.spec.folder / "references" / name).is_dir()
         }
         with (
-            Grader(allow_code=self.job.exam.allow_code) as grader,
-            closing(Seats(self.job.exam.backend, self.job.folder / "work")) as seats,
-            at_work(self.job.folder) as worker,
+            Grader(allow_code=self.spec.problems.allow_code) as self.grader,
+            open_helpers(self.spec.problems) as self.helpers,
+            closing(ModelSlot(self.spec.problems.backend, self.spec.folder / "work")) as self.slot,
+            at_work(self.spec.folder) as worker,
         ):
             while (trial := self._ask(worker)) is not None:
                 try:
-                    going = self._try(trial, seats, grader)
+                    going = self._try(trial)
                 except Exception:
                     self.study.tell(trial, state=TrialState.FAIL)
                     raise
@@ -130,13 +135,13 @@ class _Worker:
                     return
 
     def _ask(self, worker: str) -> optuna.Trial | None:
-        """The next trial; None where there are none left."""
+        """The next trial; None if there are none left."""
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if not waiting and (self._count() >= self.job.trials or self.guide.done(self.study)):
+        if not waiting and (self._count() >= self.spec.trials or self.guide.done(self.study)):
             return None
         trial = self.study.ask(self.guide.ranges)
         trial.set_user_attr(WORKER, worker)
-        if self._count() > self.job.trials and not waiting:  # another worker was quicker
+        if self._count() > self.spec.trials and not waiting:  # another worker was quicker
             self.study.tell(trial, state=TrialState.FAIL)
             return None
         return trial
@@ -144,46 +149,36 @@ class _Worker:
     def _count(self) -> int:
         return len(self.study.get_trials(deepcopy=False, states=ALIVE))
 
-    def _try(self, asked: optuna.Trial, seats: Seats, grader: Grader) -> bool:
-        """Measure one candidate; whether there is anything left for another."""
+    def _try(self, optuna_trial: optuna.Trial) -> bool:
+        """Measure one candidate; whether any tokens are left for another."""
         began = time.monotonic()
-        point = self.guide.place(asked)
+        point = self.guide.place(optuna_trial)
         name = words(point)
-        asked.set_user_attr("name", name)
+        optuna_trial.set_user_attr("name", name)
         planned = plan(self.space.at(point))
-        if self._taken(name):
-            self.study.tell(asked, state=TrialState.FAIL)
+        if in_use(self.spec.folder / "trials" / name):  # another worker measures this candidate
+            self.study.tell(optuna_trial, state=TrialState.FAIL)
             return True
-        engine = seats.take(planned)
+        engine = self.slot.take(planned)
         merging = time.monotonic() - began
-        with Sitting(
-            self.job.exam,
-            engine,
-            self.job.folder / "trials" / name,
-            grader=grader,
-            model=name,
-            digest=planned.digest,
-            provenance=provenance(planned, engine),
-        ) as sitting:
-            others = self.study.get_trials(deepcopy=False, states=ALIVE)
-            counted = any(
-                one.number != asked.number and one.user_attrs.get("name") == name for one in others
-            )
-            meter = _Meter(self.study, asked, self.job, 0 if counted else sitting.tokens)
-            state, rung, reason = self._climb(sitting, meter)
-        if not sitting.results:
-            self.study.tell(asked, state=TrialState.FAIL)
+        with self._open(name, planned, engine) as measured:
+            spent_before = 0 if self._counted(optuna_trial, name) else measured.tokens
+            meter = _Meter(self.study, optuna_trial, self.spec, spent_before)
+            state, rung, reason = self._climb(measured, meter)
+        results = measured.results
+        if not results:
+            self.study.tell(optuna_trial, state=TrialState.FAIL)
             return False
-        found, compared = measured(sitting.results), self._against_system2(sitting)
+        compared = versus(results, self.references["system2"])
         trial = Trial(
-            number=asked.number,
+            number=optuna_trial.number,
             name=name,
             parameters=point,
             state=state,
             reason=reason,
             rung=rung,
-            rungs=len(self.job.exam.rungs()),
-            measured=found,
+            rungs=len(rungs(self.spec.problems)),
+            measured=summarise_model(results),
             accuracy_diff=compared.accuracy_diff,
             length_change=compared.length_change,
             tokens=meter.own,
@@ -192,54 +187,69 @@ class _Worker:
             seconds=round(time.monotonic() - began, 2),
             run=f"trials/{name}",
         )
-        self._tell(asked, trial, sitting.results)
+        self._tell(optuna_trial, trial, results)
         return state != "budget"
 
-    def _climb(self, sitting: Sitting, meter: _Meter) -> tuple[State, int, str]:
-        """Ask rung after rung for as long as there is hope and money."""
-        rungs = self.job.exam.rungs()
+    def _open(self, name: str, planned: Plan, engine: Backend) -> MeasuredRun:
+        """The run of a candidate, new or resumed."""
+        problems, engines = self.spec.problems, {MODEL: engine, **self.helpers}
+        return MeasuredRun(
+            problems,
+            engines,
+            problems.experiment(name, planned.digest, engines),
+            grader=self.grader,
+            folder=self.spec.folder / "trials" / name,
+            provenance=provenance(planned, engine),
+        )
+
+    def _counted(self, optuna_trial: optuna.Trial, name: str) -> bool:
+        """Whether another trial of the same candidate has counted its tokens."""
+        others = self.study.get_trials(deepcopy=False, states=ALIVE)
+        return any(
+            other.number != optuna_trial.number and other.user_attrs.get("name") == name
+            for other in others
+        )
+
+    def _climb(self, measured: MeasuredRun, meter: _Meter) -> tuple[State, int, str]:
+        """Ask rung after rung until a test stops the candidate or the tokens run out."""
+        all_rungs = rungs(self.spec.problems)
         rivals = self._rivals()
-        for rung, samples in enumerate(rungs, start=1):
-            if not meter.paid(0) or not sitting.ask(samples, meter.paid):
+        for rung, samples in enumerate(all_rungs, start=1):
+            if not meter.pay(()) or not measured.ask(samples, meter.pay):
                 return "budget", rung, ""
-            if rung < len(rungs):
-                reason = hopeless(sitting.results, rivals, self.job.constraint, self.references)
+            if rung < len(all_rungs):
+                reason = stop_reason(
+                    measured.results, rivals, self.spec.constraint, self.references
+                )
                 if reason:
                     return "dropped", rung, reason
-        sitting.finish()
-        return "complete", len(rungs), ""
+        measured.finish()
+        return "complete", len(all_rungs), ""
 
-    def _tell(self, asked: optuna.Trial, trial: Trial, results: list[Result]) -> None:
-        """Let Optuna and the folder know how a trial ended."""
-        asked.set_user_attr("thinking", trial.measured.thinking)
-        asked.set_user_attr("state", trial.state)
-        if self.job.constraint is not None:
-            excess = self.job.constraint.excess(results, self.references)
-            asked.set_user_attr("excess", excess)
-            asked.set_constraint("constraint", excess)
-        append_trial(self.job.folder, trial)
-        self.study.tell(asked, [trial.measured.accuracy.value, trial.measured.length.value])
+    def _tell(self, optuna_trial: optuna.Trial, trial: Trial, results: list[Result]) -> None:
+        """Record the end of a trial in Optuna and in the folder."""
+        optuna_trial.set_user_attr("thinking", trial.measured.thinking)
+        optuna_trial.set_user_attr("state", trial.state)
+        if self.spec.constraint is not None:
+            excess = self.spec.constraint.excess(results, self.references)
+            optuna_trial.set_user_attr("excess", excess)
+            optuna_trial.set_constraint("constraint", excess)
+        append_trial(self.spec.folder, trial)
+        self.study.tell(optuna_trial, [trial.measured.accuracy.value, trial.measured.length.value])
         note = f"{trial.name}: {trial.measured.accuracy.value:.1%}, "
         note += f"{trial.measured.length.value:,.0f} tokens"
-        self.progress(self._count(), self.job.trials, note)
-
-    def _against_system2(self, sitting: Sitting) -> Any:
-        return versus(sitting.results, self.references["system2"])
+        self.progress(self._count(), self.spec.trials, note)
 
     def _rivals(self) -> dict[str, list[Result]]:
         """The references, and the trials that stand on the front so far."""
-        complete = [t for t in read_trials(self.job.folder) if t.state == "complete"]
+        complete = [t for t in read_trials(self.spec.folder) if t.state == "complete"]
         front = {name: self._results(f"trials/{name}") for name in front_names(complete)}
         return {**self.references, **front}
 
     def _results(self, run: str) -> list[Result]:
-        if run not in self.held:
-            self.held[run] = list(read_run(self.job.folder / run).results)
-        return self.held[run]
-
-    def _taken(self, name: str) -> bool:
-        """Whether another worker is measuring this very candidate."""
-        return in_use(self.job.folder / "trials" / name)
+        if run not in self.kept_results:
+            self.kept_results[run] = list(read_run(self.spec.folder / run).results)
+        return self.kept_results[run]
 
 
 def in_use(folder: Path) -> bool:

@@ -15,22 +15,22 @@ from laconic.errors import LaconicError
 @contextmanager
 def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Worker processes that leave Ctrl-C to the parent and end with it."""
-    made = ProcessPoolExecutor(
+    executor = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
     )
     try:
-        yield made
+        yield executor
     except BrokenProcessPool:
         raise LaconicError(
             "A worker process was killed, most often for want of memory. What was finished is "
             "kept: run the same command again, with fewer workers."
         ) from None
     except BaseException:
-        made.shutdown(wait=False, cancel_futures=True)
+        executor.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
         raise
-    made.shutdown()
+    executor.shutdown()
 
 
 def _ignore_interrupt() -> None:

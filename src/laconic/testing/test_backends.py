@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.backends.contract.backend import BACKENDS, Backend
+from laconic.backends.contract.call import Call
 from laconic.runs.experiment import Sampling
 from laconic.tasks.contract.task import load_task
 
@@ -47,8 +48,9 @@ def complete(
     """What a backend generates for some samples, each exactly once."""
     engine: Backend = plugin.function(MODEL, **plugin.bind(options, where="contract"))
     with closing(engine):
-        served = [pair for batch in engine.generate(samples, sampling) for pair in batch]
-    found = {sample.key: generation for sample, generation in served}
+        calls = list(map(Call, samples))
+        served = [pair for batch in engine.generate(calls, sampling) for pair in batch]
+    found = {call.key: generation for call, generation in served}
     assert len(found) == len(served)
     return found
 

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from laconic.errors import TrainError
-from laconic.evaluation.evaluate import measure, open_engine
+from laconic.evaluation.session import measure, open_engine
 from laconic.runs.run import read_run
 from laconic.training.serving import ask_served
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from laconic.backends.contract.backend import Backend
+    from laconic.backends.contract.call import Call
     from laconic.runs.experiment import Sampling
-    from laconic.runs.run import Generation, Run, Sample
+    from laconic.runs.run import Generation, Run
     from laconic.runtime import Progress
     from laconic.tasks.contract.task import Task
     from laconic.training.distributed import Processes
@@ -39,7 +40,7 @@ LAUNCHED: Final = (
 
 
 @dataclass
-class Shared:
+class SharedEngine:
     """Equal engines, one on every process: what the first one asks for is made by all of them.
 
     Attributes:
@@ -56,20 +57,20 @@ class Shared:
         return getattr(self.engine, name)
 
     def generate(
-        self, samples: Sequence[Sample], sampling: Sampling
-    ) -> Iterator[list[tuple[Sample, Generation]]]:
-        """Complete every sample once, each process its share; for the first process."""
+        self, calls: Sequence[Call], sampling: Sampling
+    ) -> Iterator[list[tuple[Call, Generation]]]:
+        """Complete every call once, each process its share; for the first process."""
         size = ROUND * self.ranks.count
-        for start in range(0, len(samples), size):
-            asked = list(samples[start : start + size]), sampling
-            self.ranks.on_main_process(lambda asked=asked: asked)  # type: ignore[misc]  # a bound default
-            yield self._round(*asked)
+        for start in range(0, len(calls), size):
+            part = list(calls[start : start + size]), sampling
+            self.ranks.on_main_process(lambda part=part: part)  # type: ignore[misc]  # a bound default
+            yield self._round(*part)
 
     def serve(self) -> None:
         """Work for the first process until it is done; for the others."""
-        while (asked := self.ranks.on_main_process(lambda: None)) is not None:
+        while (part := self.ranks.on_main_process(lambda: None)) is not None:
             try:
-                self._round(*asked)
+                self._round(*part)
             except Exception:  # noqa: BLE001  # the first process has it, too, and tells all
                 return
 
@@ -78,18 +79,16 @@ class Shared:
         if not self.broken:
             self.ranks.on_main_process(lambda: None)
 
-    def _round(
-        self, samples: Sequence[Sample], sampling: Sampling
-    ) -> list[tuple[Sample, Generation]]:
-        mine = samples[self.ranks.index :: self.ranks.count]
+    def _round(self, calls: Sequence[Call], sampling: Sampling) -> list[tuple[Call, Generation]]:
+        mine = calls[self.ranks.index :: self.ranks.count]
         try:
-            made = self.ranks.on_all(
+            completed = self.ranks.on_all(
                 lambda: list(chain.from_iterable(self.engine.generate(mine, sampling)))
             )
         except Exception:
             self.broken = True
             raise
-        return list(chain.from_iterable(made))
+        return list(chain.from_iterable(completed))
 
 
 def on_every(engine: Backend, ranks: Processes, work: Callable[[Any], T]) -> T:
@@ -102,7 +101,7 @@ def on_every(engine: Backend, ranks: Processes, work: Callable[[Any], T]) -> T:
     """
     if ranks.count == 1:
         return work(engine)
-    shared = Shared(engine, ranks)
+    shared = SharedEngine(engine, ranks)
     if not ranks.is_main:
         shared.serve()
         return ranks.on_main_process(lambda: work(shared))
@@ -205,7 +204,7 @@ def refuse_apart(task: Task) -> None:
         TrainError: Naming the first.
     """
     for sample in task.samples:
-        if sample != replace(sample, prefill="", raw=False, stop=(), estimate=""):
+        if task.strategy != "single" or sample != replace(sample, prefill="", raw=False, stop=()):
             raise TrainError(
                 f"{task.name}, problem '{sample.id}' needs a prefill, a raw prompt or two calls, "
                 "which evaluator.where: apart cannot pass on. Take where: inside, or another task."

@@ -13,7 +13,7 @@ from laconic.checkpoints.chat_template import template_digest, tokenizer_digest
 from laconic.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.errors import TrainError
-from laconic.evaluation.evaluate import measure, open_engine
+from laconic.evaluation.session import measure, open_engine
 from laconic.registry import parse_spec
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Dispatch: many requests at once, each made until it is answered or has failed for good."""
+"""Many requests at once; each is repeated until it is answered or fails for good."""
 
 from __future__ import annotations
 
@@ -19,40 +19,41 @@ from laconic.backends.client.servers import Server, Servers, back_off
 from laconic.errors import BackendError
 
 if TYPE_CHECKING:
-    from laconic.runs.run import Generation, Sample
+    from laconic.backends.contract.call import Call
+    from laconic.runs.run import Generation
 
-#: Samples that may fail for good before the rest is given up.
+#: Calls that may fail for good before the rest is given up.
 GIVE_UP: Final = 20
 #: The longest wait that a server's Retry-After may ask for, in seconds.
 PATIENCE: Final = 600.0
-Pair = tuple["Sample", "Generation"]
+Completed = tuple["Call", "Generation"]
 log = logging.getLogger(__name__)
 
 
 class Ask(Protocol):
-    """Puts one sample to one server."""
+    """Sends one call to one server."""
 
-    def __call__(self, server: Server, sample: Sample) -> Awaitable[Generation]:
+    def __call__(self, server: Server, call: Call) -> Awaitable[Generation]:
         """The completion.
 
         Raises:
-            TroubleError: Where it may succeed later.
-            RefusedError: Where it will not.
+            TroubleError: If it may succeed later.
+            RefusedError: If it will not.
         """
 
 
 @dataclass
-class Job:
-    """A sample on its way.
+class PendingCall:
+    """A call that is not answered yet.
 
     Attributes:
-        sample: What is asked.
+        call: What is asked.
         tries: Requests made so far.
         began: The clock's time of the first; below zero before it.
         avoided: The server at which the last one failed.
     """
 
-    sample: Sample
+    call: Call
     tries: int = 0
     began: float = -1.0
     avoided: Server | None = None
@@ -60,19 +61,19 @@ class Job:
 
 @dataclass
 class Dispatch:
-    """Puts samples to servers, and hands completions over as they come.
+    """Sends calls to servers, and hands completions over as they come.
 
     Attributes:
         servers: Where requests go.
-        retries: Requests for one sample beyond the first.
+        retries: Requests for one call beyond the first.
         deliver: Takes each completion, once.
     """
 
     servers: Servers
     retries: int
-    deliver: Callable[[Pair], None]
-    _waiting: deque[Job] = field(default_factory=deque)
-    _later: list[tuple[float, int, Job]] = field(default_factory=list)
+    deliver: Callable[[Completed], None]
+    _waiting: deque[PendingCall] = field(default_factory=deque)
+    _later: list[tuple[float, int, PendingCall]] = field(default_factory=list)
     _number: Iterator[int] = field(default_factory=itertools.count)
     _flying: set[asyncio.Task[None]] = field(default_factory=set)
     _failed: list[str] = field(default_factory=list)
@@ -81,15 +82,15 @@ class Dispatch:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _bug: BaseException | None = None
 
-    async def run(self, ask: Ask, samples: Sequence[Sample]) -> None:
-        """Complete every sample.
+    async def run(self, ask: Ask, calls: Sequence[Call]) -> None:
+        """Complete every call.
 
         Raises:
-            BackendError: Where some failed for good: after all others were completed, unless
+            BackendError: If some failed for good: after all others were completed, unless
                 nothing is answered any more or every request would fail in the same way.
         """
         clock = asyncio.get_running_loop().time
-        self._waiting.extend(Job(sample) for sample in samples)
+        self._waiting.extend(map(PendingCall, calls))
         try:
             while not self._stopped and (self._waiting or self._later or self._flying):
                 self._start(ask, clock)
@@ -139,43 +140,51 @@ class Dispatch:
         if not task.cancelled():
             self._bug = self._bug or task.exception()
 
-    async def _try(self, ask: Ask, job: Job, server: Server, clock: Callable[[], float]) -> None:
-        """Make one request, and settle what becomes of its sample."""
-        job.tries += 1
-        job.began = clock() if job.began < 0 else job.began
+    async def _try(
+        self, ask: Ask, pending: PendingCall, server: Server, clock: Callable[[], float]
+    ) -> None:
+        """Make one request, and settle what becomes of its call."""
+        pending.tries += 1
+        pending.began = clock() if pending.began < 0 else pending.began
         era = server.limit.era
         try:
-            generation = await ask(server, job.sample)
+            generation = await ask(server, pending.call)
             server.answered(generation.length, clock())
             self._last_answer = clock()
-            self.deliver((job.sample, generation))
+            self.deliver((pending.call, generation))
         except TroubleError as trouble:
-            self._again(job, server, era, trouble, clock())
+            self._again(pending, server, era, trouble, clock())
         except RefusedError as refusal:
-            self._fail(job, f"{server.url}: {refusal}", always=refusal.always)
+            self._fail(pending, f"{server.url}: {refusal}", always=refusal.always)
         finally:
             server.flying -= 1
 
-    def _again(self, job: Job, server: Server, era: int, trouble: TroubleError, now: float) -> None:
-        """Put a sample back for a later try, or give it up."""
-        log.debug("%s: %s, try %s of %s", server.url, trouble, job.tries, job.sample.key)
+    def _again(
+        self, pending: PendingCall, server: Server, era: int, trouble: TroubleError, now: float
+    ) -> None:
+        """Put a call back for a later try, or give it up."""
+        log.debug("%s: %s, try %s of %s", server.url, trouble, pending.tries, pending.call.key)
         wait = trouble.wait
         if wait is not None and wait > PATIENCE:
-            self._fail(job, f"{server.url} asks to come back in {wait:,.0f} seconds ({trouble}).")
+            self._fail(
+                pending, f"{server.url} asks to come back in {wait:,.0f} seconds ({trouble})."
+            )
             return
         if trouble.sign != "answer":
             server.troubled(era, now, wait, loaded=trouble.sign == "load")
-        if job.tries > self.retries:
-            self._fail(job, f"{server.url}: {job.tries} requests failed, the last with {trouble}.")
-            self._stopped |= self._last_answer <= job.began
+        if pending.tries > self.retries:
+            self._fail(
+                pending, f"{server.url}: {pending.tries} requests failed, the last with {trouble}."
+            )
+            self._stopped |= self._last_answer <= pending.began
             return
-        job.avoided = server
-        due = now + (back_off(job.tries) if wait is None else wait)
-        heapq.heappush(self._later, (due, next(self._number), job))
+        pending.avoided = server
+        due = now + (back_off(pending.tries) if wait is None else wait)
+        heapq.heappush(self._later, (due, next(self._number), pending))
 
-    def _fail(self, job: Job, why: str, *, always: bool = False) -> None:
-        """Give a sample up; stop where the others have no better prospects."""
-        sample = job.sample
+    def _fail(self, pending: PendingCall, why: str, *, always: bool = False) -> None:
+        """Give a call up; stop if the others would fail as well."""
+        sample = pending.call.sample
         place = f"{sample.task}, problem '{sample.id}', repeat {sample.repeat}"
         self._failed.append(why if always else f"{place}: {why}")
         self._stopped |= always or len(self._failed) >= GIVE_UP
@@ -183,21 +192,21 @@ class Dispatch:
 
 def complete(
     servers: Servers, retries: int, work: Callable[[Dispatch], Awaitable[None]]
-) -> Iterator[list[Pair]]:
-    """Run a dispatch in a thread of its own, and hand over what has come whenever asked.
+) -> Iterator[list[Completed]]:
+    """Run a dispatch in a thread of its own, and yield completions as they arrive.
 
     Requests go on while the caller scores and keeps what it was given. Closing the iterator
     cancels what is in flight.
 
     Args:
         servers: Where requests go.
-        retries: Requests for one sample beyond the first.
+        retries: Requests for one call beyond the first.
         work: Runs the dispatch it is given to its end.
 
     Raises:
         BackendError: What the dispatch raised, after all that was completed is handed over.
     """
-    came: SimpleQueue[Pair | BaseException | None] = SimpleQueue()
+    came: SimpleQueue[Completed | BaseException | None] = SimpleQueue()
     started = threading.Event()
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
 
@@ -231,8 +240,8 @@ def complete(
         thread.join()
 
 
-def _handed_over(came: SimpleQueue[Pair | BaseException | None]) -> Iterator[list[Pair]]:
-    """All that has come, as soon as something has, until the end comes."""
+def _handed_over(came: SimpleQueue[Completed | BaseException | None]) -> Iterator[list[Completed]]:
+    """Lists of the completions that have arrived, each as soon as there is one, until the end."""
     while True:
         items = [came.get()]
         with suppress(Empty):

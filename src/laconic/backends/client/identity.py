@@ -1,4 +1,4 @@
-"""What a server says of itself: its models, which program it is, its version and its window."""
+"""What a server says about itself: its models, program, version and window."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laconic.errors import BackendError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from laconic.backends.client.request import Answer, Line
+    from laconic.backends.client.request import HttpAnswer, HttpClient
 
 #: Requests made of a server that does not answer, before it counts as not there.
 TRIES: Final = 4
@@ -29,7 +29,7 @@ PLACES: Final = {
 
 @dataclass(frozen=True)
 class Identity:
-    """What one server says of itself.
+    """What one server says about itself.
 
     Attributes:
         url: Its base URL.
@@ -48,27 +48,31 @@ class Identity:
     root: str
 
 
-def identify(line: Line, url: str, model: str) -> Identity:
-    """Ask a server who it is, and make sure that it serves the model.
+def identify(http: HttpClient, url: str, model: str) -> Identity:
+    """Ask a server for its identity, and check that it serves the model.
 
     Args:
-        line: Makes the requests.
+        http: Makes the requests.
         url: The base URL.
         model: The model's name, as requests will give it.
 
     Raises:
-        BackendError: Where it cannot be reached, refuses the key, or serves other models.
+        BackendError: If it cannot be reached, refuses the key, or serves other models.
     """
-    listed = _models(line, url)
+    listed = _models(http, url)
     if listed is not None and model not in listed:
         raise BackendError(f"{url} does not serve '{model}'. {did_you_mean(model, listed)}")
     entry = (listed or {}).get(model, {})
     owner = str(entry.get("owned_by") or "").lower()
     server, path = PLACES.get(owner, PLACES[""])
-    told = _details(line, url.removesuffix("/v1") + path)
-    version = str(told.get("version") or told.get("build_info") or "")
-    inner = told.get("default_generation_settings")
-    windows = [entry.get("max_model_len"), told.get("max_total_tokens"), told.get("context_length")]
+    details = _details(http, url.removesuffix("/v1") + path)
+    version = str(details.get("version") or details.get("build_info") or "")
+    inner = details.get("default_generation_settings")
+    windows = [
+        entry.get("max_model_len"),
+        details.get("max_total_tokens"),
+        details.get("context_length"),
+    ]
     windows.append(inner.get("n_ctx") if isinstance(inner, dict) else None)
     return Identity(
         url=url,
@@ -76,53 +80,53 @@ def identify(line: Line, url: str, model: str) -> Identity:
         server=server if version else owner,
         version=version,
         window=min((w for w in windows if isinstance(w, int) and w > 0), default=None),
-        root=str(entry.get("root") or told.get("model_id") or told.get("model_path") or ""),
+        root=str(entry.get("root") or details.get("model_id") or details.get("model_path") or ""),
     )
 
 
-def check_tokens(line: Line, who: Identity, encode: Callable[[str], list[int]]) -> None:
-    """Make sure that a server splits texts into the tokens that the model was trained on.
+def check_tokens(http: HttpClient, identity: Identity, encode: Callable[[str], list[int]]) -> None:
+    """Check that a server splits texts into the tokens that the model was trained on.
 
     A server loads its own tokenizer, which some versions of transformers build otherwise than
     tokenizer.json says (see `laconic.checkpoints.tokenizer`). A server without an
     endpoint for it is believed.
 
     Args:
-        line: Makes the requests.
-        who: The server; vLLM, SGLang and llama.cpp can be asked.
+        http: Makes the requests.
+        identity: The server; vLLM, SGLang and llama.cpp can be asked.
         encode: The tokens by tokenizer.json.
 
     Raises:
-        BackendError: Where a text gets other tokens.
+        BackendError: If a text gets other tokens.
     """
     text = "\n".join(PROBES)
-    asked = {
-        "model": who.model,
+    request = {
+        "model": identity.model,
         "prompt": text,
         "add_special_tokens": False,
         "content": text,  # llama.cpp's name for it, and for the next
         "add_special": False,
     }
     try:
-        value = line.fetch("POST", who.url.removesuffix("/v1") + "/tokenize", asked).value
+        value = http.fetch("POST", identity.url.removesuffix("/v1") + "/tokenize", request).value
     except TroubleError:
         return
     tokens = value.get("tokens") if isinstance(value, dict) else None
     if isinstance(tokens, list) and tokens and tokens != encode(text):
         raise BackendError(
-            f"{who.url} splits texts into other tokens than the tokenizer that you gave: it serves "
-            "another model, or loads the tokenizer otherwise than tokenizer.json says, as some "
-            "versions of transformers do. Give the served model's folder (tokenizer=FOLDER), or "
-            "start the server with another version of transformers."
+            f"{identity.url} splits texts into other tokens than the tokenizer that you gave: it "
+            "serves another model, or loads the tokenizer otherwise than tokenizer.json says, as "
+            "some versions of transformers do. Give the served model's folder (tokenizer=FOLDER), "
+            "or start the server with another version of transformers."
         )
 
 
-def _models(line: Line, url: str) -> dict[str, dict[str, Any]] | None:
-    """The models that a server lists, by name; None where it has no such list."""
+def _models(http: HttpClient, url: str) -> dict[str, dict[str, Any]] | None:
+    """The models that a server lists, by name; None if it has no such endpoint."""
     reason = ""
     for tries in range(1, TRIES + 1):
         try:
-            answer = line.fetch("GET", f"{url}/models")
+            answer = http.fetch("GET", f"{url}/models")
         except TroubleError as error:
             reason = str(error)
         else:
@@ -144,18 +148,18 @@ def _models(line: Line, url: str) -> dict[str, dict[str, Any]] | None:
     )
 
 
-def _listed(answer: Answer) -> dict[str, dict[str, Any]] | None:
-    """The models of a good answer; None for any other."""
+def _listed(answer: HttpAnswer) -> dict[str, dict[str, Any]] | None:
+    """The models that an answer lists; None if it is no such list."""
     try:
         return {str(entry["id"]): dict(entry) for entry in answer.value["data"]}
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _details(line: Line, address: str) -> dict[str, Any]:
-    """What a program states at an address of its own; empty where it does not."""
+def _details(http: HttpClient, address: str) -> dict[str, Any]:
+    """The JSON object at an address of the server; empty if there is none."""
     try:
-        value = line.fetch("GET", address).value
+        value = http.fetch("GET", address).value
     except TroubleError:
         return {}
     return value if isinstance(value, dict) else {}

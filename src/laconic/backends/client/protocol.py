@@ -1,4 +1,4 @@
-"""OpenAI's protocol: how a completion is asked for, and how what comes back is read and judged."""
+"""OpenAI's protocol: the fields of a request, and how an answer is parsed and checked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from laconic.errors import BackendError
 
 if TYPE_CHECKING:
+    from laconic.backends.contract.call import Call
     from laconic.runs.experiment import Sampling
     from laconic.runs.run import Finish, Sample
 
@@ -29,10 +30,12 @@ FINISHES: Final[Mapping[str, Finish]] = {
 BROKEN: Final = frozenset({None, "", "abort", "aborted", "cancelled", "error"})
 #: No tokenizer in use has a token of more bytes than this.
 TOKEN_BYTES: Final = 256
+#: Seeds of completions are smaller than this.
+SEEDS: Final = 1 << 31
 
 
 class TroubleError(Exception):
-    """A request that may succeed when it is made again.
+    """A request failed, and may succeed if it is repeated.
 
     Args:
         reason: What happened, in a few words.
@@ -48,7 +51,7 @@ class TroubleError(Exception):
 
 
 class RefusedError(Exception):
-    """A request that fails however often it is made.
+    """A request failed, and would fail again if repeated.
 
     Args:
         reason: What happened and what to do, as sentences.
@@ -62,13 +65,13 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """A completion as a server gave it.
+    """A completion as a server returned it.
 
     Attributes:
         text: What the model wrote, but for what the server split off as reasoning.
         reasoning: What the server split off; None where it splits nothing.
         finish: How it ended.
-        told: Whether the server stated a usage at all.
+        has_usage: Whether the server stated a usage at all.
         length: Completion tokens by that usage; None where it is absent or impossible.
         thinking_length: The reasoning tokens among them, where the usage says so.
     """
@@ -76,18 +79,18 @@ class Reply:
     text: str
     reasoning: str | None
     finish: Finish
-    told: bool
+    has_usage: bool
     length: int | None
     thinking_length: int | None
 
 
 def seed_of(sample: Sample, sampling: Sampling) -> int:
-    """A completion's own seed, in [0, 2^31): a function of the run's, the problem and repeat."""
+    """A completion's own seed, in [0, SEEDS): a function of the run's, the problem and repeat."""
     key = json.dumps([sampling.seed, *sample.key]).encode()
     return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") >> 1
 
 
-def settings(sample: Sample, sampling: Sampling, *, stream: bool) -> dict[str, Any]:
+def settings(call: Call, sampling: Sampling, *, stream: bool) -> dict[str, Any]:
     """The part of a request that says how to sample; the same for chat and completions.
 
     Raises:
@@ -95,22 +98,22 @@ def settings(sample: Sample, sampling: Sampling, *, stream: bool) -> dict[str, A
     """
     if sampling.max_tokens is None:
         raise BackendError("openai: sampling.max_tokens must be a number here.")
-    asked: dict[str, Any] = {
-        "max_tokens": sampling.max_tokens,
+    fields: dict[str, Any] = {
+        "max_tokens": call.budget(sampling.max_tokens),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
     }
-    if sample.stop:
-        asked["stop"] = list(sample.stop)
+    if call.stops:
+        fields["stop"] = list(call.stops)
     if sampling.temperature:
-        asked["seed"] = seed_of(sample, sampling)
+        fields["seed"] = seed_of(call.sample, sampling)
     if stream:
-        asked |= {"stream": True, "stream_options": {"include_usage": True}}
-    return asked
+        fields |= {"stream": True, "stream_options": {"include_usage": True}}
+    return fields
 
 
 def read_reply(body: bytes, max_tokens: int) -> Reply:
-    """Read a whole answer.
+    """Parse a complete answer.
 
     Args:
         body: What the server sent with status 200.
@@ -133,7 +136,7 @@ def read_reply(body: bytes, max_tokens: int) -> Reply:
 
 @dataclass
 class Stream:
-    """A streamed answer in the making: server-sent events put together.
+    """Collects the server-sent events of a streamed answer.
 
     Attributes:
         texts: Pieces of the answer.
@@ -150,7 +153,7 @@ class Stream:
     done: bool = False
 
     def add(self, line: str) -> None:
-        """Take in one line of the stream.
+        """Add one line of the stream.
 
         Raises:
             TroubleError: For an event that is no part of a completion.
@@ -175,16 +178,16 @@ class Stream:
         self.finish = choice.get("finish_reason") or self.finish
 
     def reply(self, max_tokens: int) -> Reply:
-        """The whole, once the stream has ended; raises what `read_reply` does."""
+        """The complete answer, after the stream has ended; raises what `read_reply` does."""
         if not self.done and not (self.finish and self.usage):  # some servers send no [DONE]
             raise TroubleError("a stream that was cut", sign="health")
         thought = None if self.reasonings is None else "".join(self.reasonings)
-        held = {} if self.usage is None else {"usage": self.usage}
-        return _reply("".join(self.texts), thought, self.finish, held, max_tokens)
+        answer = {} if self.usage is None else {"usage": self.usage}
+        return _reply("".join(self.texts), thought, self.finish, answer, max_tokens)
 
 
 def said(body: bytes) -> str:
-    """What a server says in an error's body, in one line; empty where it says nothing."""
+    """The message in the body of an error, in one line; empty if there is none."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -218,8 +221,8 @@ def _choice(answer: Mapping[str, Any]) -> dict[str, Any]:
 def _text(parts: Mapping[str, Any], *names: str) -> str | None:
     """The first of the named parts that is text, halves of characters replaced."""
     for name in names:
-        if isinstance(found := parts.get(name), str):
-            return found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if isinstance(text := parts.get(name), str):
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return None
 
 
@@ -232,18 +235,18 @@ def _reply(
         raise RefusedError(
             f"The server ended it with finish_reason {finish!r}, which is neither stop nor length."
         )
-    told = isinstance(answer.get("usage"), dict)
-    usage = answer["usage"] if told else {}
+    has_usage = isinstance(answer.get("usage"), dict)
+    usage = answer["usage"] if has_usage else {}
     length = _count(usage.get("completion_tokens"), most=max_tokens)
     if length is not None and length * TOKEN_BYTES < len((text + (reasoning or "")).encode()):
         length = None
     details = usage.get("completion_tokens_details")
     thought = details.get("reasoning_tokens") if isinstance(details, dict) else None
     thinking_length = _count(thought, most=length or 0)
-    return Reply(text, reasoning, FINISHES[finish], told, length, thinking_length)
+    return Reply(text, reasoning, FINISHES[finish], has_usage, length, thinking_length)
 
 
 def _count(value: Any, *, most: int) -> int | None:
-    """A number of tokens that a server states; None where it cannot be one."""
+    """A number of tokens that a server states; None if the value cannot be right."""
     possible = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
     return value if possible else None

@@ -1,4 +1,4 @@
-"""One request over HTTP: what is sent, and what its failures mean."""
+"""The HTTP client: makes one request, and explains its failures."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class Clients:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A server's answer to a question other than for a completion.
+class HttpAnswer:
+    """The answer to a request that asks for no completion.
 
     Attributes:
         status: The HTTP status.
@@ -88,15 +88,15 @@ class Answer:
 
     @property
     def value(self) -> Any:
-        """The JSON that a good answer holds; None for any other."""
+        """The parsed JSON of an answer of status 2xx; None for any other."""
         try:
             return json.loads(self.body) if 200 <= self.status < 300 else None
         except (ValueError, RecursionError):
             return None
 
 
-class Line:
-    """How requests for one model are made.
+class HttpClient:
+    """Makes requests to the servers of one model.
 
     Args:
         secret: The API key; empty for none. It goes into headers only, and is taken out of
@@ -112,8 +112,8 @@ class Line:
 
     def fetch(
         self, method: str, address: str, body: object = None, seconds: float | None = None
-    ) -> Answer:
-        """Make one request other than for a completion, and wait for its answer.
+    ) -> HttpAnswer:
+        """Make one request that asks for no completion, and wait for its answer.
 
         It runs in a thread of its own, for the caller may have an event loop running.
 
@@ -124,11 +124,11 @@ class Line:
             seconds: From the start to the last byte; None is for an answer that takes no work.
 
         Raises:
-            TroubleError: Where no whole answer comes in time.
+            TroubleError: If no whole answer comes in time.
         """
         limit = min(CONNECT_SECONDS, self._timeout) if seconds is None else seconds
 
-        async def ask() -> Answer:
+        async def ask() -> HttpAnswer:
             import httpx2
 
             async with (
@@ -136,7 +136,7 @@ class Line:
                 self._explained(limit),
                 client.stream(method, address, json=body) as response,
             ):
-                return Answer(response.status_code, await self._read(response, 0))
+                return HttpAnswer(response.status_code, await self._read(response, 0))
 
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, ask()).result()
@@ -159,7 +159,7 @@ class Line:
             yield opened
 
     async def ask(self, clients: Clients, address: str, body: dict[str, Any], budget: int) -> Reply:
-        """Make one request.
+        """Ask for one completion.
 
         Args:
             clients: From `clients`.
@@ -187,7 +187,7 @@ class Line:
 
     @asynccontextmanager
     async def _explained(self, seconds: float) -> AsyncIterator[None]:
-        """A limit of time for a request, and our words, without the key, for all that fails."""
+        """Limit the time of a request, and turn its failures into sentences without the API key."""
         import httpx2
 
         try:
@@ -199,8 +199,8 @@ class Line:
             reason = self._hide(str(error)) or type(error).__name__
             raise TroubleError(f"a broken connection ({reason})", sign="health") from None
         except TroubleError as error:
-            told = self._hide(str(error))
-            raise TroubleError(told, sign=error.sign, wait=error.wait) from None
+            message = self._hide(str(error))
+            raise TroubleError(message, sign=error.sign, wait=error.wait) from None
         except RefusedError as error:
             raise RefusedError(self._hide(str(error)), always=error.always) from None
 
@@ -212,16 +212,18 @@ class Line:
         return text.replace(self._secret, "***") if self._secret else text
 
     def _failure(self, response: httpx2.Response, body: bytes) -> TroubleError | RefusedError:
-        """What a status other than 200 means."""
+        """The error that a status other than 200 stands for."""
         status, reason = response.status_code, said(body)
-        told = f"status {status}" + (f", '{reason}'" if reason else "")
+        status_text = f"status {status}" + (f", '{reason}'" if reason else "")
         if status in PASSING or status >= 500 or status < 300:
             wait = _retry_after(response.headers.get("Retry-After", ""))
-            return TroubleError(told, sign="load" if status in LOADED else "health", wait=wait)
+            return TroubleError(
+                status_text, sign="load" if status in LOADED else "health", wait=wait
+            )
         if status in {401, 403}:
             return RefusedError(
-                f"The server refuses the API key ({told}). Put the right one into the environment "
-                "variable that key= names.",
+                f"The server refuses the API key ({status_text}). Put the right one into the "
+                "environment variable that key= names.",
                 always=True,
             )
         if 300 <= status < 400:
@@ -231,14 +233,14 @@ class Line:
         if any(word in reason.lower() for word in ("context", "max_tokens", "too long", "length")):
             advice = " Give a smaller --max-tokens, or a server started with a larger window."
         return RefusedError(
-            f"The server refuses the request ({told}).{advice}", always=status in GENERAL
+            f"The server refuses the request ({status_text}).{advice}", always=status in GENERAL
         )
 
     async def _read(self, response: httpx2.Response, budget: int) -> bytes:
         """The body without the API key.
 
         Raises:
-            TroubleError: Where it is longer than any answer of that many tokens.
+            TroubleError: If it is longer than any answer of that many tokens.
         """
         pieces = [piece async for piece in _bounded(response, budget)]
         body = b"".join(pieces)
@@ -246,21 +248,21 @@ class Line:
 
 
 async def _gather(response: httpx2.Response, budget: int) -> Reply:
-    """A streamed answer, put together."""
-    made = Stream()
+    """Read a streamed answer to its end."""
+    events = Stream()
     pieces: list[bytes] = []
     async for piece in _bounded(response, budget):
         first, *others = piece.split(b"\n")
         pieces.append(first)
         for part in others:
-            made.add(b"".join(pieces).decode("utf-8", "replace"))
+            events.add(b"".join(pieces).decode("utf-8", "replace"))
             pieces = [part]
-    made.add(b"".join(pieces).decode("utf-8", "replace"))
-    return made.reply(budget)
+    events.add(b"".join(pieces).decode("utf-8", "replace"))
+    return events.reply(budget)
 
 
 async def _bounded(response: httpx2.Response, budget: int) -> AsyncIterator[bytes]:
-    """The pieces of a body, which end where no answer of that many tokens can be longer."""
+    """The pieces of a body; an error if it is longer than any answer of that many tokens."""
     left = MOST_BYTES + budget * TOKEN_ANSWER_BYTES
     async for piece in response.aiter_bytes():
         left -= len(piece)

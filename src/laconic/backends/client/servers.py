@@ -1,4 +1,4 @@
-"""Servers: how many requests each is given at a time, and when one is left alone to recover."""
+"""Servers: how many requests each is sent at a time, and when one is given time to recover."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ LONGEST: Final = 60.0
 
 
 def back_off(tries: int) -> float:
-    """The seconds before a next try, after so many: doubling from half a second, with jitter."""
+    """The seconds to wait after so many tries: doubling from half a second, with jitter."""
     return min(LONGEST, 0.5 * 2.0 ** min(tries - 1, 10)) * random.uniform(0.5, 1.0)
 
 
 @dataclass
-class Limit:
-    """How many requests one server is given at a time: grows by adding, shrinks by halving.
+class ConcurrencyLimit:
+    """How many requests one server is sent at a time: grows by adding, shrinks by halving.
 
     It grows by one for every answer until it is first halved, then by one for every round of
     answers. A sign of load halves it once, however many of the requests then in flight fail; other
@@ -118,7 +118,7 @@ class Limit:
 
 @dataclass
 class Server:
-    """One base URL: what is in flight to it, and how it fares.
+    """The state of one server.
 
     Attributes:
         url: The base URL, without a slash at its end.
@@ -129,14 +129,14 @@ class Server:
     """
 
     url: str
-    limit: Limit
+    limit: ConcurrencyLimit
     flying: int = 0
     failures: int = 0
     rests_until: float = 0.0
 
     @property
     def room(self) -> int:
-        """How many more requests it may be given, but for a rest."""
+        """How many more requests it may be sent now, unless it rests."""
         return (1 if self.failures >= ILL else int(self.limit.size)) - self.flying
 
     def answered(self, tokens: int, now: float) -> None:
@@ -169,7 +169,7 @@ class Servers:
     _turn: int = field(default=0)
 
     def pick(self, now: float, avoided: Server | None) -> Server | None:
-        """The server for the next request: awake, with room, the emptiest; None where all are full.
+        """The server for the next request: the least busy one that has room; None if there is none.
 
         Args:
             now: The clock, in seconds.
@@ -185,5 +185,5 @@ class Servers:
         return chosen
 
     def next_awake(self, now: float) -> float | None:
-        """When the first of the resting servers wakes; None where none rests."""
+        """The earliest time at which a resting server may be used; None if none rests."""
         return min((s.rests_until for s in self.members if s.rests_until > now), default=None)

@@ -1,4 +1,4 @@
-"""New weights for a running server, which is told over HTTP where they lie: vLLM's own way."""
+"""Has a running vLLM server load new weights, by its own HTTP endpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from laconic.errors import BackendError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from laconic.backends.client.request import Line
+    from laconic.backends.client.request import HttpClient
 
 #: What a server is asked for, in order: read the weights, forget what was computed with others.
 RELOAD: Final = "/collective_rpc"
@@ -21,26 +21,26 @@ HOW: Final = (
 )
 
 
-def reload_weights(line: Line, url: str, folder: Path, seconds: float) -> None:
-    """Have a server go on with the weights of a folder.
+def reload_weights(http: HttpClient, url: str, folder: Path, seconds: float) -> None:
+    """Have a server replace its weights by those of a folder.
 
     Args:
-        line: Makes the requests.
+        http: Makes the requests.
         url: The server's base URL, which ends in /v1.
         folder: The checkpoint, by a path that leads there on the server's machine, too.
         seconds: How long that may take.
 
     Raises:
-        BackendError: Where the server cannot be reached, has no such endpoint, or cannot load them.
+        BackendError: If the server cannot be reached, has no such endpoint, or cannot load them.
     """
-    asked = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
-    for path, body in ((RELOAD, asked), (FORGET, None)):
-        _post(line, url.removesuffix("/v1") + path, body, folder, seconds)
+    reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
+    for path, body in ((RELOAD, reload), (FORGET, None)):
+        _post(http, url.removesuffix("/v1") + path, body, folder, seconds)
 
 
-def _post(line: Line, address: str, body: object, folder: Path, seconds: float) -> None:
+def _post(http: HttpClient, address: str, body: object, folder: Path, seconds: float) -> None:
     try:
-        answer = line.fetch("POST", address, body, seconds)
+        answer = http.fetch("POST", address, body, seconds)
     except TroubleError as error:
         if error.sign == "load":
             raise BackendError(

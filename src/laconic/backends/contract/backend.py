@@ -1,9 +1,9 @@
-"""What a backend is: an engine that holds one model and completes samples."""
+"""What a backend is: an engine that holds one model and completes prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload, runtime_checkable
 
 from laconic.errors import BackendError
 from laconic.registry import Registry
@@ -11,6 +11,7 @@ from laconic.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from laconic.backends.contract.call import Call, Capability
     from laconic.checkpoints.checkpoint import Checkpoint
     from laconic.runs.experiment import Sampling
     from laconic.runs.run import Generation, Sample
@@ -37,22 +38,25 @@ class Backend(Protocol):
     versions: dict[str, str]
 
     def render(self, sample: Sample) -> str:
-        """The exact text the model is given for a sample."""
+        """The exact prompt of a sample, as text."""
 
     def prompt_length(self, sample: Sample) -> int:
-        """The tokens of that text."""
+        """The number of tokens of that prompt."""
 
     def generate(
-        self, samples: Sequence[Sample], sampling: Sampling
-    ) -> Iterator[Sequence[tuple[Sample, Generation]]]:
-        """Complete every sample once, handing batches over as they finish, in any order.
+        self, calls: Sequence[Call], sampling: Sampling
+    ) -> Iterator[Sequence[tuple[Call, Generation]]]:
+        """Complete every call once, and hand batches over as they finish, in any order.
+
+        A completion depends on its call and the sampling only: not on the other calls of the batch.
 
         Args:
-            samples: What to complete; a sample's `repeat` and id pick its random numbers.
-            sampling: How; its `max_tokens` is a number.
+            calls: What to complete, no two of one key; none takes what the backend cannot do.
+            sampling: How completions are drawn; its `max_tokens` is a number, and the budget of
+                the calls that have none of their own.
 
         Raises:
-            BackendError: Where the engine fails.
+            BackendError: If the engine fails, or the window cannot hold a prompt and its budget.
         """
 
     def close(self) -> None:
@@ -60,48 +64,61 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class Remote(Protocol):
-    """What a backend adds whose model runs elsewhere."""
+class ServedBackend(Protocol):
+    """What a backend adds if its model runs behind a server."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a run keeps of it: address, server, version, served model, how lengths came."""
+        """What a run keeps of the server: address, version, served model, source of lengths."""
 
-    def request(self, sample: Sample, sampling: Sampling) -> dict[str, Any]:
-        """The request for a sample as it would be sent, without secrets."""
+    def request(self, call: Call, sampling: Sampling) -> dict[str, Any]:
+        """The request for a call as it would be sent, without secrets."""
 
 
-def refuse_overflow(engine: Backend, samples: Sequence[Sample], max_tokens: int) -> None:
+@runtime_checkable
+class Continuing(Protocol):
+    """What a backend adds if it declares ``continue``."""
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text, without special tokens around it."""
+
+
+def refuse_overflow(engine: Backend, calls: Sequence[Call], max_tokens: int) -> None:
     """Refuse a budget that the model's window cannot hold beside the longest prompt.
 
     Args:
         engine: Knows the window, and how long a prompt is.
-        samples: All that will be completed.
-        max_tokens: The budget of one completion.
+        calls: All that will be completed.
+        max_tokens: The budget, in tokens, of a call that has none of its own.
 
     Raises:
         BackendError: With the numbers, and the largest budget that fits.
     """
-    if engine.window is None or not samples:
+    if engine.window is None or not calls:
         return
-    prompt, sample = max(((engine.prompt_length(s), s) for s in samples), key=lambda pair: pair[0])
-    if prompt + max_tokens > engine.window:
+
+    def prompt_length(call: Call) -> int:
+        return engine.prompt_length(call.sample) + len(call.prefix_ids)
+
+    longest = max(calls, key=lambda call: prompt_length(call) + call.budget(max_tokens))
+    prompt, budget = prompt_length(longest), longest.budget(max_tokens)
+    if prompt + budget > engine.window:
         room = engine.window - prompt
         advice = f"Give --max-tokens {room} or less" if room > 0 else "Leave the problem out"
         raise BackendError(
-            f"{sample.task}, problem '{sample.id}': a prompt of {prompt} tokens and a budget of "
-            f"{max_tokens} (--max-tokens) are {prompt + max_tokens}; the model's window holds "
-            f"{engine.window}. {advice}, or use a checkpoint with a larger window "
+            f"{longest.sample.task}, problem '{longest.sample.id}': a prompt of {prompt} tokens "
+            f"and a budget of {budget} (--max-tokens) are {prompt + budget}; the model's window "
+            f"holds {engine.window}. {advice}, or use a checkpoint with a larger window "
             "(max_position_embeddings in its config.json; a merge takes it from system2)."
         )
 
 
 @runtime_checkable
 class Resident(Protocol):
-    """What a backend adds whose model's weights lie in this process and can be replaced there."""
+    """What a backend adds if its weights are in this process and can be overwritten there."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Every parameter by its name in a checkpoint, flat, where it lies; writing changes it.
+        """Flat views of the parameters by their checkpoint names; writing changes the model.
 
         A tied head is there under both names.
         """
@@ -109,14 +126,14 @@ class Resident(Protocol):
 
 @runtime_checkable
 class Renewable(Protocol):
-    """What a backend adds that takes the weights of another checkpoint without a new start."""
+    """What a backend adds if it can load the weights of another checkpoint without a restart."""
 
     def renew(self, checkpoint: Checkpoint) -> None:
-        """Go on with the weights of a checkpoint of the same config, tokenizer and template.
+        """Replace the weights by those of a checkpoint of the same config, tokenizer and template.
 
         Raises:
-            BackendError: Where it cannot, and why. Which weights the engine then has is not known:
-                close it, or renew it again.
+            BackendError: If it cannot. It is then not known which weights the engine has: close
+                it, or renew it again.
         """
 
 
@@ -125,10 +142,23 @@ F = TypeVar("F", bound=BackendFactory)
 BACKENDS: Registry[BackendFactory] = Registry("backend", "laconic.backends", BackendError)
 
 
-def backend(function: F) -> F:
+@overload
+def backend(function: F) -> F: ...
+@overload
+def backend(*, can: Collection[Capability] = ()) -> Callable[[F], F]: ...
+def backend(function: F | None = None, *, can: Collection[Capability] = ()) -> F | Callable[[F], F]:
     """Register a function ``(model: str, *, ...) -> Backend`` that loads a model into an engine.
 
     `model` is a checkpoint folder, a Hub id or a ``lab:`` name. Its keyword-only arguments say
     where and how fast: ``--backend transformers:batch=64``.
+
+    Args:
+        function: The function.
+        can: What the engine can do beyond completing a prompt. A strategy that needs more is
+            refused before the model is loaded.
     """
-    return BACKENDS.register(function)
+
+    def register(function: F) -> F:
+        return BACKENDS.register(function, {"can": frozenset(can)})
+
+    return register if function is None else register(function)

@@ -1,4 +1,4 @@
-"""How the embedded engine decodes: rows that draw their own random numbers, a cache that grows.
+"""How the embedded engine decodes: random numbers for each row, and a cache that grows in place.
 
 Imports torch and transformers: only what is about to run a model should import it.
 """
@@ -16,10 +16,12 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from laconic.runtime import using_threads as using_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
+    from laconic.backends.contract.call import Call
     from laconic.runs.experiment import Sampling
-    from laconic.runs.run import Sample
 
 #: Positions that a full cache grows by.
 SPARE: Final = 64
@@ -58,10 +60,49 @@ class Draw:
         return torch.full_like(scores, -torch.inf).scatter(-1, token, 0.0)
 
 
-def draws(sample: Sample, sampling: Sampling) -> np.random.Generator:
-    """The random numbers of one completion: a function of the seed, the problem and the repeat."""
-    key = json.dumps([sampling.seed, *sample.key]).encode()
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:16], "big"))
+class LogProbs:
+    """Keeps the log-probability of each chosen token, as the first of the logits processors.
+
+    It is the model's own: at temperature 1 and without top-p, however the token was drawn.
+
+    Args:
+        rows: The rows that are wanted.
+    """
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        self.rows = rows
+        self._chosen: list[Tensor] = []
+        self._step: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores as they are; arguments as in `Draw`."""
+        self._take(input_ids)
+        self._step = torch.log_softmax(scores[list(self.rows)].float(), dim=-1)
+        return scores
+
+    def read(self, sequences: Tensor) -> dict[int, list[float]]:
+        """The log-probabilities by row, when generation has ended with these tokens."""
+        self._take(sequences)
+        return dict(zip(self.rows, torch.stack(self._chosen, dim=1).tolist(), strict=True))
+
+    def _take(self, sequences: Tensor) -> None:
+        """Look up the last token of each row."""
+        if self._step is not None:
+            tokens = sequences[list(self.rows), -1:].to(self._step.device)
+            self._chosen.append(self._step.gather(1, tokens)[:, 0])
+        self._step = None
+
+
+def draws(call: Call, sampling: Sampling) -> np.random.Generator:
+    """The random numbers of one completion: a function of the seed, the problem and the repeat.
+
+    There is one number a token. Those of the tokens that the call begins with are passed over, so
+    that a completion broken off and continued is the completion as it would have gone on.
+    """
+    key = json.dumps([sampling.seed, *call.key]).encode()
+    numbers = np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:16], "big"))
+    numbers.random(len(call.prefix_ids))
+    return numbers
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # __init_subclass__ has no types
@@ -85,12 +126,12 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # __init_subcl
         self.values = self._extend(1, self.values, value_states)
         return self.keys, self.values
 
-    def _extend(self, which: int, held: Tensor, new: Tensor) -> Tensor:
-        start, end = held.shape[-2], held.shape[-2] + new.shape[-2]
+    def _extend(self, which: int, stored: Tensor, new: Tensor) -> Tensor:
+        start, end = stored.shape[-2], stored.shape[-2] + new.shape[-2]
         room = self._rooms[which]
-        if room.shape[-2] < end or room.data_ptr() != held.data_ptr():  # full, or rows have left
+        if room.shape[-2] < end or room.data_ptr() != stored.data_ptr():  # full, or rows have left
             room = new.new_empty(*new.shape[:-2], end + SPARE, new.shape[-1])
-            room[..., :start, :] = held
+            room[..., :start, :] = stored
             self._rooms[which] = room
         room[..., start:end, :] = new
         return room[..., :end, :]

@@ -1,4 +1,4 @@
-"""From token ids to a completion: its text, its length, its thought, counted by token id."""
+"""Turns generated token ids into a completion: its text, its length, the length of its thought."""
 
 from __future__ import annotations
 
@@ -32,47 +32,58 @@ class Transcript:
 
     def read(
         self,
-        made: Sequence[int],
+        ids: Sequence[int],
         *,
         prompt: str,
         prefill: str,
         finish: Finish,
         stops: Sequence[str] = (),
+        prefix_ids: Sequence[int] = (),
     ) -> Generation:
         """A completion.
 
         Args:
-            made: Its token ids, the one that ends the turn included.
+            ids: Its token ids, the one that ends the turn included.
             prompt: The exact text that the model was given.
             prefill: How that text begins the model's turn.
             finish: Why it ended.
-            stops: Texts that ended it; they and what follows are no part of it.
+            stops: Texts that ended it; they and what follows them are left out of the text.
+            prefix_ids: Token ids that the model was given behind that text.
         """
         text = self._tokenizer.decode(
-            [token for token in made if token not in self._hidden],
+            [token for token in ids if token not in self._hidden],
             skip_special_tokens=False,
             clean_up_tokenization_spaces=False,
         )
         for stop in stops:
             text = text.partition(stop)[0]
-        thought = self._thought(made, text)
+        thought = self._thought(ids, text)
         opened = (
-            prompt.rstrip().endswith("<think>")
-            or prefill.rfind("<think>") > prefill.rfind("</think>")
-            or (self._open in made if self._open is not None else "<think>" in text)
-        )
+            self._open in ids if self._open is not None else "<think>" in text
+        ) or self._begun(prompt, prefill, prefix_ids)
         return Generation(
             text=text,
-            length=len(made),
-            thinking_length=thought or (len(made) if opened else 0),
+            length=len(ids),
+            thinking_length=thought or (len(ids) if opened else 0),
             thinks=thought > 0,
             finish=finish,
+            ids=tuple(ids),
         )
 
-    def _thought(self, made: Sequence[int], text: str) -> int:
+    def _begun(self, prompt: str, prefill: str, prefix_ids: Sequence[int]) -> bool:
+        """Whether a thought is open where the completion begins."""
+        begun = prefill.rfind("<think>") > prefill.rfind("</think>")
+        begun = begun or prompt.rstrip().endswith("<think>")
+        if prefix_ids:
+            text = self._tokenizer.decode(list(prefix_ids), skip_special_tokens=False)
+            opening, closing = text.rfind("<think>"), text.rfind("</think>")
+            begun = opening > closing or (begun and closing < 0)
+        return begun
+
+    def _thought(self, ids: Sequence[int], text: str) -> int:
         """The tokens up to and including the last ``</think>``, 0 where there is none."""
         if self._close is not None:
-            return len(made) - made[::-1].index(self._close) if self._close in made else 0
+            return len(ids) - ids[::-1].index(self._close) if self._close in ids else 0
         before, tag, _ = text.rpartition("</think>")
         return len(self._tokenizer.encode(before + tag, add_special_tokens=False)) if tag else 0
 

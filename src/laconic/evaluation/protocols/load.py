@@ -1,4 +1,4 @@
-"""Presets: the protocols of papers, as files of tasks, prompts, sampling and published figures."""
+"""Reads the protocols of papers: tasks, prompts, sampling and published figures, a file each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROLE: Final = "system2"
 
 
 @dataclass(frozen=True)
-class Rule:
+class RoleProtocol:
     """How models of one role are asked.
 
     Attributes:
@@ -30,7 +30,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Preset:
+class Protocol:
     """A paper's protocol.
 
     Attributes:
@@ -50,14 +50,14 @@ class Preset:
     summary: str
     source: str
     tasks: Mapping[str, int]
-    roles: Mapping[str, Rule]
+    roles: Mapping[str, RoleProtocol]
     temperature: float
     top_p: float
     figures: Mapping[str, Mapping[str, tuple[float, float | None]]]
     notes: tuple[str, ...]
 
     def choose(self, wanted: Sequence[str]) -> tuple[str, ...]:
-        """Those of the tasks that are wanted; all where none are named.
+        """The tasks that are wanted; all tasks if none is named.
 
         Raises:
             TaskError: For one that the protocol does not have.
@@ -71,35 +71,34 @@ class Preset:
         return tuple(wanted) or tuple(self.tasks)
 
 
-def find_preset(spec: str) -> tuple[Preset, str]:
-    """The preset and the role that ``NAME`` or ``NAME:role=system1`` says.
+def find_protocol(spec: str) -> tuple[Protocol, str]:
+    """The protocol and the role that ``NAME`` or ``NAME:role=system1`` says.
 
     Raises:
         TaskError: For an unknown name, key or role.
     """
     name, values = parse_spec(spec)
-    if name not in preset_names():
-        raise TaskError(f"No preset '{name}'. {did_you_mean(name, preset_names())}")
-    preset = read_preset(name)
+    if name not in protocol_names():
+        raise TaskError(f"No preset '{name}'. {did_you_mean(name, protocol_names())}")
+    protocol = read_protocol(name)
     role = values.pop("role", ROLE)
     if values:
         raise TaskError(f"--preset {spec}: there is no '{next(iter(values))}', only 'role'.")
-    if role not in preset.roles:
-        raise TaskError(
-            f"--preset {spec}: {name} has no role '{role}'. {did_you_mean(str(role), preset.roles)}"
-        )
-    return preset, role
+    if role not in protocol.roles:
+        nearest = did_you_mean(str(role), protocol.roles)
+        raise TaskError(f"--preset {spec}: {name} has no role '{role}'. {nearest}")
+    return protocol, role
 
 
-def preset_names() -> tuple[str, ...]:
-    """The names of all presets, in order."""
+def protocol_names() -> tuple[str, ...]:
+    """The names of all protocols, in order."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
 @cache
-def read_preset(name: str) -> Preset:
-    """The preset of a file in the package."""
+def read_protocol(name: str) -> Protocol:
+    """The protocol of a file in the package."""
     from pydantic import TypeAdapter
 
     values = read_yaml_mapping(FOLDER / f"{name}.yaml", f"The protocol {name}", TaskError)
-    return TypeAdapter(Preset).validate_python({"name": name, **values})
+    return TypeAdapter(Protocol).validate_python({"name": name, **values})

@@ -28,26 +28,20 @@ class Prompt:
         text: The words, with ``{problem}`` where the problem goes and ``{examples}`` for examples.
         raw: Whether they go to the model as they stand, without its chat template.
         stop: Texts that end a completion, themselves left out.
-        estimate: What is asked first, with ``{problem}``, where `text` has ``{budget}``.
+        strategy: The strategy that puts these words to a model.
         help: What it is for, in one line.
     """
 
     text: str
     raw: bool = False
     stop: tuple[str, ...] = ()
-    estimate: str = ""
+    strategy: str = "single"
     help: str = ""
 
 
 BOXED: Final = r"Please reason step by step, and put your final answer within \boxed{}."
 BOX: Final = r"Put your final answer within \boxed{}."
 CONCISE: Final = "Think step by step, and be concise throughout the reasoning process."
-#: Han et al. 2024 (arXiv 2412.18547), figure 5.
-ESTIMATE: Final = (
-    "Task: Analyze the given question and estimate the minimum number of tokens required to "
-    "generate a complete and accurate response. Please give the response by strictly following "
-    "this format: [[budget]], for example, Budget: [[12]]."
-)
 CHATML_ENDS: Final = ("<|im_end|>", "<|endoftext|>", "</s>")
 
 PROMPTS: Final[Mapping[str, Prompt]] = {
@@ -78,8 +72,8 @@ PROMPTS: Final[Mapping[str, Prompt]] = {
         help="asks for conciseness throughout: the concise-CoT baseline",
     ),
     "tale-ep": Prompt(
-        f"{{problem}}\nLet's think step by step and use less than {{budget}} tokens. {BOX}",
-        estimate=f"{{problem}}\n{ESTIMATE}",
+        "{problem}",
+        strategy="tale",
         help="asks the model for a budget of tokens first, then for an answer within it; both "
         "count (TALE-EP, arXiv 2412.18547; the box is ours)",
     ),
@@ -162,5 +156,4 @@ def put(prompt: Prompt, sample: Sample) -> Sample:
     shots = EXAMPLES.get(sample.task, EXAMPLES[""])
     shown = "".join(f"Question: {asked}\nAnswer: {said}\n\n" for asked, said in shots)
     words = prompt.text.replace("{examples}", shown).replace("{problem}", sample.problem)
-    asked = prompt.estimate.replace("{problem}", sample.problem)
-    return replace(sample, problem=words, raw=prompt.raw, stop=prompt.stop, estimate=asked)
+    return replace(sample, problem=words, raw=prompt.raw, stop=prompt.stop)

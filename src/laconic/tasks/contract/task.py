@@ -54,6 +54,7 @@ class Task:
         samples: The problems, repeat 0 of each.
         max_tokens: The budget of one completion where the user gives none.
         repeats: Completions per problem; None as the sampling says.
+        strategy: How each problem is put to a model, ``NAME`` or ``NAME:key=value,...``.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Task:
     samples: tuple[Sample, ...]
     max_tokens: int = MAX_TOKENS
     repeats: int | None = None
+    strategy: str = "single"
 
     def record(self, max_tokens: int | None) -> TaskRecord:
         """What a run remembers of this task, asked with a budget (None: its own)."""
@@ -68,7 +70,6 @@ class Task:
             (
                 *(s.id, s.problem, s.prefill, s.gold),
                 *([list(s.stop)] if s.raw else []),
-                *([s.estimate] if s.estimate else []),
             )
             for s in self.samples
         ]
@@ -119,7 +120,13 @@ def load_task(
     samples = _distinct(islice(rows, limit), source)
     if not samples:
         raise TaskError(f"{source} has no problems.")
-    return Task(samples[0].task, source, tuple(put(words, s) for s in samples), budget)
+    return Task(
+        name=samples[0].task,
+        source=source,
+        samples=tuple(put(words, sample) for sample in samples),
+        max_tokens=budget,
+        strategy=words.strategy,
+    )
 
 
 def read_problems(path: Path) -> Iterator[Sample]:

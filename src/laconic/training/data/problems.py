@@ -71,7 +71,7 @@ def _refuse(task: Task, task_key: str, prompt_key: str) -> None:
                 f"{task_key} asks for programs, which would have to be run in training. Take "
                 "problems with answers."
             )
-        if sample.stop or sample.estimate:
+        if sample.stop or task.strategy != "single":
             reason = "ends answers by texts" if sample.stop else "asks twice for one answer"
             raise TrainError(
                 f"{prompt_key} {reason}, and a model in training is asked once and ends its answer "

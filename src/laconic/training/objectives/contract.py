@@ -89,15 +89,15 @@ def objective(
     """
 
     def register(function: F) -> F:
-        return OBJECTIVES.register(
-            function,
-            data=data,
-            check=check,
-            problems=problems,
-            generated_tokens=generated_tokens,
-            optional=optional,
-            example=example or {},
-        )
+        traits = {
+            "data": data,
+            "check": check,
+            "problems": problems,
+            "generated_tokens": generated_tokens,
+            "optional": optional,
+            "example": example or {},
+        }
+        return OBJECTIVES.register(function, traits)
 
     return register
 

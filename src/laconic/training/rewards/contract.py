@@ -55,7 +55,7 @@ def reward(*, logged_as: str = "") -> Callable[[F], F]:
     """
 
     def register(function: F) -> F:
-        return REWARDS.register(function, logged_as=logged_as or function.__name__)
+        return REWARDS.register(function, {"logged_as": logged_as or function.__name__})
 
     return register
 
