@@ -150,6 +150,15 @@ def counted(results: Sequence[Any], group: AnswerGroups, state: RewardState) -> 
     return [0.0] * len(results), {"steps": state.get("steps", 0) + 1}
 
 
+def test_the_digest_of_a_recipe_without_rewards_is_that_of_older_runs() -> None:
+    plain = TrainRecipe.from_dict(values())
+    assert "rewards" not in plain.to_dict()["objective"]["grpo"]
+    assert plain.digest == TrainRecipe.from_dict(values(rewards=None)).digest
+    other = TrainRecipe.from_dict(values(rewards={"correct_within_limit": 2.0}))
+    assert other.to_dict()["objective"]["grpo"]["rewards"] == {"correct_within_limit": 2.0}
+    assert other.digest != plain.digest
+
+
 @pytest.mark.parametrize(
     ("result", "sentence"),
     [

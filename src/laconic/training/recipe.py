@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Keys that may change when a run is resumed, because they do not change its result.
-HOW = ("evaluator", "workers", "keep", "checkpointing")
+NOT_IN_DIGEST = ("evaluator", "workers", "keep", "checkpointing")
 
 
 #: The objective of a recipe, read and written as `load_objective` says.
@@ -279,8 +279,8 @@ class TrainRecipe(Section):
 
     @property
     def digest(self) -> str:
-        """A digest of all keys that decide the result; `HOW` names the others."""
-        values = {key: value for key, value in self.to_dict().items() if key not in HOW}
+        """A digest of all keys that decide the result; `NOT_IN_DIGEST` names the others."""
+        values = {key: value for key, value in self.to_dict().items() if key not in NOT_IN_DIGEST}
         if values["objective"] == DEFAULT:  # runs that began before there were others go on
             del values["objective"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -124,12 +124,8 @@ class RunFolder:
         return read_json(path, TrainError) if path.exists() else {}
 
     def keep(self, state: Mapping[str, Any], step: int) -> None:
-        """Replace a checkpoint's state by that after its evaluation, and write the curves."""
+        """Replace a checkpoint's state by that after its evaluation; write the *.jsonl files."""
         write_json(self.checkpoint(step) / MIXTURE_STATE, state)
-        self.curves(state, step)
-
-    def curves(self, state: Mapping[str, Any], step: int) -> None:
-        """Write mixture.jsonl and steps.jsonl as they are at a step."""
         _write_lines(self.folder / "mixture.jsonl", state["records"])
         trainer = self.checkpoint(step) / "trainer_state.json"
         if trainer.exists():
