@@ -26,7 +26,7 @@ def second_thinker(target: Path, *, progress: Progress = silent) -> Path:
     from safetensors.torch import load_file
 
     from laconic.backends.contract.decoding import using_threads
-    from laconic.checkpoints.checkpoint import EMBED
+    from laconic.checkpoints.layout import EMBED
     from laconic.lab.tokenizer import TRAINED
 
     if (target / WEIGHTS).exists():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from laconic.calibration import gradients
 from laconic.calibration.calibrate import Means, calibrate, prepare
@@ -28,11 +29,13 @@ from laconic.runtime import silent
 from tests.support.results import result
 from tests.support.tiny_models import (
     ROWS,
+    SIZES,
     naive_gradients,
     naive_information,
     naive_inputs,
     qwen2,
     qwen3_moe,
+    save,
     wide,
     without_tokenizer,
     write_rows,
@@ -381,6 +384,18 @@ def test_gradients_of_experts_have_the_checkpoints_names(here: Path) -> None:
             for p in split
         ]
         assert close(torch.stack(parts).double().sum(), torch.as_tensor(naive))
+
+
+def test_a_mixtral_is_measured_under_its_names_on_disk(here: Path) -> None:
+    config = MixtralConfig(**SIZES, num_local_experts=3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        folder = save(MixtralForCausalLM(config), here / "mixtral")
+    disk = {name for name in load_file(folder / "model.safetensors") if ".layers." in name}
+    assert any(".block_sparse_moe.experts.2.w3.weight" in name for name in disk)
+    assert measure(here, "sensitivity", model=folder).tensors.keys() == disk
+    grams = measure(here, "gram", model=folder).tensors.keys()
+    assert grams - {"lm_head.weight"} == {name for name in disk if "norm" not in name}
 
 
 def test_dead_channels_are_recorded_as_zero_and_told(

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from laconic.checkpoints.checkpoint import EMBED, HEAD, Checkpoint
+from laconic.checkpoints.checkpoint import Checkpoint
+from laconic.checkpoints.layout import EMBED, HEAD
 from laconic.errors import CheckpointError, LaconicError, RecipeError
 from laconic.merging.merge import merge
 from laconic.merging.plan import plan

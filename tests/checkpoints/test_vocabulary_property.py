@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from laconic.checkpoints import computed_tensors as derived
-from laconic.checkpoints.checkpoint import EMBED, HEAD, Checkpoint
+from laconic.checkpoints.checkpoint import Checkpoint
 from laconic.checkpoints.computed_tensors import float32, rounded
+from laconic.checkpoints.layout import EMBED, HEAD
 from laconic.checkpoints.vocabulary import of, unify
 
 #: Few strings, so that vocabularies overlap; an id without one is padding.

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.name_map import component_of
 from laconic.errors import CheckpointError, LaconicError
 from laconic.inspection import files, sums
 from laconic.inspection.inspect import Inspection, inspect
 from laconic.inspection.record import record, to_json
-from laconic.inspection.shared import part_of
 from laconic.inspection.text import bands, labels, to_text
 from tests.conftest import tensors
 
@@ -134,7 +134,7 @@ def test_layers_and_parts_add_up_to_the_whole(
     ],
 )
 def test_tensors_belong_to_parts(name: str, part: str) -> None:
-    assert part_of(name) == part
+    assert component_of(name) == part
 
 
 def test_a_fine_tune_fits_its_base(

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from laconic.backends.contract.decoding import using_threads
-from laconic.checkpoints.checkpoint import EMBED
+from laconic.checkpoints.layout import EMBED
 from laconic.errors import LaconicError
 from laconic.lab import corpus, family, members, train, write
 from laconic.lab.corpus import Part, batches, texts

@@ -14,7 +14,7 @@ from laconic.calibration.estimate import Cost, check_cost, estimate
 from laconic.calibration.record import KINDS, Calibration, Kind, merge_of
 from laconic.calibration.samples import RANDOM, Choice, Samples, batches, load_samples, same_tokens
 from laconic.checkpoints.adapter import open_weights
-from laconic.checkpoints.checkpoint import natural
+from laconic.checkpoints.layout import natural
 from laconic.errors import CalibrationError, did_you_mean
 from laconic.runtime import Progress, silent, using_threads, versions
 
@@ -358,7 +358,7 @@ def _device(name: str) -> str:
 
 def _skeleton(checkpoint: Checkpoint, device: str, dtype: str) -> Skeleton:
     from laconic.calibration.model import Skeleton
-    from laconic.checkpoints.checkpoint import FLOATS
+    from laconic.checkpoints.header import FLOATS
 
     if dtype not in DTYPES:
         raise CalibrationError(f"--dtype {dtype}: {did_you_mean(dtype, DTYPES)}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from laconic.checkpoints.checkpoint import setting
+from laconic.checkpoints.configs import setting
 from laconic.checkpoints.resources import START_BYTES, human
 from laconic.errors import CalibrationError
 
@@ -67,7 +67,11 @@ def estimate(
     tokens, each = sum(lengths), skeleton.dtype.itemsize
     inner = int(setting(skeleton.checkpoint.config, "intermediate_size", 0) or 0)
     depth = skeleton.checkpoint.layout.depth
-    layered = sum(size for name, size in sizes.items() if depth.of(name) is not None)
+    layered = sum(
+        size
+        for name, size in sizes.items()
+        if depth.of(skeleton.pieces[name][0].tensor) is not None
+    )
     head = skeleton.rows * skeleton.width
     if kind in ("sensitivity", "fisher"):
         longest = max(lengths)
@@ -116,14 +120,15 @@ def check_cost(cost: Cost, output: Path, device: torch.device) -> None:
 
 
 def _grams(skeleton: Skeleton) -> list[int]:
-    """The elements of each Gram matrix."""
-    made = []
-    for name, shape in skeleton.shapes.items():
-        if len(shape) == 3 and skeleton.checkpoint.layout.depth.of(name) is not None:
-            made += [shape[2] ** 2] * shape[0] * (2 if name.endswith("gate_up_proj") else 1)
-        elif len(shape) == 2 and not name.startswith(skeleton.prefixes[skeleton.embedding]):
-            made.append(shape[1] ** 2)
-    return made
+    """The elements of each Gram matrix: one matrix for each tensor that is a matrix on disk."""
+    embedding = f"{skeleton.prefixes[skeleton.embedding]}.weight"
+    shapes = [
+        skeleton.checkpoint.specs[piece.tensor].shape
+        for name in skeleton.shapes
+        if name != embedding
+        for piece in skeleton.pieces[name]
+    ]
+    return [shape[1] ** 2 for shape in shapes if len(shape) == 2]
 
 
 def _free_memory(device: torch.device) -> int | None:

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from laconic.calibration.model import Piece, Skeleton
+    from laconic.calibration.model import Skeleton
     from laconic.calibration.samples import Item
     from laconic.calibration.work import Work
+    from laconic.checkpoints.name_map import Piece
     from laconic.runtime import Progress
 
 Labels = Literal["sampled", "data"]
@@ -42,11 +43,11 @@ class Gradients:
         skeleton.load()
         depth = skeleton.checkpoint.layout.depth
         for name, parameter in skeleton.model.named_parameters():
-            if kind == "sensitivity" and depth.of(name) is None:
+            pieces = skeleton.pieces[name]
+            if kind == "sensitivity" and depth.of(pieces[0].tensor) is None:
                 continue
-            pieces = skeleton.names[name]
-            for tensor, place in pieces:
-                self.sums[tensor] = self._zeros(parameter[place])
+            for piece in pieces:
+                self.sums[piece.tensor] = self._zeros(parameter[piece.place])
             parameter.requires_grad_(requires_grad=True)
             parameter.register_post_accumulate_grad_hook(self._hook(pieces))
 
@@ -70,10 +71,10 @@ class Gradients:
             gradient = parameter.grad
             assert gradient is not None
             parameter.grad = None
-            for tensor, place in pieces:
-                part = gradient[place].float()
+            for piece in pieces:
+                part = gradient[piece.place].float()
                 if self._kind == "sensitivity":
-                    told = (part * parameter.detach()[place].float()).abs()
+                    told = (part * parameter.detach()[piece.place].float()).abs()
                 else:
                     told = part.square()
                 if not self._whole:
@@ -81,11 +82,11 @@ class Gradients:
                     told = told / (1 if self._kind == "sensitivity" else part.numel())
                 if not told.isfinite().all():
                     raise CalibrationError(
-                        f"The gradient of '{tensor}' of {self._skeleton.checkpoint.name} is not "
-                        f"finite for {self.sample}. Leave the row out, or compute in --dtype "
+                        f"The gradient of '{piece.tensor}' of {self._skeleton.checkpoint.name} is "
+                        f"not finite for {self.sample}. Leave the row out, or compute in --dtype "
                         "float32."
                     )
-                self.sums[tensor] += told
+                self.sums[piece.tensor] += told
 
         return use
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from laconic.checkpoints.architecture_names import FEED_FORWARDS
 from laconic.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 #: Pairs of values that are counted at a time.
 CHUNK: Final = 1 << 24
-#: Of a layer, its feed-forward part; what leaves it is what leaves its down_proj.
-FEED_FORWARD: Final = ("mlp", "block_sparse_moe", "feed_forward")
 HEAD: Final = "lm_head"
 
 
@@ -76,12 +75,12 @@ class Information:
         """Hook the stage's output, and hold the head for the last one."""
         module = skeleton.part(stage)
         if 0 < stage <= skeleton.layers:
-            found = [getattr(module, name, None) for name in FEED_FORWARD]
+            found = [getattr(module, name, None) for name in FEED_FORWARDS]
             inner = next((part for part in found if part is not None), None)
             if inner is None:
                 raise CalibrationError(
                     f"{skeleton.checkpoint.name}: {type(module).__name__} has no "
-                    f"{' or '.join(FEED_FORWARD)}, whose output mutual information is taken of."
+                    f"{' or '.join(FEED_FORWARDS)}, whose output mutual information is taken of."
                 )
             module = inner
         elif stage > skeleton.layers:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from laconic.checkpoints.checkpoint import natural
+from laconic.checkpoints.layout import natural
+from laconic.checkpoints.name_map import expert_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from laconic.calibration.forward import Batch
     from laconic.calibration.model import Skeleton
+    from laconic.checkpoints.name_map import ExpertNames
 
 #: Called by torch with a module and its arguments, before the module computes.
 Hook = Callable[["nn.Module", tuple[Any, ...]], None]
@@ -46,9 +48,9 @@ class Inputs:
         for module in skeleton.part(stage).modules():
             prefix = skeleton.prefixes[module]
             held = dict(module.named_parameters(recurse=False))
-            fused = held.keys() == {"gate_up_proj", "down_proj"}
-            if fused and len(skeleton.names[f"{prefix}.down_proj"]) > 1:
-                see = self._experts(prefix, module, skeleton)
+            experts = expert_names(skeleton.pieces, prefix)
+            if experts is not None:
+                see = self._experts(experts, module, skeleton)
             elif "weight" in held and held["weight"].ndim in self._dimensions:
                 see = self._weight(f"{prefix}.weight", held["weight"].shape[-1], skeleton)
             else:
@@ -95,35 +97,39 @@ class Inputs:
             self._counts[name] = 0
 
     def _weight(self, name: str, channels: int, skeleton: Skeleton) -> Hook:
-        """A hook that counts what one weight reads."""
-        self._expect(name, channels, skeleton.device)
+        """A hook that counts what one weight reads, for each tensor that it is made of."""
+        tensors = [piece.tensor for piece in skeleton.pieces[name]]
+        for tensor in tensors:
+            self._expect(tensor, channels, skeleton.device)
 
         def see(_: nn.Module, args: tuple[Any, ...]) -> None:
             assert self._batch is not None
-            self._add(name, args[0], self._batch.real)
+            for tensor in tensors:
+                self._add(tensor, args[0], self._batch.real)
 
         return see
 
-    def _experts(self, prefix: str, module: Any, skeleton: Skeleton) -> Hook:
+    def _experts(self, experts: Sequence[ExpertNames], module: Any, skeleton: Skeleton) -> Hook:
         """A hook that counts what each expert of a layer reads, from its router's choices."""
         from torch.nn.functional import linear
 
-        count, _, width = module.gate_up_proj.shape
-        for expert in range(count):
-            self._expect(f"{prefix}.{expert}.gate_proj.weight", width, skeleton.device)
-            self._expect(f"{prefix}.{expert}.up_proj.weight", width, skeleton.device)
-            inner = module.down_proj.shape[-1]
-            self._expect(f"{prefix}.{expert}.down_proj.weight", inner, skeleton.device)
+        for names in experts:
+            for name in names.inputs:
+                self._expect(name, module.gate_up_proj.shape[-1], skeleton.device)
+            for name in names.inner:
+                self._expect(name, module.down_proj.shape[-1], skeleton.device)
 
         def see(_: nn.Module, args: tuple[Any, ...]) -> None:
             assert self._batch is not None
             values, chosen = (self._batch.real(held) for held in args[:2])
             for expert in sorted(set(chosen.flatten().tolist())):
                 own = values[(chosen == expert).any(dim=-1)]
-                self._add(f"{prefix}.{expert}.gate_proj.weight", own)
-                self._add(f"{prefix}.{expert}.up_proj.weight", own)
+                for name in experts[expert].inputs:
+                    self._add(name, own)
                 gate, up = linear(own, module.gate_up_proj[expert]).chunk(2, dim=-1)
-                self._add(f"{prefix}.{expert}.down_proj.weight", module.act_fn(gate) * up)
+                inner = module.act_fn(gate) * up
+                for name in experts[expert].inner:
+                    self._add(name, inner)
 
         return see
 

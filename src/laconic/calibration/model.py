@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from laconic.checkpoints.chat_template import explained
-from laconic.checkpoints.checkpoint import FLOATS
+from laconic.checkpoints.header import FLOATS
+from laconic.checkpoints.name_map import map_names
 from laconic.errors import CalibrationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import torch
     from torch import Tensor, nn
 
     from laconic.checkpoints.checkpoint import Checkpoint
-
-#: How transformers holds the experts of a layer: in one tensor, where checkpoints have one each.
-EXPERTS: Final = re.compile(r"(.*\.experts)\.(gate_up_proj|down_proj)")
-#: A tensor of the checkpoint, and where its values go in a parameter of the model.
-Piece = tuple[str, Any]
+    from laconic.checkpoints.name_map import Piece
 
 
 class Skeleton:
@@ -36,7 +33,8 @@ class Skeleton:
         dtype: The type it computes in, as torch names it.
 
     Attributes:
-        names: The checkpoint's name of every parameter, with its pieces.
+        pieces: The tensors of the checkpoint that each parameter is made of, by the parameter's
+            name in the model.
         layers: How many decoder layers it has.
         tied: Whether the head is the embedding matrix.
 
@@ -69,7 +67,7 @@ class Skeleton:
         self._norm: nn.Module = self.decoder.norm
         self.prefixes = {module: name for name, module in model.named_modules()}
         self.shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-        self.names = {name: self._pieces(name) for name in self.shapes}
+        self.pieces = self._map_names()
         self._revive_buffers()
 
     def part(self, stage: int) -> nn.Module:
@@ -159,34 +157,33 @@ class Skeleton:
             )
         return decoder
 
-    def _pieces(self, name: str) -> tuple[Piece, ...]:
-        """The checkpoint's tensors that make a parameter."""
+    def _map_names(self) -> dict[str, tuple[Piece, ...]]:
+        """The checkpoint's tensors that make each parameter, checked to be there and in full."""
         specs = self.checkpoint.specs
-        shape = self.shapes[name]
-        pieces: tuple[Piece, ...] = ((name, ...),)
-        fused = EXPERTS.fullmatch(name)
-        if fused and name not in specs:
-            each = [f"{fused[1]}.{expert}" for expert in range(shape[0])]
-            half = shape[1] // 2
-            if fused[2] == "down_proj":
-                pieces = tuple((f"{e}.down_proj.weight", i) for i, e in enumerate(each))
-            else:
-                pieces = tuple(
-                    (f"{e}.{part}.weight", (i, rows))
-                    for i, e in enumerate(each)
-                    for part, rows in (("gate_proj", slice(half)), ("up_proj", slice(half, None)))
-                )
-        for tensor, _ in pieces:
-            if tensor not in specs:
+        sizes = {name: math.prod(shape) for name, shape in self.shapes.items()}
+        tied = {f"{self.prefixes[self.head]}.weight": f"{self.prefixes[self.embedding]}.weight"}
+        pieces = map_names(
+            sizes, {name: spec.shape for name, spec in specs.items()}, tied if self.tied else {}
+        )
+        for name, size in sizes.items():
+            for tensor in (piece.tensor for piece in pieces[name]):
+                if tensor not in specs:
+                    raise CalibrationError(
+                        f"{self.checkpoint.name} has no tensor '{tensor}', which "
+                        f"{type(self.model).__name__} needs. Its weights and its config are of "
+                        "different models, or of an architecture that calibration does not know."
+                    )
+                if specs[tensor].dtype not in FLOATS:
+                    raise CalibrationError(
+                        f"'{tensor}' of {self.checkpoint.name} is {specs[tensor].dtype}. Calibrate "
+                        f"the model before it was quantized, in one of {', '.join(FLOATS.values())}"
+                        "."
+                    )
+            stored = sum(piece.count for piece in pieces[name])
+            if len(pieces[name]) > 1 and stored != size:
                 raise CalibrationError(
-                    f"{self.checkpoint.name} has no tensor '{tensor}', which "
-                    f"{type(self.model).__name__} needs. Its weights and its config are of "
-                    "different models, or of an architecture that calibration does not know."
-                )
-            if specs[tensor].dtype not in FLOATS:
-                raise CalibrationError(
-                    f"'{tensor}' of {self.checkpoint.name} is {specs[tensor].dtype}. Calibrate the "
-                    f"model before it was quantized, in one of {', '.join(FLOATS.values())}."
+                    f"The tensors of '{name}' of {self.checkpoint.name} have {stored:,} values "
+                    f"together, and its config asks for {size:,}. They are of different models."
                 )
         return pieces
 
@@ -197,26 +194,26 @@ class Skeleton:
         made: dict[nn.Parameter, nn.Parameter] = {}
         for inner in module.modules():
             for key, parameter in list(inner.named_parameters(recurse=False, prefix="")):
-                name = f"{self.prefixes[inner]}.{key}"
-                if inner is self.head and self.tied:
-                    name = f"{self.prefixes[self.embedding]}.weight"
                 if parameter not in made:
-                    made[parameter] = nn.Parameter(self._read(name), requires_grad=False)
+                    values = self._read(f"{self.prefixes[inner]}.{key}", parameter.shape)
+                    made[parameter] = nn.Parameter(values, requires_grad=False)
                 setattr(inner, key, made[parameter])
 
-    def _read(self, name: str) -> Tensor:
-        """A parameter's values from its pieces."""
+    def _read(self, name: str, shape: torch.Size) -> Tensor:
+        """A parameter's values, put together from the tensors of the checkpoint."""
         import torch
 
-        value = torch.empty(self.shapes[name], dtype=self.dtype, device=self.device)
-        for tensor, place in self.names[name]:
-            held = self.checkpoint.read(tensor)
-            if held.shape != value[place].shape:
+        value = torch.empty(shape, dtype=self.dtype, device=self.device)
+        for piece in self.pieces[name]:
+            stored = self.checkpoint.read(piece.tensor)
+            wanted = value[piece.place].shape
+            if stored.shape != wanted:
                 raise CalibrationError(
-                    f"'{tensor}' of {self.checkpoint.name} has the shape {list(held.shape)}, and "
-                    f"its config asks for {list(value[place].shape)}. They are of different models."
+                    f"'{piece.tensor}' of {self.checkpoint.name} has the shape "
+                    f"{list(stored.shape)}, and its config asks for {list(wanted)}. They are of "
+                    "different models."
                 )
-            value[place] = held.to(self.device)
+            value[piece.place] = stored.to(self.device)
         return value
 
     def _revive_buffers(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from laconic.checkpoints.checkpoint import natural
+from laconic.checkpoints.layout import natural
 from laconic.errors import CalibrationError
 from laconic.files.atomic import make_folder, writing
 from laconic.files.text import regular

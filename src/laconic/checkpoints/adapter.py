@@ -12,15 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laconic.checkpoints.checkpoint import (
-    INDEX,
-    SINGLE,
-    TOKENIZER_FILES,
-    Checkpoint,
-    TensorSpec,
-    open_checkpoint,
-)
+from laconic.checkpoints.checkpoint import TOKENIZER_FILES, Checkpoint, open_checkpoint
 from laconic.checkpoints.computed_tensors import float32, row_blocks, spool
+from laconic.checkpoints.header import INDEX, SINGLE, TensorSpec
 from laconic.checkpoints.hub import fetch_files, is_id
 from laconic.checkpoints.links import check_links
 from laconic.checkpoints.lora import SETTINGS, WEIGHTS, Adapter, Change

@@ -13,26 +13,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoints.configs import read_config
-from laconic.checkpoints.configs import setting as setting
-from laconic.checkpoints.header import FLOATS as FLOATS
-from laconic.checkpoints.header import INDEX as INDEX
+from laconic.checkpoints.configs import read_config, setting
 from laconic.checkpoints.header import (
+    INDEX,
     NUMPY,
     Header,
+    TensorSpec,
     open_header,
     read_header,
     samples_of,
     weight_files,
 )
-from laconic.checkpoints.header import SINGLE as SINGLE
-from laconic.checkpoints.header import WIDTH as WIDTH
-from laconic.checkpoints.header import TensorSpec as TensorSpec
 from laconic.checkpoints.hub import Snapshot, is_id, look_up
-from laconic.checkpoints.layout import EMBED as EMBED
-from laconic.checkpoints.layout import HEAD as HEAD
 from laconic.checkpoints.layout import Layout, find_layout, kept_as_head, tie_flags, with_rows
-from laconic.checkpoints.layout import natural as natural
 from laconic.checkpoints.links import check_link, check_links
 from laconic.checkpoints.packed_formats import find_packed
 from laconic.checkpoints.rotary import WINDOW

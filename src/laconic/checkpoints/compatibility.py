@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from laconic.checkpoints.checkpoint import FLOATS, Checkpoint, setting
-from laconic.checkpoints.configs import compare_configs, text_config
+from laconic.checkpoints.configs import compare_configs, setting, text_config
+from laconic.checkpoints.header import FLOATS
 from laconic.errors import CheckpointError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
+
+    from laconic.checkpoints.checkpoint import Checkpoint
 
 
 def check_siblings(

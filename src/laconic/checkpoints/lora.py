@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from laconic.checkpoints.checkpoint import FLOATS, Checkpoint, TensorSpec
 from laconic.checkpoints.computed_tensors import float32
-from laconic.checkpoints.header import NUMPY, open_header
-from laconic.checkpoints.nesting import name_in, short_names
+from laconic.checkpoints.header import FLOATS, NUMPY, TensorSpec, open_header
+from laconic.checkpoints.name_map import name_on_disk, short_names
 from laconic.errors import CheckpointError, did_you_mean
 from laconic.files.json import read_json
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from laconic.checkpoints.checkpoint import Checkpoint
 
 SETTINGS: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
@@ -144,12 +145,12 @@ class Adapter:
             if pair:
                 factors.setdefault(pair[1], {})[pair[2]] = key
             else:
-                place = name_in(known, names, re.sub(WRAPPED, ".", place))
+                place = name_on_disk(known, names, re.sub(WRAPPED, ".", place))
                 if place not in changes or ".modules_to_save." in key:
                     changes[place] = Change(saved=key)
                 self._check_saved(base, place, spec)
         for module, pair_of in sorted(factors.items()):
-            name = name_in(known, names, f"{module}.weight")
+            name = name_on_disk(known, names, f"{module}.weight")
             saved = changes[name].saved if name in changes else None
             own = self.specs[saved] if saved else self._home(base, name)
             change = self._product(base, module, pair_of, own)

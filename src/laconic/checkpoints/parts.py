@@ -16,7 +16,8 @@ from laconic.checkpoints.configs import TEXT, text_config
 from laconic.errors import RecipeError
 
 if TYPE_CHECKING:
-    from laconic.checkpoints.checkpoint import Checkpoint, TensorSpec
+    from laconic.checkpoints.checkpoint import Checkpoint
+    from laconic.checkpoints.header import TensorSpec
     from laconic.checkpoints.layout import Kind
 
 KINDS: Final[tuple[Kind, ...]] = ("towers", "mtp")

@@ -14,7 +14,8 @@ from laconic.errors import CheckpointError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from laconic.checkpoints.checkpoint import Checkpoint, TensorSpec
+    from laconic.checkpoints.checkpoint import Checkpoint
+    from laconic.checkpoints.header import TensorSpec
 
 #: The elements of the blocks in which a merge reads, computes and writes.
 BLOCK: Final = 1 << 19

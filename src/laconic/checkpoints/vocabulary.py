@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laconic.checkpoints.checkpoint import Checkpoint, TensorSpec
 from laconic.checkpoints.computed_tensors import float32, rounded, row_blocks, spool
+from laconic.checkpoints.header import TensorSpec
 from laconic.errors import CheckpointError, RecipeError
 from laconic.files.json import read_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from laconic.checkpoints.checkpoint import Checkpoint
 
 #: What a row stands for: a token string or, behind the last token, its own position.
 Key = str | int

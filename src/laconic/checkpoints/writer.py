@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
-from laconic.checkpoints.checkpoint import INDEX, SINGLE, TensorSpec
+from laconic.checkpoints.header import INDEX, SINGLE, TensorSpec
 from laconic.errors import CheckpointError
 from laconic.files.atomic import lock, make_folder, publish
 from laconic.files.json import write_json

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoints.checkpoint import setting
+from laconic.checkpoints.configs import setting
 from laconic.checkpoints.model_files import GENERATION, template_of
 from laconic.errors import CheckpointError
 from laconic.files.json import read_json

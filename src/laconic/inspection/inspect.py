@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from laconic.checkpoints.adapter import open_weights
+from laconic.checkpoints.name_map import COMPONENTS, component_of
 from laconic.inspection.config_diff import Difference, differences
-from laconic.inspection.shared import ENOUGH, PARTS, Overlap, Shared, comparable, overlap, part_of
+from laconic.inspection.shared import ENOUGH, Overlap, Shared, comparable, overlap
 from laconic.inspection.sums import Broken, Sums, measure, total
 from laconic.inspection.verdict import Choice, Sibling, choose_base, siblings, warnings
 from laconic.runtime import silent
@@ -86,7 +87,7 @@ class Inspection:
     @cached_property
     def parts(self) -> dict[str, Sums]:
         """The sums over each part of the model that there is, in the order of a forward pass."""
-        made = {part: [n for n in self.sums if part_of(n) == part] for part in PARTS}
+        made = {part: [n for n in self.sums if component_of(n) == part] for part in COMPONENTS}
         return {part: self._total(names) for part, names in made.items() if names}
 
     def layer(self, first: int, last: int | None = None, part: str | None = None) -> Sums:
@@ -103,7 +104,7 @@ class Inspection:
             for name in self.sums
             if (layer := self.depth.of(name)) is not None
             and first <= layer <= end
-            and part in (None, part_of(name))
+            and part in (None, component_of(name))
         )
 
     def _total(self, names: Iterable[str]) -> Sums:
@@ -190,7 +191,7 @@ def _matrices(
 
     def core(tensor: Shared) -> bool:
         inside = depth.of(tensor.name) is not None and len(tensor.shape) > 1
-        return inside and part_of(tensor.name) in ("attention", "mlp")
+        return inside and component_of(tensor.name) in ("attention", "mlp")
 
     chosen = [sums[t.name] for t in common.tensors if t.name in sums and core(t)]
     return total(chosen or sums.values(), members, models)

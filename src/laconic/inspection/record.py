@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from laconic.inspection.shared import part_of
+from laconic.checkpoints.name_map import component_of
 from laconic.inspection.verdict import RULE
 
 if TYPE_CHECKING:
@@ -59,7 +59,11 @@ def record(found: Inspection) -> dict[str, Any]:
             for layer in range(found.layers)
         ],
         "tensors": {
-            name: {"part": part_of(name), "layer": found.depth.of(name), **numbers(found, sums)}
+            name: {
+                "part": component_of(name),
+                "layer": found.depth.of(name),
+                **numbers(found, sums),
+            }
             for name, sums in found.sums.items()
         },
     }

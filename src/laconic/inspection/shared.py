@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from laconic.checkpoints.checkpoint import FLOATS, Checkpoint, natural
+from laconic.checkpoints.header import FLOATS
+from laconic.checkpoints.layout import natural
 from laconic.checkpoints.vocabulary import keys, match
 
 if TYPE_CHECKING:
@@ -16,14 +17,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: The parts of a model that are reported, in the order of a forward pass.
-PARTS: Final = ("embedding", "attention", "mlp", "norm", "head", "other")
+    from laconic.checkpoints.checkpoint import Checkpoint
+
 #: The least share of the base's values that must have a counterpart for numbers to mean anything.
 ENOUGH: Final = 0.5
-#: What modules with a row for each token or place are called.
-EMBEDDINGS: Final = (
-    "embed_tokens", "wte", "wpe", "tok_embeddings", "embed_in", "word_embeddings", "embeddings",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,22 +59,6 @@ class Overlap:
     tensors: tuple[Shared, ...]
     left_out: Mapping[str, str]
     notes: tuple[str, ...] = ()
-
-
-def part_of(name: str) -> str:
-    """The part of the model that a tensor belongs to: one of `PARTS`."""
-    words = name.lower().split(".")
-    if "lm_head" in words or "embed_out" in words or name == "output.weight":
-        return "head"
-    if any(word in EMBEDDINGS for word in words):
-        return "embedding"
-    if any("norm" in word or word.startswith("ln_") for word in words):
-        return "norm"
-    if any("attn" in word or "attention" in word for word in words):
-        return "attention"
-    if any(word in ("mlp", "feed_forward", "ffn", "block_sparse_moe") for word in words):
-        return "mlp"
-    return "other"
 
 
 def comparable(base: Checkpoint, other: Checkpoint) -> float:

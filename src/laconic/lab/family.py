@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoints.checkpoint import EMBED
+from laconic.checkpoints.layout import EMBED
 from laconic.errors import LaconicError, did_you_mean
 from laconic.lab import corpus, tokenizer
 from laconic.lab.fit import fit, misread, network

@@ -10,7 +10,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoints.checkpoint import EMBED, HEAD
+from laconic.checkpoints.layout import EMBED, HEAD
 from laconic.lab import tokenizer
 from laconic.lab.family import WEIGHTS, building, folder
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.checkpoints.adapter import open_weights
-from laconic.checkpoints.checkpoint import FLOATS, HEAD, Checkpoint, TensorSpec
 from laconic.checkpoints.compatibility import check_siblings
 from laconic.checkpoints.configs import setting
+from laconic.checkpoints.header import FLOATS, TensorSpec
+from laconic.checkpoints.layout import HEAD
 from laconic.checkpoints.parts import Parts, sort_parts
 from laconic.checkpoints.resources import Budget, reckon
 from laconic.checkpoints.rotary import WINDOW
@@ -38,6 +39,7 @@ from laconic.merging.varying import Varying, shown, value_at
 from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
 
 if TYPE_CHECKING:
+    from laconic.checkpoints.checkpoint import Checkpoint
     from laconic.merging.recipe import Recipe
     from laconic.registry import Plugin
 
