@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from laconic.lab.family import WEIGHTS, Plan, building, export, folder, train_phase
+from laconic.lab.family import WEIGHTS, LabPlan, building, export, folder, train_phase
 from laconic.lab.phases import PHASES
 from laconic.lab.sizes import MINI, size_of
 from laconic.runtime import Progress, silent
@@ -36,6 +36,6 @@ def second_thinker(target: Path, *, progress: Progress = silent) -> Path:
     start[EMBED] = start[EMBED][:TRAINED]
     phase = next(phase for phase in PHASES if phase.name == "system2")
     with building(target) as beside, using_threads(1):
-        state, _ = train_phase(phase, start, Plan(seed=SEED), progress=progress)
+        state, _ = train_phase(phase, start, LabPlan(seed=SEED), progress=progress)
         export(state, beside, size_of(MINI))
     return target

@@ -22,7 +22,7 @@ from transformers import (
 
 from laconic.checkpoints.name_map import (
     ExpertNames,
-    Piece,
+    ParameterPiece,
     expert_names,
     map_names,
     name_on_disk,
@@ -123,7 +123,7 @@ def test_a_tied_head_is_the_embedding_under_another_name() -> None:
     disk = {"model.embed_tokens.weight": (4, 2)}
     sizes = {"model.embed_tokens.weight": 8}
     pieces = map_names(sizes, disk, {"lm_head.weight": "model.embed_tokens.weight"})
-    assert pieces["lm_head.weight"] == (Piece("model.embed_tokens.weight", ..., 0, 8),)
+    assert pieces["lm_head.weight"] == (ParameterPiece("model.embed_tokens.weight", ..., 0, 8),)
 
 
 def test_an_engine_may_fuse_what_lies_apart_on_disk() -> None:
@@ -139,9 +139,9 @@ def test_an_engine_may_fuse_what_lies_apart_on_disk() -> None:
         {f"{block}.self_attn.qkv_proj.weight": 16, f"{block}.mlp.gate_up_proj.weight": 12}, disk
     )
     assert pieces[f"{block}.self_attn.qkv_proj.weight"] == (
-        Piece(f"{block}.self_attn.q_proj.weight", slice(0, 4), 0, 8),
-        Piece(f"{block}.self_attn.k_proj.weight", slice(4, 6), 8, 4),
-        Piece(f"{block}.self_attn.v_proj.weight", slice(6, 8), 12, 4),
+        ParameterPiece(f"{block}.self_attn.q_proj.weight", slice(0, 4), 0, 8),
+        ParameterPiece(f"{block}.self_attn.k_proj.weight", slice(4, 6), 8, 4),
+        ParameterPiece(f"{block}.self_attn.v_proj.weight", slice(6, 8), 12, 4),
     )
     assert [p.start for p in pieces[f"{block}.mlp.gate_up_proj.weight"]] == [0, 6]
 
@@ -171,7 +171,7 @@ def test_a_missing_tensor_has_no_elements() -> None:
     first, second = map_names({f"{block}.down_proj": 12}, disk)[f"{block}.down_proj"]
     assert (first.count, second.count) == (6, 0)
     assert second.tensor == f"{block}.1.down_proj.weight"
-    assert map_names({"odd": 3}, disk) == {"odd": (Piece("odd", ..., 0, 0),)}
+    assert map_names({"odd": 3}, disk) == {"odd": (ParameterPiece("odd", ..., 0, 0),)}
 
 
 def test_layouts_of_models_with_towers_are_led_to_each_other() -> None:

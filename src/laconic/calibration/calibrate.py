@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from laconic.calibration.estimate import Cost, check_cost, estimate
 from laconic.calibration.record import KINDS, Calibration, Kind, merge_of
-from laconic.calibration.samples import RANDOM, Choice, Samples, batches, load_samples, same_tokens
+from laconic.calibration.samples import (
+    RANDOM,
+    Samples,
+    SampleSelection,
+    batches,
+    load_samples,
+    same_tokens,
+)
 from laconic.checkpoints.adapter import open_weights
 from laconic.checkpoints.layout import natural
 from laconic.errors import CalibrationError, did_you_mean
@@ -23,10 +30,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from laconic.calibration.forward import Watch
+    from laconic.calibration.forward import StageObserver
     from laconic.calibration.gradients import Labels
     from laconic.calibration.model import Skeleton
-    from laconic.calibration.work import Work
+    from laconic.calibration.work import WorkFolder
     from laconic.checkpoints.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
@@ -37,7 +44,7 @@ Reduce = Literal["none", "tensor"]
 
 
 @dataclass(frozen=True)
-class Means:
+class CalibrationOptions:
     """Where and how fast; of these only the type and the batches touch the last digits.
 
     Attributes:
@@ -55,7 +62,7 @@ class Means:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class CalibrationPlan:
     """A calibration that was checked and can start.
 
     Attributes:
@@ -73,7 +80,7 @@ class Measurement:
     samples: Samples
     settings: Mapping[str, Any]
     cost: Cost
-    means: Means
+    means: CalibrationOptions
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -107,11 +114,11 @@ def prepare(
     kind: Kind,
     *,
     against: str | Path | Checkpoint | None = None,
-    choice: Choice | None = None,
+    choice: SampleSelection | None = None,
     reduce: Reduce = "none",
     labels: Labels = "sampled",
-    means: Means | None = None,
-) -> Measurement:
+    means: CalibrationOptions | None = None,
+) -> CalibrationPlan:
     """Check a calibration against models and data; no weights are read.
 
     Args:
@@ -128,7 +135,7 @@ def prepare(
         CalibrationError: For what does not fit together, or would not fit this machine.
         CheckpointError: For a checkpoint that cannot be read, or whose weights are packed.
     """
-    means, choice = means or Means(), choice or Choice()
+    means, choice = means or CalibrationOptions(), choice or SampleSelection()
     _check_kind(kind, data, against=against, reduce=reduce)
     device, threads = _device(means.device), means.threads
     if threads < 0 or means.batch_tokens < 1:
@@ -161,11 +168,11 @@ def prepare(
         whole=whole,
     )
     notes = _notes(samples, choice, kind)
-    return Measurement(kind, skeletons, samples, settings, cost, means, notes)
+    return CalibrationPlan(kind, skeletons, samples, settings, cost, means, notes)
 
 
 def calibrate(
-    measurement: Measurement, output: str | Path, *, progress: Progress = silent
+    measurement: CalibrationPlan, output: str | Path, *, progress: Progress = silent
 ) -> Calibration:
     """Measure, and write the calibration's file.
 
@@ -184,7 +191,7 @@ def calibrate(
         CalibrationError: For a machine too small, a value that is not finite, naming where and in
             which sample, or a file that cannot be written.
     """
-    from laconic.calibration.work import Work
+    from laconic.calibration.work import WorkFolder
 
     target = Path(output).expanduser()
     if target.is_dir():
@@ -196,7 +203,7 @@ def calibrate(
         logger.warning("%s", note)
     for skeleton in measurement.skeletons:
         skeleton.checkpoint.fetch()
-    with Work(target, measurement.digest) as work, _threads(measurement.means.threads):
+    with WorkFolder(target, measurement.digest) as work, _threads(measurement.means.threads):
         try:
             tensors = _measured(measurement, work, progress)
             _value(measurement, tensors).write(target)
@@ -209,7 +216,9 @@ def calibrate(
     return _value(measurement, tensors)
 
 
-def _measured(measurement: Measurement, work: Work, progress: Progress) -> dict[str, Tensor]:
+def _measured(
+    measurement: CalibrationPlan, work: WorkFolder, progress: Progress
+) -> dict[str, Tensor]:
     """The statistics; where they cannot be had, nothing is kept."""
     import torch
 
@@ -225,12 +234,14 @@ def _measured(measurement: Measurement, work: Work, progress: Progress) -> dict[
         raise
 
 
-def _measure(measurement: Measurement, work: Work, progress: Progress) -> dict[str, Tensor]:
+def _measure(
+    measurement: CalibrationPlan, work: WorkFolder, progress: Progress
+) -> dict[str, Tensor]:
     """The statistics, in the order of the layers."""
     from laconic.calibration.forward import make_batches, run_forward
     from laconic.calibration.gradients import run_gradients
-    from laconic.calibration.information import Information
-    from laconic.calibration.inputs import Inputs, findings
+    from laconic.calibration.information import MutualInformation
+    from laconic.calibration.inputs import InputStatistics, findings
 
     kind, items = measurement.kind, measurement.samples.items
     skeleton = measurement.skeletons[0]
@@ -247,7 +258,9 @@ def _measure(measurement: Measurement, work: Work, progress: Progress) -> dict[s
         )
     else:
         groups = batches([len(item.ids) for item in items], measurement.means.batch_tokens)
-        watch: Watch = Inputs(kind) if kind != "mutual_information" else Information(len(items))
+        watch: StageObserver = (
+            InputStatistics(kind) if kind != "mutual_information" else MutualInformation(len(items))
+        )
         made = make_batches(items, groups, skeleton.device)
         tensors, facts = run_forward(measurement.skeletons, made, watch, work, progress)
         for note in findings(facts):
@@ -255,7 +268,7 @@ def _measure(measurement: Measurement, work: Work, progress: Progress) -> dict[s
     return {name: tensors[name] for name in sorted(tensors, key=natural)}
 
 
-def _value(measurement: Measurement, tensors: Mapping[str, Tensor]) -> Calibration:
+def _value(measurement: CalibrationPlan, tensors: Mapping[str, Tensor]) -> Calibration:
     models = [skeleton.checkpoint for skeleton in measurement.skeletons]
     return Calibration(
         kind=measurement.kind,
@@ -329,7 +342,7 @@ def _check_pair(skeletons: tuple[Skeleton, ...], samples: Samples) -> None:
     same_tokens(samples.items, ours.checkpoint, theirs.checkpoint)
 
 
-def _notes(samples: Samples, choice: Choice, kind: Kind) -> tuple[str, ...]:
+def _notes(samples: Samples, choice: SampleSelection, kind: Kind) -> tuple[str, ...]:
     notes = []
     if len(samples.items) < FEW:
         notes.append(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from laconic.calibration.model import Skeleton
     from laconic.calibration.samples import Item
-    from laconic.calibration.work import Work
+    from laconic.calibration.work import WorkFolder
     from laconic.runtime import Progress
 
 
@@ -66,7 +66,7 @@ class Batch:
         )
 
 
-class Watch(Protocol):
+class StageObserver(Protocol):
     """What looks at the models while the samples go through them."""
 
     def attach(self, stack: ExitStack, side: int, skeleton: Skeleton, stage: int) -> None:
@@ -105,8 +105,8 @@ def make_batches(
 def run_forward(
     skeletons: Sequence[Skeleton],
     batches: Sequence[Batch],
-    watch: Watch,
-    work: Work,
+    watch: StageObserver,
+    work: WorkFolder,
     progress: Progress,
 ) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Send all batches through the models, stage by stage, and collect what the watch saw.
@@ -152,7 +152,7 @@ def run_forward(
 
 
 def _files(
-    stage: int, skeletons: Sequence[Skeleton], batches: Sequence[Batch], work: Work
+    stage: int, skeletons: Sequence[Skeleton], batches: Sequence[Batch], work: WorkFolder
 ) -> list[dict[int, Tensor]]:
     """The hidden states that a stage reads and writes, for each model by stage."""
     rows = batches[-1].start + batches[-1].tokens

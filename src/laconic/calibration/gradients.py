@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from laconic.calibration.model import Skeleton
     from laconic.calibration.samples import Item
-    from laconic.calibration.work import Work
-    from laconic.checkpoints.name_map import Piece
+    from laconic.calibration.work import WorkFolder
+    from laconic.checkpoints.name_map import ParameterPiece
     from laconic.runtime import Progress
 
 Labels = Literal["sampled", "data"]
@@ -63,7 +63,7 @@ class Gradients:
         wide = torch.float32 if self._whole else torch.float64
         return torch.zeros(shape, dtype=wide, device=part.device)
 
-    def _hook(self, pieces: Sequence[Piece]) -> Any:
+    def _hook(self, pieces: Sequence[ParameterPiece]) -> Any:
         """What is done with a parameter's gradient as soon as it is there."""
         import torch
 
@@ -94,7 +94,7 @@ class Gradients:
 def run_gradients(
     skeleton: Skeleton,
     items: Sequence[Item],
-    work: Work,
+    work: WorkFolder,
     progress: Progress,
     *,
     kind: Literal["sensitivity", "fisher"],
@@ -139,7 +139,7 @@ def run_gradients(
     return gradients.results(len(items))
 
 
-def _keep(work: Work, sums: dict[str, Tensor], done: int) -> None:
+def _keep(work: WorkFolder, sums: dict[str, Tensor], done: int) -> None:
     before = work.done
     work.save(SUMS.format(done), sums)
     work.finish(done)

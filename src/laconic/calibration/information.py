@@ -21,7 +21,7 @@ CHUNK: Final = 1 << 24
 HEAD: Final = "lm_head"
 
 
-class Joint:
+class JointCounts:
     """How often pairs of bfloat16 values occur; counts grow while values stream by."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Joint:
         return max(0.0, _entropy(ours, total) + _entropy(theirs, total) - joint)
 
 
-class Information:
+class MutualInformation:
     """Watches two models and counts, sample by sample, what their outputs have in common.
 
     Outputs are those of the embedding, of each layer's feed-forward part, of the final norm and of
@@ -103,7 +103,7 @@ class Information:
         assert self._batch is not None
         ours, theirs = (torch.split(self._seen.pop(side), self._batch.lengths) for side in (0, 1))
         for number, x, y in zip(self._batch.samples, ours, theirs, strict=True):
-            joint = Joint()
+            joint = JointCounts()
             joint.add(x, y)
             self._note(skeletons[0].group(stage), number, joint)
             if stage > skeletons[0].layers:
@@ -120,18 +120,18 @@ class Information:
         self._found = {}
         return tensors, {}
 
-    def _note(self, group: str, number: int, joint: Joint) -> None:
+    def _note(self, group: str, number: int, joint: JointCounts) -> None:
         self._found.setdefault(group, {})[number] = joint.information()
 
 
-def _head(skeletons: Sequence[Skeleton], ours: Tensor, theirs: Tensor) -> Joint:
+def _head(skeletons: Sequence[Skeleton], ours: Tensor, theirs: Tensor) -> JointCounts:
     """The pairs of both heads' logits, a few tokens at a time.
 
     Where one vocabulary was padded to more rows, the rows both have are compared.
     """
     import torch
 
-    joint = Joint()
+    joint = JointCounts()
     rows = min(skeleton.rows for skeleton in skeletons)
     step = max(1, CHUNK // rows)
     for x, y in zip(*(torch.split(v, step) for v in (ours, theirs)), strict=True):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Hook = Callable[["nn.Module", tuple[Any, ...]], None]
 
 
-class Inputs:
+class InputStatistics:
     """Watches what goes into weights: mean |input| by channel, or the Gram matrix.
 
     Padding does not count. A weight of an expert counts the tokens routed to it.

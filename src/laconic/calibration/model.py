@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from laconic.checkpoints.checkpoint import Checkpoint
-    from laconic.checkpoints.name_map import Piece
+    from laconic.checkpoints.name_map import ParameterPiece
 
 
 class Skeleton:
@@ -157,7 +157,7 @@ class Skeleton:
             )
         return decoder
 
-    def _map_names(self) -> dict[str, tuple[Piece, ...]]:
+    def _map_names(self) -> dict[str, tuple[ParameterPiece, ...]]:
         """The checkpoint's tensors that make each parameter, checked to be there and in full."""
         specs = self.checkpoint.specs
         sizes = {name: math.prod(shape) for name, shape in self.shapes.items()}

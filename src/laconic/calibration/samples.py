@@ -29,7 +29,7 @@ ANSWERS: Final = ("response", "completion", "output", "solution", "answer")
 
 
 @dataclass(frozen=True)
-class Choice:
+class SampleSelection:
     """What of the data is measured, and in which words.
 
     Attributes:
@@ -50,7 +50,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Text:
+class UntokenizedSample:
     """One row, before it is tokenized.
 
     Attributes:
@@ -103,7 +103,9 @@ class Samples:
         return sum(len(item.ids) for item in self.items)
 
 
-def load_samples(checkpoint: Checkpoint, data: str, choice: Choice, *, rows: int) -> Samples:
+def load_samples(
+    checkpoint: Checkpoint, data: str, choice: SampleSelection, *, rows: int
+) -> Samples:
     """The calibration set in the tokens of a checkpoint.
 
     Args:
@@ -133,7 +135,7 @@ def load_samples(checkpoint: Checkpoint, data: str, choice: Choice, *, rows: int
     return Samples(items, data, digest, sum(len(i.ids) > longest for i in encoded))
 
 
-def _random_samples(choice: Choice, rows: int) -> Samples:
+def _random_samples(choice: SampleSelection, rows: int) -> Samples:
     """Sequences of random tokens, uniform over the ids."""
     import numpy as np
 
@@ -147,7 +149,7 @@ def _random_samples(choice: Choice, rows: int) -> Samples:
     return Samples(items, RANDOM, digest)
 
 
-def _texts(data: str, choice: Choice) -> tuple[list[Text], str]:
+def _texts(data: str, choice: SampleSelection) -> tuple[list[UntokenizedSample], str]:
     """The rows that were chosen, and the digest of the file they are in."""
     path = Path(data).expanduser()
     if path.is_dir():
@@ -175,23 +177,23 @@ def _texts(data: str, choice: Choice) -> tuple[list[Text], str]:
         return texts, hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def _text(row: Row, choice: Choice) -> Text:
+def _text(row: Row, choice: SampleSelection) -> UntokenizedSample:
     """A row of a file: a question with or without its answer, a conversation, or bare text."""
     values = row.values
     if "messages" in values:
         return _conversation(row)
     if "text" in values and not any(name in values for name in QUESTIONS):
-        return Text(Sample("", "", row.text("text"), "", raw=True), "", row.where)
+        return UntokenizedSample(Sample("", "", row.text("text"), "", raw=True), "", row.where)
     if not any(name in values for name in QUESTIONS):
         wanted = ", ".join(f"'{name}'" for name in (*QUESTIONS, "messages", "text"))
         near = did_you_mean(next(iter(values), ""), (*QUESTIONS, "messages", "text"))
         held = ", ".join(values) or "nothing"
         raise CalibrationError(f"{row.where} has none of {wanted}; it holds {held}. {near}")
     answer = row.optional(*ANSWERS) if choice.answers else ""
-    return Text(Sample("", "", row.text(*QUESTIONS), ""), answer, row.where)
+    return UntokenizedSample(Sample("", "", row.text(*QUESTIONS), ""), answer, row.where)
 
 
-def _conversation(row: Row) -> Text:
+def _conversation(row: Row) -> UntokenizedSample:
     turns = row.values["messages"]
     if not (
         isinstance(turns, list)
@@ -207,17 +209,19 @@ def _conversation(row: Row) -> Text:
     if not before:
         raise CalibrationError(f"{row.where}: its messages hold no question before the answer.")
     asked = Sample("", "", "\n".join(turn["content"] for turn in before), "")
-    return Text(asked, turns[-1]["content"] if answered else "", row.where, tuple(before))
+    return UntokenizedSample(
+        asked, turns[-1]["content"] if answered else "", row.where, tuple(before)
+    )
 
 
-def _told(result: Result) -> Text:
+def _told(result: Result) -> UntokenizedSample:
     """A completion of a run as question and answer."""
     where = f"{result.task}, problem '{result.id}'"
     asked = Sample(result.task, result.id, result.problem, "", prefill=result.prefill)
-    return Text(asked, result.text, where)
+    return UntokenizedSample(asked, result.text, where)
 
 
-def _picked(folder: Path, choice: Choice) -> Iterator[Result]:
+def _picked(folder: Path, choice: SampleSelection) -> Iterator[Result]:
     """One right completion of each of so many problems that have one, drawn by the seed."""
     import numpy as np
 
@@ -241,7 +245,7 @@ def _picked(folder: Path, choice: Choice) -> Iterator[Result]:
         yield told[place]
 
 
-def _encode(tokenizer: Any, text: Text, choice: Choice, name: str) -> Item:
+def _encode(tokenizer: Any, text: UntokenizedSample, choice: SampleSelection, name: str) -> Item:
     """A row's tokens: the question's, and the answer's with the token that ends it."""
     raw = choice.raw or text.asked.raw
     asked = text.asked

@@ -23,7 +23,7 @@ STATE: Final = "state.json"
 LOCK: Final = ".lock"
 
 
-class Work:
+class WorkFolder:
     """The folder in which a calibration is made; one process at a time may hold it.
 
     Args:

@@ -45,7 +45,7 @@ AUTO: Final = "auto_map"
 
 
 @dataclass(frozen=True)
-class File:
+class CarriedFile:
     """A file that is taken along.
 
     Attributes:
@@ -80,7 +80,7 @@ def choose_files(
     code: bool,
     appended: bool,
     changed: bool,
-) -> tuple[tuple[File, ...], tuple[str, ...]]:
+) -> tuple[tuple[CarriedFile, ...], tuple[str, ...]]:
     """Which files beside the weights are taken along; notes on what is left out.
 
     Args:
@@ -91,7 +91,7 @@ def choose_files(
         appended: Whether tokens are appended to the tokenizer.
         changed: Whether the output's config is another than the donor's.
     """
-    chosen: dict[str, File] = {}
+    chosen: dict[str, CarriedFile] = {}
     beside = _names(config, config.folder)
     apart = tokenizer is not config or tokenizer.tokenizer_folder != config.folder
     there = _names(tokenizer, tokenizer.tokenizer_folder) if apart else beside
@@ -166,11 +166,13 @@ def _like(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
     return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
 
 
-def _take(chosen: dict[str, File], donor: Checkpoint, folder: Path, names: Iterable[str]) -> None:
+def _take(
+    chosen: dict[str, CarriedFile], donor: Checkpoint, folder: Path, names: Iterable[str]
+) -> None:
     """Choose files of a folder; a name that is chosen already stays as it is."""
     snapshot = donor.snapshot if folder == donor.folder else None
     for name in names:
-        chosen.setdefault(name, File(name, folder, snapshot))
+        chosen.setdefault(name, CarriedFile(name, folder, snapshot))
 
 
 def _listed(names: list[str]) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from laconic.checkpoints.checkpoint import Checkpoint
 
 
-def check_siblings(
+def check_compatible(
     members: Sequence[Checkpoint],
     system2: Checkpoint,
     *,
@@ -82,9 +82,9 @@ def check_config(
     found = compare_configs(model.config, system2.config)
     for key, (mine, theirs) in found.architecture.items():
         raise CheckpointError(
-            f"{model.name} and {system2.name} are no siblings: {key} is {mine!r} in one config and "
-            f"{theirs!r} in the other. If the weights were made alike, mend config.json of the one "
-            "that is wrong."
+            f"{model.name} and {system2.name} cannot be merged: {key} is {mine!r} in one config "
+            f"and {theirs!r} in the other. If both were trained with the same value, correct the "
+            "config.json that is wrong."
         )
     if not found.rotation:
         return ()

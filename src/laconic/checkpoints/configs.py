@@ -38,7 +38,7 @@ ASIDE: Final = ("quantization_config", "generation_config", "compression_config"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ConfigComparison:
     """How two configs differ in what their weights mean.
 
     Attributes:
@@ -52,7 +52,7 @@ class Comparison:
     left_open: bool
 
 
-def compare_configs(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Comparison:
+def compare_configs(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> ConfigComparison:
     """Compare two configs in what the weights' meaning depends on, nested parts included.
 
     Configs of another notation, and ones that leave a value out, are completed first by their
@@ -65,7 +65,7 @@ def compare_configs(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Compa
     return found if whole[0] is None or whole[1] is None else _compared(whole[0], whole[1])
 
 
-def _compared(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Comparison:
+def _compared(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> ConfigComparison:
     """The comparison of two configs as they are written."""
     parts, others = _parts(mine), _parts(theirs)
     differing: dict[str, tuple[Any, Any]] = {}
@@ -90,7 +90,7 @@ def _compared(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Comparison:
             differing |= {f"{path}{key}": pair for key, pair in said.items()}
         else:
             rotation |= said
-    return Comparison(dict(sorted(differing.items())), rotation, left_open)
+    return ConfigComparison(dict(sorted(differing.items())), rotation, left_open)
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ STARTS: Final = (True, False, "gaussian", "eva", "orthogonal")
 
 
 @dataclass(frozen=True)
-class Change:
+class TensorChange:
     """What an adapter does to one tensor: perhaps another value, then ``+ scale * left @ right``.
 
     Attributes:
@@ -125,13 +125,13 @@ class Adapter:
         values = float32(self.values(place[0]), self.specs[place[0]].dtype)
         return np.ascontiguousarray(values.T) if place[1] else values
 
-    def changes(self, base: Checkpoint) -> dict[str, Change]:
+    def changes(self, base: Checkpoint) -> dict[str, TensorChange]:
         """What it does to each of a base's tensors, checked against their shapes.
 
         Raises:
             CheckpointError: For a tensor that the base does not have, or that does not fit it.
         """
-        changes: dict[str, Change] = {}
+        changes: dict[str, TensorChange] = {}
         factors: dict[str, dict[str, str]] = {}
         known = {*base.specs, *filter(None, [base.layout.head])}
         names = short_names(known)
@@ -147,7 +147,7 @@ class Adapter:
             else:
                 place = name_on_disk(known, names, re.sub(WRAPPED, ".", place))
                 if place not in changes or ".modules_to_save." in key:
-                    changes[place] = Change(saved=key)
+                    changes[place] = TensorChange(saved=key)
                 self._check_saved(base, place, spec)
         for module, pair_of in sorted(factors.items()):
             name = name_on_disk(known, names, f"{module}.weight")
@@ -160,11 +160,11 @@ class Adapter:
             raise CheckpointError(f"{self.name} changes nothing: {WEIGHTS} holds no tensors.")
         return changes
 
-    def _check_rows(self, base: Checkpoint, changes: Mapping[str, Change]) -> None:
+    def _check_rows(self, base: Checkpoint, changes: Mapping[str, TensorChange]) -> None:
         """Refuse an embedding with more or fewer rows than the head beside it."""
         rows: dict[str, int] = {}
         for name in filter(None, (base.layout.embedding, base.layout.head)):
-            saved = changes.get(name, Change()).saved
+            saved = changes.get(name, TensorChange()).saved
             spec = self.specs[saved] if saved else base.specs.get(name)
             if spec is not None:
                 rows[name] = spec.shape[0]
@@ -186,7 +186,7 @@ class Adapter:
 
     def _product(
         self, base: Checkpoint, module: str, pair: Mapping[str, str], own: TensorSpec
-    ) -> Change:
+    ) -> TensorChange:
         """The change of a module that has the two factors."""
         embedding = "lora_embedding_A" in pair or "lora_embedding_B" in pair
         names = [f"lora_{'embedding_' if embedding else ''}{part}" for part in "AB"]
@@ -215,7 +215,7 @@ class Adapter:
         low, high = (pair[names[0]], turned), (pair[names[1]], turned)
         root = math.sqrt(rank) if self.settings.get("use_rslora") else rank
         left, right = (low, high) if turned else (high, low)
-        return Change(left=left, right=right, scale=alpha / root)
+        return TensorChange(left=left, right=right, scale=alpha / root)
 
     def _home(self, base: Checkpoint, name: str) -> TensorSpec:
         """The base's tensor of a name; the head of a tied base is its embedding."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoints.carried_files import File, choose_files, drop_code, without_code
+from laconic.checkpoints.carried_files import CarriedFile, choose_files, drop_code, without_code
 from laconic.checkpoints.checkpoint import Checkpoint, copy_files
 from laconic.checkpoints.layout import tie_flags, with_rows, with_tie
 from laconic.checkpoints.packed_formats import without_quantisation
@@ -32,7 +32,7 @@ ID_KEYS: Final = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "
 
 
 @dataclass(frozen=True)
-class Companions:
+class ModelFiles:
     """The files beside the weights, decided before any is written.
 
     Attributes:
@@ -48,14 +48,14 @@ class Companions:
 
     config: Mapping[str, Any]
     generation: Mapping[str, Any] | Path | None
-    files: tuple[File, ...]
+    files: tuple[CarriedFile, ...]
     tied: bool
     added: tuple[Mapping[str, Any], ...] = ()
     template: str | None = None
     code: bool = False
     notes: tuple[str, ...] = ()
 
-    def with_config(self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Companions:
+    def with_config(self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> ModelFiles:
         """The same with another config."""
         return replace(self, config=change(self.config))
 
@@ -93,7 +93,7 @@ class Companions:
             _set_template(folder, self.template)
 
 
-def companions(
+def choose_model_files(
     vocabulary: Vocabulary | None,
     *,
     tokenizer: Checkpoint,
@@ -102,7 +102,7 @@ def companions(
     template: Checkpoint | Path,
     code: bool = False,
     changed: bool = False,
-) -> Companions:
+) -> ModelFiles:
     """Decide the files beside the weights.
 
     Args:
@@ -146,7 +146,7 @@ def companions(
     )
     known = {token["content"] for token in vocabulary.added} if vocabulary else set()
     notes += _foreign(text, template, known | set(strings.values()))
-    return Companions(
+    return ModelFiles(
         config=own if code else without_code(own),
         generation=made,
         files=files,

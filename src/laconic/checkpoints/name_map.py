@@ -43,7 +43,7 @@ _NESTING: Final = ("model", "language_model", "vision_model")
 
 
 @dataclass(frozen=True)
-class Piece:
+class ParameterPiece:
     """A tensor of the checkpoint within a parameter of the engine.
 
     Attributes:
@@ -77,7 +77,7 @@ def map_names(
     parameters: Mapping[str, int],
     disk: Mapping[str, Sequence[int]],
     tied: Mapping[str, str] | None = None,
-) -> dict[str, tuple[Piece, ...]]:
+) -> dict[str, tuple[ParameterPiece, ...]]:
     """The tensors of a checkpoint that each parameter of an engine is made of.
 
     A parameter that neither the checkpoint nor the table of fused weights knows is mapped to a
@@ -97,7 +97,7 @@ def map_names(
 
 
 def expert_names(
-    pieces: Mapping[str, Sequence[Piece]], module: str
+    pieces: Mapping[str, Sequence[ParameterPiece]], module: str
 ) -> tuple[ExpertNames, ...] | None:
     """The names on disk of a layer's experts, expert by expert.
 
@@ -185,27 +185,27 @@ def name_on_disk(known: Container[str], by_short_name: Mapping[str, str | None],
     return name if name in known else by_short_name.get(_short(name)) or name
 
 
-def _pieces(name: str, size: int, disk: Mapping[str, Sequence[int]]) -> tuple[Piece, ...]:
+def _pieces(name: str, size: int, disk: Mapping[str, Sequence[int]]) -> tuple[ParameterPiece, ...]:
     """The pieces of one parameter of `size` elements."""
     if name in disk:
-        return (Piece(name, ..., 0, math.prod(disk[name])),)
+        return (ParameterPiece(name, ..., 0, math.prod(disk[name])),)
     for family in FUSED_WEIGHTS.values():
         for fused in family:
             block = name.removesuffix(fused.parameter)
             first = [_on_disk(block, tensor, 0) for tensor in fused.tensors]
             if block != name and all(tensor in disk for tensor in first):
                 return _fused_pieces(fused, block, size, disk)
-    return (Piece(name, ..., 0, 0),)
+    return (ParameterPiece(name, ..., 0, 0),)
 
 
 def _fused_pieces(
     fused: FusedWeight, block: str, size: int, disk: Mapping[str, Sequence[int]]
-) -> tuple[Piece, ...]:
+) -> tuple[ParameterPiece, ...]:
     """The pieces of a parameter that holds several tensors, expert by expert, row by row."""
     stacked = any("{expert}" in tensor for tensor in fused.tensors)
     shapes = [disk[_on_disk(block, tensor, 0)] for tensor in fused.tensors]
     experts = max(1, size // sum(map(math.prod, shapes))) if stacked else 1
-    pieces: list[Piece] = []
+    pieces: list[ParameterPiece] = []
     start = 0
     for expert in range(experts):
         row = 0
@@ -214,7 +214,9 @@ def _fused_pieces(
             rows = slice(row, row + shape[0])
             place = (expert, rows) if stacked else rows
             count = math.prod(disk[own]) if own in disk else 0
-            pieces.append(Piece(own, ... if len(shapes) + stacked == 1 else place, start, count))
+            pieces.append(
+                ParameterPiece(own, ... if len(shapes) + stacked == 1 else place, start, count)
+            )
             row, start = row + shape[0], start + math.prod(shape)
     return tuple(pieces)
 

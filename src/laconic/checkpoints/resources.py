@@ -25,7 +25,7 @@ FLOAT_BYTES: Final = 4
 
 
 @dataclass(frozen=True)
-class Budget:
+class MergeCost:
     """The cost of a merge in bytes.
 
     Attributes:
@@ -44,7 +44,7 @@ class Budget:
     disk_free: int | None = None
 
 
-def reckon(
+def merge_cost(
     members: Sequence[Checkpoint],
     fetched: Sequence[Checkpoint],
     specs: Sequence[TensorSpec],
@@ -53,7 +53,7 @@ def reckon(
     whole: bool,
     copies: int = 0,
     stats: int = 0,
-) -> Budget:
+) -> MergeCost:
     """Add up what a merge costs, and refuse one that the disk cannot hold.
 
     Args:
@@ -74,7 +74,7 @@ def reckon(
     if not whole:
         elements = min(elements, BLOCK) * len(os.sched_getaffinity(0))
     download, written = sum(missing.values()), sum(spec.nbytes for spec in specs)
-    budget = Budget(
+    budget = MergeCost(
         download=download,
         read=sum(spec.nbytes for model in members for spec in model.specs.values()),
         written=written,

@@ -148,7 +148,7 @@ def unify(
         own, first = _embedding(member), _embedding(members[0])
         if own.name != first.name:
             raise CheckpointError(
-                f"{member.name} and {members[0].name} are no siblings: the embedding is "
+                f"{member.name} and {members[0].name} cannot be merged: the embedding is "
                 f"'{own.name}' in one and '{first.name}' in the other."
             )
         if own.shape[1:] != first.shape[1:]:
@@ -167,7 +167,7 @@ def unify(
                 f"The token {wanted[i]!r} (id {i}) of {vocabulary.donor.name}'s tokenizer has a "
                 "row in none of the merged checkpoints. Choose the tokenizer of one of them."
             )
-    rows = _Rows(tuple(members), places, shares(places, base=base, lenders=lenders))
+    rows = _TokenRows(tuple(members), places, shares(places, base=base, lenders=lenders))
     return tuple(
         member if own == wanted else _unified(number, vocabulary, rows, own)
         for number, (member, own) in enumerate(zip(members, held, strict=True))
@@ -175,7 +175,7 @@ def unify(
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _TokenRows:
     """Where every checkpoint holds the wanted rows, and who lends those that one lacks."""
 
     members: tuple[Checkpoint, ...]
@@ -216,7 +216,9 @@ class _Rows:
         return total
 
 
-def _unified(number: int, vocabulary: Vocabulary, rows: _Rows, held: Sequence[Key]) -> Checkpoint:
+def _unified(
+    number: int, vocabulary: Vocabulary, rows: _TokenRows, held: Sequence[Key]
+) -> Checkpoint:
     """One checkpoint with the wanted rows."""
     member = rows.members[number]
     specs: dict[str, TensorSpec] = {}

@@ -9,8 +9,9 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
-from laconic.checkpoints.header import INDEX, SINGLE, TensorSpec
+from laconic.checkpoints.header import INDEX, SINGLE, TensorSpec, encode_header
 from laconic.errors import CheckpointError
+from laconic.files.append_log import read_lines
 from laconic.files.atomic import lock, make_folder, publish
 from laconic.files.json import write_json
 
@@ -255,20 +256,8 @@ def _shards(specs: Sequence[TensorSpec], limit: int) -> dict[str, list[TensorSpe
 
 
 def _header(specs: Sequence[TensorSpec]) -> bytes:
-    """The head of a safetensors file that holds these tensors in this order."""
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    start = 0
-    for spec in specs:
-        end = start + spec.nbytes
-        entries[spec.stored_as or spec.name] = {
-            "dtype": spec.dtype,
-            "shape": spec.shape,
-            "data_offsets": [start, end],
-        }
-        start = end
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    """The header of a weight file that holds these tensors in this order."""
+    return encode_header(specs, {"format": "pt"})
 
 
 def _starts(specs: Sequence[TensorSpec]) -> dict[str, int]:
@@ -305,7 +294,7 @@ def _journal(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
+    for line in read_lines(path):
         try:
             lines.append(json.loads(line))
         except ValueError:

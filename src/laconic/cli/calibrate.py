@@ -94,13 +94,13 @@ def calibrate(
     layer's weights at a time. Sensitivity and fisher
     need the whole model. A calibration that is stopped goes on where it was.
     """
-    from laconic.calibration.calibrate import Means, prepare
+    from laconic.calibration.calibrate import CalibrationOptions, prepare
     from laconic.calibration.calibrate import calibrate as measure
-    from laconic.calibration.samples import Choice
+    from laconic.calibration.samples import SampleSelection
 
     chosen = stats != "mutual_information" if answers is None else answers
-    choice = Choice(limit, pick, chosen, raw, max_tokens, seed)
-    means = Means(device, dtype, batch_tokens, threads)
+    choice = SampleSelection(limit, pick, chosen, raw, max_tokens, seed)
+    means = CalibrationOptions(device, dtype, batch_tokens, threads)
     measurement = prepare(
         model,
         data,

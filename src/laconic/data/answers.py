@@ -32,7 +32,7 @@ GOLD: Final = ("gold", "answer", "ref_answer")
 
 
 @dataclass(frozen=True)
-class Answer:
+class TrainingAnswer:
     """One answer to a problem.
 
     Attributes:
@@ -58,17 +58,17 @@ class Answer:
     kind: GoldKind = "answer"
 
     @property
-    def answers(self) -> tuple[Answer, ...]:
+    def answers(self) -> tuple[TrainingAnswer, ...]:
         """The answer itself: what a row is made of."""
         return (self,)
 
 
 @dataclass(frozen=True)
-class Pair:
+class AnswerPair:
     """Two answers to one problem, of which the first is preferred."""
 
-    chosen: Answer
-    rejected: Answer
+    chosen: TrainingAnswer
+    rejected: TrainingAnswer
 
     @property
     def id(self) -> str:
@@ -86,12 +86,12 @@ class Pair:
         return self.chosen.level
 
     @property
-    def answers(self) -> tuple[Answer, ...]:
+    def answers(self) -> tuple[TrainingAnswer, ...]:
         """Both answers, the preferred one first."""
         return (self.chosen, self.rejected)
 
 
-Row = Answer | Pair
+Row = TrainingAnswer | AnswerPair
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def read_selection(path: Path) -> Selection:
     ids = Counter(row.id for row in rows)
     if twice := [name for name, count in ids.items() if count > 1]:
         raise DataError(f"{path}: the id '{twice[0]}' comes {ids[twice[0]]} times.")
-    kinds = {isinstance(row, Pair) for row in rows}
+    kinds = {isinstance(row, AnswerPair) for row in rows}
     if len(kinds) > 1:
         raise DataError(f"{path} holds answers and pairs. Put them in files of their own.")
     kind: Kind = "pairs" if True in kinds else "rows"
@@ -214,7 +214,7 @@ def _with_meta(selection: Selection, path: Path) -> Selection:
 
 def _flat(row: Row) -> dict[str, Any]:
     """A row as its line holds it."""
-    if isinstance(row, Answer):
+    if isinstance(row, TrainingAnswer):
         return asdict(row)
     same = asdict(row.chosen)
     for name in ("response", "length", "thought", "truncated"):
@@ -228,14 +228,14 @@ def _flat(row: Row) -> dict[str, Any]:
 def _row(row: FileRow) -> Row:
     if "chosen" not in row.values:
         return _answer(row, "response", "")
-    return Pair(_answer(row, "chosen", "chosen_"), _answer(row, "rejected", "rejected_"))
+    return AnswerPair(_answer(row, "chosen", "chosen_"), _answer(row, "rejected", "rejected_"))
 
 
-def _answer(row: FileRow, column: str, prefix: str) -> Answer:
+def _answer(row: FileRow, column: str, prefix: str) -> TrainingAnswer:
     """An answer of a file's row; `prefix` begins the names of what is said of this answer alone."""
     values = row.values
     length, thought = values.get(f"{prefix}length"), values.get(f"{prefix}thought")
-    return Answer(
+    return TrainingAnswer(
         id=row.optional(f"{prefix}id", "id") or str(row.index + 1),
         question=row.text(*QUESTION),
         gold=row.text(*GOLD),

@@ -29,7 +29,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
-class Overlap:
+class ContaminatedRow:
     """A row that was taken out.
 
     Attributes:
@@ -94,7 +94,7 @@ class Benchmarks:
 
 def decontaminate(
     selection: Selection, tasks: Sequence[Task], *, n: int = NGRAM, share: float = 0.0
-) -> tuple[Selection, list[Overlap]]:
+) -> tuple[Selection, list[ContaminatedRow]]:
     """Take out the rows whose question is also a problem of some benchmark.
 
     Args:
@@ -107,7 +107,7 @@ def decontaminate(
         The rows that stay, and what was taken out and why.
     """
     benchmarks = Benchmarks(tasks, n=n, share=share)
-    overlaps: list[Overlap] = []
+    overlaps: list[ContaminatedRow] = []
     known: dict[str, tuple[str, str] | None] = {}
 
     def wrong(row: Row) -> str:
@@ -116,7 +116,7 @@ def decontaminate(
         found = known[row.question]
         if found is None:
             return ""
-        overlaps.append(Overlap(row.id, *found))
+        overlaps.append(ContaminatedRow(row.id, *found))
         return "in_benchmark" if found[1] == "whole" else "shares_words"
 
     step = {"step": "decontaminate", "against": [t.source for t in tasks], "n": n, "share": share}

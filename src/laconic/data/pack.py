@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from laconic.data.answers import Answer, Pair, describe
+from laconic.data.answers import AnswerPair, TrainingAnswer, describe
 from laconic.data.encode import REASONS, Encoded, Encoder
 from laconic.data.lint import CHECKS, lint
 from laconic.data.pools import COLUMNS, MANIFEST, VERSION, file_digest, read_pools
 from laconic.data.statistics import pool_statistics, statistics_page
 from laconic.errors import DataError, did_you_mean
-from laconic.files.atomic import make_folder, publish
+from laconic.files.atomic import writing_folder
 from laconic.files.json import write_json
 from laconic.runs.run import Generation, Sample
 from laconic.runtime import silent, versions
@@ -120,14 +119,10 @@ def pack(
             done += 2 * len(selection.rows)
             if not packed[name].rows:
                 raise _nothing_left(name, selection, packed[name])
-    beside = output.with_name(f".partial-{output.name}")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        make_folder(beside)
-        _write(beside, selections, packed, roles, encoder, rejected)
-        publish(beside, output)
+        with writing_folder(output) as partial:
+            _write(partial, selections, packed, roles, encoder, rejected)
     except OSError as error:
-        shutil.rmtree(beside, ignore_errors=True)
         raise DataError(f"{output} cannot be written: {error.strerror or error}.") from error
     return read_pools(output)
 
@@ -312,7 +307,7 @@ def _arrow() -> tuple[Any, Any]:
 
 
 def _plain_row(row: Row, pieces: tuple[Encoded, ...]) -> dict[str, Any]:
-    assert isinstance(row, Answer)
+    assert isinstance(row, TrainingAnswer)
     (piece,) = pieces
     return {
         "id": row.id,
@@ -326,7 +321,7 @@ def _plain_row(row: Row, pieces: tuple[Encoded, ...]) -> dict[str, Any]:
 
 
 def _pair_row(row: Row, pieces: tuple[Encoded, ...]) -> dict[str, Any]:
-    assert isinstance(row, Pair)
+    assert isinstance(row, AnswerPair)
     chosen, rejected = pieces
     return {
         "id": row.id,

@@ -31,19 +31,19 @@ _BEGIN: Final = GZIP + b"\x08\x00\x00\x00\x00\x00"
 _GZIP_BITS: Final = 31
 
 
-def is_packed(path: Path) -> bool:
+def is_gzipped(path: Path) -> bool:
     """Whether a file is, or by its name shall be, gzipped."""
     return path.suffix == ".gz"
 
 
-def pack(lines: str, path: Path) -> bytes:
+def encode_lines(lines: str, path: Path) -> bytes:
     """Lines as they are appended to a file: a gzip member of their own where it is gzipped."""
     content = lines.encode("utf-8")
-    return gzip.compress(content, compresslevel=6, mtime=0) if is_packed(path) else content
+    return gzip.compress(content, compresslevel=6, mtime=0) if is_gzipped(path) else content
 
 
 @dataclass(frozen=True)
-class Salvage:
+class SalvagedLines:
     """What is left of a file after a crash.
 
     Attributes:
@@ -70,7 +70,7 @@ def read_lines(path: Path) -> list[bytes]:
     return found.lines
 
 
-def salvage(path: Path) -> Salvage:
+def salvage(path: Path) -> SalvagedLines:
     """What can be read of a file, damaged or not.
 
     Raises:
@@ -78,8 +78,8 @@ def salvage(path: Path) -> Salvage:
         OSError: Where it cannot be read.
     """
     content = regular(path).read_bytes()
-    if not is_packed(path):
-        return Salvage(content.split(b"\n")[:-1], content.rfind(b"\n") + 1, "")
+    if not is_gzipped(path):
+        return SalvagedLines(content.split(b"\n")[:-1], content.rfind(b"\n") + 1, "")
     pieces: list[bytes] = []
     fault, size, at, whole = "", 0, 0, 0
     while 0 <= at < len(content):
@@ -96,7 +96,7 @@ def salvage(path: Path) -> Salvage:
         pieces.append(piece)
         size += len(piece)
         at = whole = end
-    return Salvage(b"".join(pieces).split(b"\n")[:-1], whole, fault)
+    return SalvagedLines(b"".join(pieces).split(b"\n")[:-1], whole, fault)
 
 
 class _TooMuchError(Exception):

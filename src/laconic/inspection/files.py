@@ -33,7 +33,7 @@ def check(*, json: Path | None = None, picture: Path | None = None) -> None:
 
 
 def write(
-    found: Inspection, *, json: Path | None = None, picture: Path | None = None
+    inspection: Inspection, *, json: Path | None = None, picture: Path | None = None
 ) -> list[Path]:
     """Write an inspection's files, each beside first, then renamed; returns which.
 
@@ -44,12 +44,12 @@ def write(
 
     files: dict[Path, bytes] = {}
     if json is not None:
-        files[json.expanduser()] = to_json(found).encode()
+        files[json.expanduser()] = to_json(inspection).encode()
     if picture is not None:
         from laconic.inspection.picture import draw
         from laconic.reporting.drawing import rendered
 
-        files[picture.expanduser()] = rendered(draw(found), picture.suffix.lower().lstrip("."))
+        files[picture.expanduser()] = rendered(draw(inspection), picture.suffix.lower().lstrip("."))
     for path, content in files.items():
         try:
             write_file(path, content)

@@ -10,9 +10,21 @@ from typing import TYPE_CHECKING
 from laconic.checkpoints.adapter import open_weights
 from laconic.checkpoints.name_map import COMPONENTS, component_of
 from laconic.inspection.config_diff import Difference, differences
-from laconic.inspection.shared import ENOUGH, Overlap, Shared, comparable, overlap
-from laconic.inspection.sums import Broken, Sums, measure, total
-from laconic.inspection.verdict import Choice, Sibling, choose_base, siblings, warnings
+from laconic.inspection.shared import (
+    ENOUGH,
+    CommonTensors,
+    SharedTensor,
+    common_tensors,
+    comparable,
+)
+from laconic.inspection.sums import DistanceSums, NonFiniteValues, measure, total
+from laconic.inspection.verdict import (
+    BaseVerdict,
+    ModelCompatibility,
+    check_compatibility,
+    choose_base,
+    warnings,
+)
 from laconic.runtime import silent
 
 if TYPE_CHECKING:
@@ -34,12 +46,12 @@ class Inspection:
         models: The models' names.
         candidates: The names of other checkpoints that might be the base.
         used: Which of them, counted from the base, the sums are over.
-        siblings: For each model, whether it can be merged with the base.
-        choice: What the distances say of the base.
+        compatibility: For each model, whether it can be merged with the base.
+        base_verdict: What the distances between the checkpoints say of the base.
         warnings: What would make a merge wrong or useless.
         notes: What a merge would note, and what was compared how.
         differences: What is not the same beside the weights; values by base, models, candidates.
-        overlap: Which tensors were compared, and which not.
+        common_tensors: Which tensors were compared, and which were not.
         broken: Values that are no numbers.
         sums: Over each tensor that was compared, by its name.
         depth: The layers of the base's text model.
@@ -49,14 +61,14 @@ class Inspection:
     models: tuple[str, ...]
     candidates: tuple[str, ...]
     used: tuple[int, ...]
-    siblings: tuple[Sibling, ...]
-    choice: Choice
+    compatibility: tuple[ModelCompatibility, ...]
+    base_verdict: BaseVerdict
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     differences: tuple[Difference, ...]
-    overlap: Overlap
-    broken: tuple[Broken, ...]
-    sums: Mapping[str, Sums]
+    common_tensors: CommonTensors
+    broken: tuple[NonFiniteValues, ...]
+    sums: Mapping[str, DistanceSums]
     depth: Depth
 
     @property
@@ -75,22 +87,24 @@ class Inspection:
         return 1 + max((i for i in map(self.depth.of, self.sums) if i is not None), default=-1)
 
     @cached_property
-    def matrices(self) -> Sums:
+    def matrices(self) -> DistanceSums:
         """The sums over the matrices of the layers, which say what was made from what."""
-        return _matrices(self.sums, self.overlap, len(self.used), len(self.compared), self.depth)
+        return _matrices(
+            self.sums, self.common_tensors, len(self.used), len(self.compared), self.depth
+        )
 
     @cached_property
-    def whole(self) -> Sums:
+    def whole(self) -> DistanceSums:
         """The sums over everything."""
         return self._total(self.sums)
 
     @cached_property
-    def parts(self) -> dict[str, Sums]:
+    def parts(self) -> dict[str, DistanceSums]:
         """The sums over each part of the model that there is, in the order of a forward pass."""
         made = {part: [n for n in self.sums if component_of(n) == part] for part in COMPONENTS}
         return {part: self._total(names) for part, names in made.items() if names}
 
-    def layer(self, first: int, last: int | None = None, part: str | None = None) -> Sums:
+    def layer(self, first: int, last: int | None = None, part: str | None = None) -> DistanceSums:
         """The sums over some layers.
 
         Args:
@@ -107,7 +121,7 @@ class Inspection:
             and part in (None, component_of(name))
         )
 
-    def _total(self, names: Iterable[str]) -> Sums:
+    def _total(self, names: Iterable[str]) -> DistanceSums:
         return total((self.sums[n] for n in names), len(self.used), len(self.compared))
 
 
@@ -132,13 +146,13 @@ def inspect(
         CheckpointError: For a checkpoint that is missing, damaged, packed, or cannot be read.
     """
     members = [open_weights(member) for member in (base, *models, *candidates)]
-    fits, notes = siblings(members[: 1 + len(models)])
+    fits, notes = check_compatibility(members[: 1 + len(models)])
     used, aside = _used(members)
     chosen = [members[i] for i in used]
     counted = sum(1 <= i <= len(models) for i in used)
-    common = overlap(chosen)
-    sums: dict[str, Sums] = {}
-    broken: tuple[Broken, ...] = ()
+    common = common_tensors(chosen)
+    sums: dict[str, DistanceSums] = {}
+    broken: tuple[NonFiniteValues, ...] = ()
     if len(used) > 1:
         sums, broken = measure(chosen, common.tensors, models=counted, progress=progress)
     depth = members[0].layout.depth
@@ -155,14 +169,14 @@ def inspect(
         models=tuple(m.name for m in members[1 : 1 + len(models)]),
         candidates=tuple(m.name for m in members[1 + len(models) :]),
         used=tuple(used),
-        siblings=fits,
-        choice=choose_base(chosen, counted, core),
+        compatibility=fits,
+        base_verdict=choose_base(chosen, counted, core),
         warnings=said,
         notes=tuple(
             dict.fromkeys((*notes, *(n for m in members for n in m.notes), *common.notes, *aside))
         ),
         differences=differences(members),
-        overlap=common,
+        common_tensors=common,
         broken=broken,
         sums=sums,
         depth=depth,
@@ -185,11 +199,11 @@ def _used(members: Sequence[Checkpoint]) -> tuple[list[int], list[str]]:
 
 
 def _matrices(
-    sums: Mapping[str, Sums], common: Overlap, members: int, models: int, depth: Depth
-) -> Sums:
+    sums: Mapping[str, DistanceSums], common: CommonTensors, members: int, models: int, depth: Depth
+) -> DistanceSums:
     """The sums over the attention and MLP matrices; over everything where there are none."""
 
-    def core(tensor: Shared) -> bool:
+    def core(tensor: SharedTensor) -> bool:
         inside = depth.of(tensor.name) is not None and len(tensor.shape) > 1
         return inside and component_of(tensor.name) in ("attention", "mlp")
 

@@ -24,7 +24,7 @@ ENOUGH: Final = 0.5
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedTensor:
     """A tensor that every checkpoint has.
 
     Attributes:
@@ -47,7 +47,7 @@ class Shared:
 
 
 @dataclass(frozen=True)
-class Overlap:
+class CommonTensors:
     """What can be compared, and what cannot.
 
     Attributes:
@@ -56,7 +56,7 @@ class Overlap:
         notes: What the user should know of the comparison.
     """
 
-    tensors: tuple[Shared, ...]
+    tensors: tuple[SharedTensor, ...]
     left_out: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
@@ -74,16 +74,16 @@ def comparable(base: Checkpoint, other: Checkpoint) -> float:
     return common / total if total else 0.0
 
 
-def overlap(members: Sequence[Checkpoint]) -> Overlap:
+def common_tensors(members: Sequence[Checkpoint]) -> CommonTensors:
     """The tensors that all checkpoints have, with rows matched by token string where ids differ.
 
     Args:
         members: The checkpoints, the base first.
     """
     names = {name for member in members for name in member.specs}
-    tensors: list[Shared] = []
+    tensors: list[SharedTensor] = []
     left_out: dict[str, str] = {}
-    rows = _Rows(members)
+    rows = _MatchedRows(members)
     for name in sorted(names, key=natural):
         homes = [member.home(name) for member in members]
         lacking = [m.name for m, home in zip(members, homes, strict=True) if home not in m.specs]
@@ -100,16 +100,16 @@ def overlap(members: Sequence[Checkpoint]) -> Overlap:
         places = rows.places([spec.shape[0] for spec in specs]) if by_token else None
         if places is not None:
             shape = (places.shape[1], *specs[0].shape[1:])
-            tensors.append(Shared(name, shape, tuple(homes), places))
+            tensors.append(SharedTensor(name, shape, tuple(homes), places))
         elif len({spec.shape for spec in specs}) > 1:
             sizes = {str(list(spec.shape)): m.name for m, spec in zip(members, specs, strict=True)}
             left_out[name] = ", ".join(f"{size} in {owner}" for size, owner in sizes.items())
         else:
-            tensors.append(Shared(name, specs[0].shape, tuple(homes)))
-    return Overlap(tuple(tensors), left_out, tuple(rows.notes))
+            tensors.append(SharedTensor(name, specs[0].shape, tuple(homes)))
+    return CommonTensors(tuple(tensors), left_out, tuple(rows.notes))
 
 
-class _Rows:
+class _MatchedRows:
     """Rows of the same token in every checkpoint; equal vocabularies keep theirs in order."""
 
     def __init__(self, members: Sequence[Checkpoint]) -> None:

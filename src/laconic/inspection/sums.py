@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from laconic.checkpoints.checkpoint import Checkpoint
-    from laconic.inspection.shared import Shared
+    from laconic.inspection.shared import SharedTensor
     from laconic.runtime import Progress
 
 #: Values of a block: with float64 sums of three checkpoints it fits a core's cache.
@@ -38,7 +38,7 @@ WORKERS: Final = 8
 
 
 @dataclass(frozen=True)
-class Sums:
+class DistanceSums:
     """Sums over some tensors of several checkpoints, of which the first is the base.
 
     Attributes:
@@ -54,7 +54,7 @@ class Sums:
     opposed: NDArray[np.int64]
 
     @classmethod
-    def zero(cls, checkpoints: int, models: int) -> Sums:
+    def zero(cls, checkpoints: int, models: int) -> DistanceSums:
         """The sums over nothing.
 
         Args:
@@ -64,8 +64,8 @@ class Sums:
         counts = np.zeros((models, models), np.int64)
         return cls(0, np.zeros((checkpoints, checkpoints)), counts, counts.copy())
 
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(
+    def __add__(self, other: DistanceSums) -> DistanceSums:
+        return DistanceSums(
             self.elements + other.elements,
             self.gram + other.gram,
             self.changed + other.changed,
@@ -124,7 +124,7 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Broken:
+class NonFiniteValues:
     """Values that are no numbers.
 
     Attributes:
@@ -140,9 +140,9 @@ class Broken:
     infinite: int
 
 
-def total(sums: Iterable[Sums], checkpoints: int, models: int) -> Sums:
+def total(sums: Iterable[DistanceSums], checkpoints: int, models: int) -> DistanceSums:
     """The sums over all of some tensors."""
-    whole = Sums.zero(checkpoints, models)
+    whole = DistanceSums.zero(checkpoints, models)
     for part in sums:
         whole += part
     return whole
@@ -150,11 +150,11 @@ def total(sums: Iterable[Sums], checkpoints: int, models: int) -> Sums:
 
 def measure(
     members: Sequence[Checkpoint],
-    tensors: Sequence[Shared],
+    tensors: Sequence[SharedTensor],
     *,
     models: int,
     progress: Progress = silent,
-) -> tuple[dict[str, Sums], tuple[Broken, ...]]:
+) -> tuple[dict[str, DistanceSums], tuple[NonFiniteValues, ...]]:
     """Read every shared tensor once and sum over it.
 
     Args:
@@ -170,8 +170,8 @@ def measure(
     Raises:
         CheckpointError: Where weights cannot be fetched or read.
     """
-    sums: dict[str, Sums] = {}
-    broken: list[Broken] = []
+    sums: dict[str, DistanceSums] = {}
+    broken: list[NonFiniteValues] = []
     workers = min(os.cpu_count() or 1, WORKERS)
     with using_threads(1), ThreadPoolExecutor(workers) as pool:
         for done, tensor in enumerate(tensors, 1):
@@ -186,12 +186,12 @@ def measure(
     return sums, tuple(broken)
 
 
-def _row(tensor: Shared) -> int:
+def _row(tensor: SharedTensor) -> int:
     """The values that are kept together: a row of a matched tensor."""
     return 1 if tensor.places is None else max(1, math.prod(tensor.shape[1:]))
 
 
-def _pieces(tensor: Shared) -> Iterator[slice]:
+def _pieces(tensor: SharedTensor) -> Iterator[slice]:
     """Slices of a flat tensor for the workers, of whole rows where rows are matched."""
     step = max(1, PIECE // _row(tensor)) * _row(tensor)
     return (
@@ -200,7 +200,7 @@ def _pieces(tensor: Shared) -> Iterator[slice]:
     )
 
 
-def _blocks(tensor: Shared, piece: slice) -> Iterator[slice]:
+def _blocks(tensor: SharedTensor, piece: slice) -> Iterator[slice]:
     step = max(1, BLOCK // _row(tensor)) * _row(tensor)
     return (
         slice(start, min(start + step, piece.stop))
@@ -208,7 +208,7 @@ def _blocks(tensor: Shared, piece: slice) -> Iterator[slice]:
     )
 
 
-def _part(values: Tensor, tensor: Shared, checkpoint: int, block: slice) -> Tensor:
+def _part(values: Tensor, tensor: SharedTensor, checkpoint: int, block: slice) -> Tensor:
     """A checkpoint's values of a block, flat."""
     if tensor.places is None:
         return values.reshape(-1)[block]
@@ -217,9 +217,11 @@ def _part(values: Tensor, tensor: Shared, checkpoint: int, block: slice) -> Tens
     return values.index_select(0, torch.from_numpy(rows)).reshape(-1)
 
 
-def _piece(values: Sequence[Tensor], tensor: Shared, piece: slice, models: int) -> Sums:
+def _piece(
+    values: Sequence[Tensor], tensor: SharedTensor, piece: slice, models: int
+) -> DistanceSums:
     """The sums over a piece of a tensor."""
-    made = Sums.zero(len(values), models)
+    made = DistanceSums.zero(len(values), models)
     room = torch.empty(len(values), max(BLOCK, _row(tensor)), dtype=torch.float64)
     gram = torch.zeros(len(values), len(values), dtype=torch.float64)
     for block in _blocks(tensor, piece):
@@ -230,10 +232,10 @@ def _piece(values: Sequence[Tensor], tensor: Shared, piece: slice, models: int) 
                 held[i] -= held[0]
         gram += held @ held.T
         _count(held.numpy()[1 : 1 + models], made)
-    return Sums(piece.stop - piece.start, gram.numpy(), made.changed, made.opposed)
+    return DistanceSums(piece.stop - piece.start, gram.numpy(), made.changed, made.opposed)
 
 
-def _count(vectors: NDArray[np.float64], into: Sums) -> None:
+def _count(vectors: NDArray[np.float64], into: DistanceSums) -> None:
     """Count the values that task vectors change, and those that two of them pull apart.
 
     Args:
@@ -252,7 +254,7 @@ def _count(vectors: NDArray[np.float64], into: Sums) -> None:
             into.changed[j, i], into.opposed[j, i] = into.changed[i, j], into.opposed[i, j]
 
 
-def _broken(values: Sequence[Tensor], tensor: Shared) -> Iterator[Broken]:
+def _broken(values: Sequence[Tensor], tensor: SharedTensor) -> Iterator[NonFiniteValues]:
     """Which checkpoints hold what is no number, and how much of it."""
     for i, source in enumerate(values):
         nan = infinite = 0
@@ -261,7 +263,7 @@ def _broken(values: Sequence[Tensor], tensor: Shared) -> Iterator[Broken]:
             nan += int(part.isnan().sum())
             infinite += int(part.isinf().sum())
         if nan or infinite:
-            yield Broken(i, tensor.homes[i], nan, infinite)
+            yield NonFiniteValues(i, tensor.homes[i], nan, infinite)
 
 
 def _ratio(value: float, size: float) -> float | None:

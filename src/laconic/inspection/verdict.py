@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from laconic.checkpoints.compatibility import check_siblings
+from laconic.checkpoints.compatibility import check_compatible
 from laconic.checkpoints.model_files import template_of
 from laconic.checkpoints.parts import sort_parts
 from laconic.checkpoints.vocabulary import of, unify
@@ -16,7 +16,7 @@ from laconic.merging.lint import equals_base
 
 if TYPE_CHECKING:
     from laconic.checkpoints.checkpoint import Checkpoint
-    from laconic.inspection.sums import Broken, Sums
+    from laconic.inspection.sums import DistanceSums, NonFiniteValues
 
 Fit = Literal["fits", "another", "unrelated", "far", "unknown"]
 #: What can be said of a base, the worst last.
@@ -39,7 +39,7 @@ RULE: Final = (
 
 
 @dataclass(frozen=True)
-class Sibling:
+class ModelCompatibility:
     """Whether a model can be merged with the base.
 
     Attributes:
@@ -54,7 +54,7 @@ class Sibling:
 
 
 @dataclass(frozen=True)
-class Choice:
+class BaseVerdict:
     """What the distances say of the base.
 
     Attributes:
@@ -69,7 +69,9 @@ class Choice:
     sentences: tuple[str, ...]
 
 
-def siblings(members: Sequence[Checkpoint]) -> tuple[tuple[Sibling, ...], tuple[str, ...]]:
+def check_compatibility(
+    members: Sequence[Checkpoint],
+) -> tuple[tuple[ModelCompatibility, ...], tuple[str, ...]]:
     """Whether each model fits the base, and what a merge would note.
 
     Args:
@@ -78,7 +80,7 @@ def siblings(members: Sequence[Checkpoint]) -> tuple[tuple[Sibling, ...], tuple[
     """
     base, *models = members
     system2 = max(models, key=lambda model: model.window or 0)
-    found: list[Sibling] = []
+    found: list[ModelCompatibility] = []
     notes: list[str] = []
     for model in models:
         made, said = _pair(base, model)
@@ -87,11 +89,11 @@ def siblings(members: Sequence[Checkpoint]) -> tuple[tuple[Sibling, ...], tuple[
     return tuple(found), tuple(dict.fromkeys(notes))
 
 
-def _pair(first: Checkpoint, second: Checkpoint) -> tuple[Sibling, tuple[str, ...]]:
+def _pair(first: Checkpoint, second: Checkpoint) -> tuple[ModelCompatibility, tuple[str, ...]]:
     parts = sort_parts({}, first, (first, second))
     try:
-        said = check_siblings((first, second), second, apart=parts.apart)
-        return Sibling(second.name, True), (*said, *parts.notes)
+        said = check_compatible((first, second), second, apart=parts.apart)
+        return ModelCompatibility(second.name, True), (*said, *parts.notes)
     except CheckpointError as error:
         reason = str(error)
     embedding = first.layout.embedding
@@ -99,18 +101,18 @@ def _pair(first: Checkpoint, second: Checkpoint) -> tuple[Sibling, tuple[str, ..
     if len(sizes) == 2 and sizes[0][:1] != sizes[1][:1] and sizes[0][1:] == sizes[1][1:]:
         try:
             twins = unify(of(second), (first, second), base=True)
-            said = check_siblings(twins, twins[1], apart=parts.apart)
+            said = check_compatible(twins, twins[1], apart=parts.apart)
         except LaconicError:
-            return Sibling(second.name, False, reason), ()
-        return Sibling(second.name, True, reason), (
+            return ModelCompatibility(second.name, False, reason), ()
+        return ModelCompatibility(second.name, True, reason), (
             *(n for t in twins for n in t.notes),
             *said,
             *parts.notes,
         )
-    return Sibling(second.name, False, reason), ()
+    return ModelCompatibility(second.name, False, reason), ()
 
 
-def choose_base(members: Sequence[Checkpoint], models: int, sums: Sums) -> Choice:
+def choose_base(members: Sequence[Checkpoint], models: int, sums: DistanceSums) -> BaseVerdict:
     """Which checkpoint the models were made from, by their distances.
 
     Args:
@@ -119,7 +121,7 @@ def choose_base(members: Sequence[Checkpoint], models: int, sums: Sums) -> Choic
         sums: Over the matrices of the layers.
     """
     if not sums.elements or not models:
-        return Choice("unknown", None, ("Nothing could be compared.",))
+        return BaseVerdict("unknown", None, ("Nothing could be compared.",))
     fits = {m: _fit(members, m, models, sums) for m in range(1, models + 1)}
     worst = max((fit for fit, _, _ in fits.values()), key=SERIOUS.index)
     best = 0
@@ -127,16 +129,16 @@ def choose_base(members: Sequence[Checkpoint], models: int, sums: Sums) -> Choic
         rivals = [rival for _, rival, _ in fits.values() if rival is not None]
         best = min(dict.fromkeys(rivals), key=lambda c: _cost(c, models, sums))
     said = tuple(sentence for m, (_, _, sentence) in fits.items() if m != best)
-    return Choice(worst, members[best].name if worst in ("fits", "another") else None, said)
+    return BaseVerdict(worst, members[best].name if worst in ("fits", "another") else None, said)
 
 
-def _cost(candidate: int, models: int, sums: Sums) -> float:
+def _cost(candidate: int, models: int, sums: DistanceSums) -> float:
     """The squared distances of a candidate from the other given checkpoints."""
     return sum(sums.distance(x, candidate) ** 2 for x in range(models + 1))
 
 
 def _fit(
-    members: Sequence[Checkpoint], m: int, models: int, sums: Sums
+    members: Sequence[Checkpoint], m: int, models: int, sums: DistanceSums
 ) -> tuple[Fit, int | None, str]:
     """How the base fits one model, which other checkpoint fits better, and a sentence."""
     base, model = members[0].name, members[m].name
@@ -169,7 +171,7 @@ def _fit(
 
 
 def _between(
-    members: Sequence[Checkpoint], m: int, nearest: int, sums: Sums, said: str
+    members: Sequence[Checkpoint], m: int, nearest: int, sums: DistanceSums, said: str
 ) -> tuple[Fit, int | None, str]:
     """Whether a model that another one is nearer to than the base was made from that one."""
     other, contained = members[nearest].name, sums.projection(m, nearest) or 0.0
@@ -188,9 +190,9 @@ def warnings(
     members: Sequence[Checkpoint],
     models: int,
     *,
-    numbers: Sums,
+    numbers: DistanceSums,
     used: Sequence[int],
-    broken: Sequence[Broken],
+    broken: Sequence[NonFiniteValues],
 ) -> tuple[str, ...]:
     """What would make a merge wrong, or useless, beside what the headers say.
 
@@ -238,7 +240,7 @@ def _lineage(members: Sequence[Checkpoint], m: int) -> list[str]:
     return [f"The card of {model} names {parent} as its base; {base} is given as such."]
 
 
-def _not_numbers(name: str, broken: Broken) -> str:
+def _not_numbers(name: str, broken: NonFiniteValues) -> str:
     what = [f"{broken.nan:,} NaN"] if broken.nan else []
     what += [f"{broken.infinite:,} infinite values"] if broken.infinite else []
     return (

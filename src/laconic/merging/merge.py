@@ -119,7 +119,7 @@ def _write(
             found = tuple(note for note in engine.still() if note not in plan.notes)
             for note in found:
                 logger.warning("%s", note)
-            _write_companions(plan, writer.work, (*plan.notes, *found), engine.means.device)
+            _write_model_files(plan, writer.work, (*plan.notes, *found), engine.means.device)
             return Checkpoint(writer.publish())
         except OSError as error:
             lost = f" ({error.filename})" if isinstance(error, FileNotFoundError) else ""
@@ -146,10 +146,9 @@ def _kept(writer: CheckpointWriter) -> str:
     )
 
 
-def _write_companions(plan: Plan, folder: Path, notes: tuple[str, ...], device: str) -> None:
+def _write_model_files(plan: Plan, folder: Path, notes: tuple[str, ...], device: str) -> None:
     """Everything beside the weights: config, tokenizer, templates, card, run.json."""
-    beside = plan.inputs.companions
-    beside.write(folder, rows=plan.rows, tied=plan.tied, dtype=plan.recipe.dtype)
+    plan.inputs.model_files.write(folder, rows=plan.rows, tied=plan.tied, dtype=plan.recipe.dtype)
     record = {
         "schema": 1,
         "kind": "merge",

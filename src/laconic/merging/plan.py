@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.checkpoints.adapter import open_weights
-from laconic.checkpoints.compatibility import check_siblings
+from laconic.checkpoints.compatibility import check_compatible
 from laconic.checkpoints.configs import setting
 from laconic.checkpoints.header import FLOATS, TensorSpec
 from laconic.checkpoints.layout import HEAD
 from laconic.checkpoints.parts import Parts, sort_parts
-from laconic.checkpoints.resources import Budget, reckon
+from laconic.checkpoints.resources import MergeCost, merge_cost
 from laconic.checkpoints.rotary import WINDOW
 from laconic.checkpoints.writer import check_free
 from laconic.errors import RecipeError, did_you_mean
@@ -85,7 +85,7 @@ class Plan:
     specs: tuple[TensorSpec, ...]
     copied: frozenset[str]
     notes: tuple[str, ...]
-    budget: Budget
+    budget: MergeCost
     readings: tuple[Reading, ...] = ()
     hash_inputs: bool = False
     donors: Mapping[str, Checkpoint] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Plan:
             "rows": self.rows,
             "head": HEADS[self.tied],
             "copied_from_system2": sorted(self.copied - self.donors.keys()),
-            "window": setting(self.inputs.companions.config, WINDOW),
+            "window": setting(self.inputs.model_files.config, WINDOW),
             "dtype": sorted({FLOATS.get(s.dtype, s.dtype) for s in self.specs}),
             "tensors": len(self.specs),
             "commits": {
@@ -226,13 +226,13 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
     before, method, after = steps[: len(before)], steps[len(before)], steps[len(before) + 1 :]
     parts = _sort_parts(recipe, base, models, system2)
     inputs = settle(recipe, base, models, system2)
-    inputs = replace(inputs, companions=inputs.companions.with_config(parts.described))
+    inputs = replace(inputs, model_files=inputs.model_files.with_config(parts.described))
     base, models, system2 = inputs.base, inputs.models, inputs.system2
     members = (base, *models) if base else models
-    notes = check_siblings(
+    notes = check_compatible(
         members,
         system2,
-        config=inputs.companions.config,
+        config=inputs.model_files.config,
         rope=recipe.rope_donor,
         apart=parts.apart,
     )
@@ -268,7 +268,7 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         specs=specs,
         copied=copied,
         notes=notes,
-        budget=reckon(
+        budget=merge_cost(
             members,
             _fetched(members, system2, copied),
             specs,

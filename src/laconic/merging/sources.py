@@ -11,7 +11,7 @@ from laconic.checkpoints.adapter import open_model
 from laconic.checkpoints.compatibility import check_config
 from laconic.checkpoints.configs import turned
 from laconic.checkpoints.layout import tie_flags
-from laconic.checkpoints.model_files import Companions, companions
+from laconic.checkpoints.model_files import ModelFiles, choose_model_files
 from laconic.checkpoints.vocabulary import Vocabulary, of, unify, union
 from laconic.errors import RecipeError
 
@@ -30,7 +30,7 @@ class Inputs:
         system2: The one that gives the output its shape.
         config: The donor of config.json.
         tokenizer: The donor of the tokenizer.
-        companions: The files beside the weights.
+        model_files: The files beside the weights.
         notes: What the user should know though it is no error.
     """
 
@@ -39,7 +39,7 @@ class Inputs:
     system2: Checkpoint
     config: Checkpoint
     tokenizer: Checkpoint
-    companions: Companions
+    model_files: ModelFiles
     notes: tuple[str, ...]
 
 
@@ -80,7 +80,7 @@ def settle(
         if path.suffix in {".jinja", ".jinja2", ".j2"}
         else donor("chat_template", recipe.chat_template, tokenizer)
     )
-    beside = companions(
+    model_files = choose_model_files(
         vocabulary,
         tokenizer=tokenizer,
         config=config,
@@ -90,20 +90,20 @@ def settle(
         changed=bool(recipe.rope_donor or recipe.towers or recipe.mtp),
     )
     if recipe.rope_donor is not None:
-        beside = beside.with_config(lambda made: turned(made, rope.config))
+        model_files = model_files.with_config(lambda made: turned(made, rope.config))
     everyone = (*members, *(() if system2 in members else (system2,)))
     unified = everyone
     if vocabulary is not None:
         unified = unify(vocabulary, everyone, base=base is not None, lenders=len(members))
     twins = dict(zip(map(id, everyone), unified, strict=True))
-    notes = (*_contradictions(everyone), *(n for m in unified for n in m.notes), *beside.notes)
+    notes = (*_contradictions(everyone), *(n for m in unified for n in m.notes), *model_files.notes)
     return Inputs(
         base=twins[id(base)] if base else None,
         models=tuple(twins[id(model)] for model in models),
         system2=twins[id(system2)],
         config=config,
         tokenizer=tokenizer,
-        companions=beside,
+        model_files=model_files,
         notes=tuple(dict.fromkeys(notes)),
     )
 
