@@ -92,7 +92,7 @@ def main() -> None:
         peak.start()
         cpu = time.process_time()
         measurement = prepare(
-            folder, str(rows), given.stats, means=CalibrationOptions(device="cpu", threads=1)
+            folder, str(rows), given.stats, options=CalibrationOptions(device="cpu", threads=1)
         )
         calibrate(measurement, folder / "made.safetensors")
         peak.over.set()

@@ -153,7 +153,7 @@ def test_a_base_taken_for_a_model_is_found(
     base, one, two = (make_checkpoint(n, s) for n, s in zip("abc", states, strict=True))
     found = inspect(two, [base, one])
     assert (found.base_verdict.fit, found.base_verdict.best) == ("another", str(base))
-    assert "goes on from there" in joined(found)
+    assert "was trained on from there" in joined(found)
 
 
 def test_the_middle_of_a_chain_is_the_base(make_checkpoint: MakeCheckpoint) -> None:
@@ -179,7 +179,7 @@ def test_models_trained_alike_are_not_taken_for_one_anothers_base(
     found = inspect(folders[0], folders[1:])
     assert found.whole.distance(1, 2) < found.whole.distance(1)
     assert found.base_verdict.fit == "fits"
-    assert "trained alike" in joined(found)
+    assert "trained in a similar way" in joined(found)
 
 
 def test_an_unrelated_base_is_named_whatever_the_norms_share(
@@ -190,7 +190,7 @@ def test_an_unrelated_base_is_named_whatever_the_norms_share(
     found = inspect(base, [make_checkpoint("alien", {**tensors(7), **ones})])
     assert found.base_verdict.fit == "unrelated"
     assert found.base_verdict.best is None
-    assert "was not made from" in joined(found)
+    assert "was not trained from" in joined(found)
     assert math.isclose(found.matrices.relative(1) or 0, math.sqrt(2), rel_tol=0.15)
 
 
@@ -291,7 +291,7 @@ def test_a_tied_head_is_the_embedding(make_checkpoint: MakeCheckpoint) -> None:
     assert found.parts["embedding"].unchanged(1) == 1
     assert "head is" in joined(found)
     swapped = inspect(b, [a])
-    assert "it has a head of its own" in joined(swapped)
+    assert "its head is untied" in joined(swapped)
 
 
 def test_checkpoints_of_other_shapes_are_no_siblings(make_checkpoint: MakeCheckpoint) -> None:

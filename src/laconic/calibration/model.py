@@ -1,4 +1,4 @@
-"""A causal language model whose weights come and go: part by part, or all at once."""
+"""A causal language model whose weights are loaded when they are needed: by layer, or all."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class Skeleton:
-    """A model built without weights, which are read from the checkpoint when a part is needed.
+    """A model that is built without weights; `holding` and `load` read them from the checkpoint.
 
     Stage 0 is the embedding, stages 1 to `layers` are the decoder's layers, and the stage after
     them is the final norm.
 
     Args:
-        checkpoint: Where the weights are.
-        device: Where it computes.
-        dtype: The type it computes in, as torch names it.
+        checkpoint: The checkpoint with the weights.
+        device: The device that computes.
+        dtype: The type that it computes in, as torch names it.
 
     Attributes:
         pieces: The tensors of the checkpoint that each parameter is made of, by the parameter's
@@ -39,8 +39,9 @@ class Skeleton:
         tied: Whether the head is the embedding matrix.
 
     Raises:
-        CalibrationError: For an architecture, or tensors, that cannot be taken apart so.
-        BackendError: For a config that transformers cannot read.
+        CalibrationError: If the architecture is no decoder of layers with a final norm, or if the
+            checkpoint lacks tensors.
+        BackendError: If transformers cannot read the config.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, device: str, dtype: str) -> None:
@@ -77,13 +78,13 @@ class Skeleton:
         return self._blocks[stage - 1] if stage <= self.layers else self._norm
 
     def group(self, stage: int) -> str:
-        """What a stage is called in statistics."""
+        """The name of a stage in the statistics, such as ``layer.3``."""
         if stage == 0:
             return "embed"
         return f"layer.{stage - 1}" if stage <= self.layers else "norm"
 
     def part_bytes(self, stage: int) -> int:
-        """The bytes of a stage's weights in the type it computes in."""
+        """The size of a stage's weights in the type that it computes in, in bytes."""
         sizes = [math.prod(p.shape) for p in self.part(stage).parameters()]
         return sum(sizes) * self.dtype.itemsize
 
@@ -94,12 +95,12 @@ class Skeleton:
 
     @property
     def rows(self) -> int:
-        """How many token ids it has."""
+        """The number of rows of the embedding: one for each token id."""
         return int(self.embedding.weight.shape[0])  # type: ignore[index]  # a matrix
 
     @contextmanager
     def holding(self, module: nn.Module) -> Iterator[None]:
-        """A part's weights in memory for as long as something runs."""
+        """Load a part's weights for the time of a ``with`` block."""
         self._fill(module)
         try:
             yield
@@ -107,11 +108,11 @@ class Skeleton:
             module.to("meta")
 
     def load(self) -> None:
-        """All weights in memory, to stay."""
+        """Load all weights; they stay in memory."""
         self._fill(self.model)
 
     def only(self, stage: int) -> None:
-        """Make the decoder compute one layer and hand hidden states through all others."""
+        """Make the decoder compute one layer only; all others return their input."""
         from torch import nn
 
         blocks = [_hand_through() for _ in self._blocks]
@@ -121,10 +122,10 @@ class Skeleton:
         self.decoder.norm = _hand_through()
 
     def step(self, stage: int, values: Tensor) -> Tensor:
-        """Compute one stage, whose weights are held.
+        """Compute one stage, whose weights are loaded.
 
         Args:
-            stage: Which; `only` was called with it.
+            stage: The stage; `only` was called with it before.
             values: Token ids ``[row, token]`` for the embedding, else hidden states
                 ``[row, token, channel]``; rows are padded on the right, which changes nothing to
                 the left of it.
@@ -132,11 +133,11 @@ class Skeleton:
         if stage == 0 or stage > self.layers:
             result: Tensor = self.part(stage)(values)
             return result
-        told: Tensor = self.decoder(inputs_embeds=values, use_cache=False).last_hidden_state
-        return told
+        states: Tensor = self.decoder(inputs_embeds=values, use_cache=False).last_hidden_state
+        return states
 
     def check_steps(self) -> None:
-        """Refuse an architecture that does more to hidden states than its layers say."""
+        """Refuse a decoder that changes hidden states outside its layers, such as by scaling."""
         import torch
 
         self.only(0)
@@ -144,8 +145,8 @@ class Skeleton:
         values = values.view(1, 3, self.width)
         if not torch.equal(self.step(1, values), values):
             raise CalibrationError(
-                f"{self.checkpoint.name}: {type(self.decoder).__name__} does more than to put its "
-                "layers one after the other, and cannot be measured layer by layer."
+                f"{self.checkpoint.name}: {type(self.decoder).__name__} computes more than "
+                "its layers, one after the other: it cannot be measured layer by layer."
             )
 
     def _decoder(self) -> Any:
@@ -153,12 +154,12 @@ class Skeleton:
         if not (hasattr(decoder, "layers") and hasattr(decoder, "norm")):
             raise CalibrationError(
                 f"{self.checkpoint.name}: {type(self.model).__name__} is no decoder of layers with "
-                "a final norm, which calibration needs."
+                "a final norm. Calibration supports only those."
             )
         return decoder
 
     def _map_names(self) -> dict[str, tuple[ParameterPiece, ...]]:
-        """The checkpoint's tensors that make each parameter, checked to be there and in full."""
+        """The checkpoint's tensors that make up each parameter, checked to be there in full."""
         specs = self.checkpoint.specs
         sizes = {name: math.prod(shape) for name, shape in self.shapes.items()}
         tied = {f"{self.prefixes[self.head]}.weight": f"{self.prefixes[self.embedding]}.weight"}
@@ -217,7 +218,7 @@ class Skeleton:
         return value
 
     def _revive_buffers(self) -> None:
-        """Give buffers their values: the checkpoint's, or, as rotary tables, computed anew."""
+        """Fill buffers from the checkpoint, or, such as rotary tables, by their own module."""
         for name, module in list(self.model.named_modules()):
             for key, buffer in list(module.named_buffers(recurse=False)):
                 if buffer.is_meta and f"{name}.{key}" in self.checkpoint.specs:
@@ -228,15 +229,15 @@ class Skeleton:
             config = getattr(module, "config", None)
             if config is None:
                 raise CalibrationError(
-                    f"{self.checkpoint.name}: {type(self.model).__name__} keeps buffers in "
-                    f"'{name}' that calibration cannot make."
+                    f"{self.checkpoint.name}: {type(self.model).__name__} has buffers in "
+                    f"'{name}' that calibration cannot compute."
                 )
             made = type(module)(config).to(self.device)
             setattr(self.model.get_submodule(parent), key, made)
 
 
 def _hand_through() -> nn.Module:
-    """A module that gives back its first argument."""
+    """A module that returns its first argument."""
     from torch import nn
 
     class HandThrough(nn.Module):

@@ -1,4 +1,4 @@
-"""Calibrations: what was measured of a model over some data, as a value and as one file."""
+"""Calibrations: the statistics of a model over some data, as a value and as one file."""
 
 from __future__ import annotations
 

@@ -99,17 +99,17 @@ def calibrate(
     from laconic.calibration.samples import SampleSelection
 
     chosen = stats != "mutual_information" if answers is None else answers
-    choice = SampleSelection(limit, pick, chosen, raw, max_tokens, seed)
-    means = CalibrationOptions(device, dtype, batch_tokens, threads)
+    selection = SampleSelection(limit, pick, chosen, raw, max_tokens, seed)
+    options = CalibrationOptions(device, dtype, batch_tokens, threads)
     measurement = prepare(
         model,
         data,
         stats,
         against=against,
-        choice=choice,
+        selection=selection,
         reduce=reduce,
         labels=labels,
-        means=means,
+        options=options,
     )
     if dry_run:
         facts = measurement.describe()

@@ -19,7 +19,7 @@ SCHEMA = 1
 
 
 def to_json(inspection: Inspection) -> str:
-    """An inspection as JSON: shares are fractions; what does not exist is null."""
+    """An inspection as JSON: shares are fractions; numbers that do not exist are null."""
     return json.dumps(record(inspection), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -74,7 +74,7 @@ def record(inspection: Inspection) -> dict[str, Any]:
 
 
 def numbers(inspection: Inspection, sums: DistanceSums) -> dict[str, Any]:
-    """Every figure of some tensors, by model and by pair of models."""
+    """All numbers of some tensors, by model and by pair of models."""
     compared = inspection.compared
     return {
         "values": sums.elements,
@@ -103,7 +103,7 @@ def numbers(inspection: Inspection, sums: DistanceSums) -> dict[str, Any]:
 
 
 def _distances(inspection: Inspection) -> list[dict[str, Any]]:
-    """How far every checkpoint is from every other one, over the matrices of the layers."""
+    """The distance between all checkpoints, over the attention and MLP matrices."""
     return [
         {
             "from": inspection.names[start],
@@ -118,5 +118,5 @@ def _distances(inspection: Inspection) -> list[dict[str, Any]]:
 
 
 def _some(value: float | None) -> float | None:
-    """A number that JSON has."""
+    """The number, or None if JSON cannot write it."""
     return None if value is None or not math.isfinite(value) else value

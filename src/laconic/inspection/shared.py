@@ -1,4 +1,4 @@
-"""What several checkpoints have in common: tensors of one shape, rows of one token string."""
+"""The tensors that several checkpoints have in common, with rows matched by token string."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from laconic.checkpoints.checkpoint import Checkpoint
 
-#: The least share of the base's values that must have a counterpart for numbers to mean anything.
+#: A checkpoint is compared if it has a counterpart for at least this share of the base's values.
 ENOUGH: Final = 0.5
 
 
@@ -28,11 +28,11 @@ class SharedTensor:
     """A tensor that every checkpoint has.
 
     Attributes:
-        name: Its name; a tied head has the head's.
-        shape: Of what is compared.
+        name: Its name; for a tied head, the name of the head.
+        shape: The shape of the values that are compared.
         homes: The name under which each checkpoint stores it.
-        places: The row of each checkpoint's tensor that is compared, [checkpoint, row]; None
-            where all rows are, in order.
+        places: The rows of each checkpoint's tensor that are compared, [checkpoint, row]; None
+            if all rows are compared in order.
     """
 
     name: str
@@ -42,17 +42,17 @@ class SharedTensor:
 
     @property
     def elements(self) -> int:
-        """How many values are compared in each checkpoint."""
+        """The number of values that are compared in each checkpoint."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class CommonTensors:
-    """What can be compared, and what cannot.
+    """The tensors that can be compared, and those that cannot.
 
     Attributes:
-        tensors: What can be, in the order of the model.
-        left_out: The name of each tensor that cannot, and why.
+        tensors: The tensors that all checkpoints have, in the order of the model.
+        left_out: The reason for each tensor that cannot be compared, by its name.
         notes: What the user should know of the comparison.
     """
 
@@ -62,7 +62,10 @@ class CommonTensors:
 
 
 def comparable(base: Checkpoint, other: Checkpoint) -> float:
-    """The share of the base's values, rows of tokens aside, that another has a counterpart for."""
+    """The share of the base's values that have a counterpart of the same shape in another.
+
+    Embedding and head are left out.
+    """
     total = common = 0
     for name, spec in base.specs.items():
         if name in base.layout.by_token or spec.dtype not in FLOATS:
@@ -110,7 +113,7 @@ def common_tensors(members: Sequence[Checkpoint]) -> CommonTensors:
 
 
 class _MatchedRows:
-    """Rows of the same token in every checkpoint; equal vocabularies keep theirs in order."""
+    """Finds the rows of the same token in every checkpoint."""
 
     def __init__(self, members: Sequence[Checkpoint]) -> None:
         self._members = members
@@ -118,7 +121,7 @@ class _MatchedRows:
         self.notes: list[str] = []
 
     def places(self, counts: Sequence[int]) -> NDArray[np.int64] | None:
-        """[checkpoint, row]; None where the rows stand for the same, or nobody knows for what."""
+        """The matching rows, [checkpoint, row]; None if they are equal already, or not known."""
         key = tuple(counts)
         if key not in self._known:
             self._known[key] = self._matched(counts)

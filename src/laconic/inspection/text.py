@@ -1,4 +1,4 @@
-"""An inspection in the terminal: the verdicts first, then the tables that they come from."""
+"""An inspection as text for the terminal: the conclusions first, then the tables."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def to_text(inspection: Inspection, *, layers: bool = False, width: int | None =
     """An inspection as plain text.
 
     Args:
-        inspection: What to show.
-        layers: Whether every layer has a row of its own.
-        width: Columns; by default the terminal's, 80 where there is none.
+        inspection: The inspection.
+        layers: Whether each layer has its own row.
+        width: The width in columns; by default that of the terminal, or 80 if there is none.
     """
     return set_lines(_things(inspection, layers=layers), width=width) + "\n"
 
 
 def headlines(inspection: Inspection) -> Iterator[str]:
-    """The verdicts, a sentence or two each."""
+    """The conclusions, a sentence or two each."""
     for model in inspection.compatibility:
         if model.reason:
             word = "yes, but" if model.fits else "no."
@@ -53,8 +53,8 @@ def headlines(inspection: Inspection) -> Iterator[str]:
         if cosine is not None:
             yield (
                 f"Agreement: the task vectors of {first} and {second} have the "
-                f"cosine {cosine:.2f}; {_percent(conflicts)} % of what both change, they pull "
-                "apart (50 % is chance)."
+                f"cosine {cosine:.2f}. Of the values that both change, they change "
+                f"{_percent(conflicts)} % in opposite directions (50 % is chance)."
             )
 
 
@@ -70,8 +70,8 @@ def _base(inspection: Inspection) -> Iterator[str]:
     yield f"Base: {words[verdict.fit]} {' '.join(verdict.sentences)}"
     if verdict.fit in ("fits", "far") and len(inspection.used) == 2:
         yield (
-            "Which of two was made from the other, no distance says: it is the same both ways. "
-            "A third checkpoint (--candidate) does."
+            "Distances do not show which of two checkpoints was made from the other, because they "
+            "are the same in both directions. A third checkpoint (--candidate) shows it."
         )
     if verdict.fit != "unknown":
         yield RULE
@@ -101,7 +101,7 @@ def _things(inspection: Inspection, *, layers: bool) -> Iterator[str | Table]:
 
 
 def _part_table(inspection: Inspection, i: int) -> Table:
-    """How far a model is from the base, part by part."""
+    """The distance of a model from the base, part by part."""
 
     def row(title: str, sums: DistanceSums) -> tuple[Cell, ...]:
         return (
@@ -126,7 +126,7 @@ def _part_table(inspection: Inspection, i: int) -> Table:
 
 
 def _agreement_table(inspection: Inspection) -> Table:
-    """Whether task vectors agree: by part for two of them, pair by pair for more."""
+    """How far task vectors agree: by part for two of them, by pair for more."""
     pairs = list(combinations(inspection.compared, 2))
 
     def row(title: str, sums: DistanceSums, i: int, j: int) -> tuple[Cell, ...]:
@@ -148,12 +148,12 @@ def _agreement_table(inspection: Inspection) -> Table:
     else:
         head, caption = "pair", "Do the task vectors agree? (whole model)"
         rows = [row(f"{names[i]} and {names[j]}", inspection.whole, i, j) for i, j in pairs]
-    columns = ("cosine", "both change, %", "pulled apart, % of both")
+    columns = ("cosine", "both change, %", "opposed, % of both")
     return Table(caption, (Column(head, numeric=False), *map(Column, columns)), tuple(rows))
 
 
 def labels(names: Sequence[str]) -> list[str]:
-    """Names as short as tables want them: without folders, where they stay different."""
+    """Short names for tables: without folders, unless two names would become equal."""
     ends = ["+".join(Path(part).name for part in name.split("+")) for name in names]
     return [
         end if end and ends.count(end) == names.count(name) else name
@@ -162,14 +162,14 @@ def labels(names: Sequence[str]) -> list[str]:
 
 
 def bands(layers: int, *, every: bool) -> list[tuple[int, int]]:
-    """The first and last layer of each row: single layers if they are few or all asked for."""
+    """The first and last layer of each row: one layer each if there are few, or for `every`."""
     count = layers if every or layers <= MOST_ROWS else BANDS
     edges = [round(i * layers / count) for i in range(count + 1)]
     return [(first, after - 1) for first, after in pairwise(edges)]
 
 
 def _layer_table(inspection: Inspection, *, every: bool) -> Table:
-    """Where in depth the changes are."""
+    """The changes layer by layer."""
     rows = bands(inspection.layers, every=every)
     parts = [
         part for part in inspection.parts if inspection.layer(0, inspection.layers, part).elements
@@ -185,7 +185,7 @@ def _layer_table(inspection: Inspection, *, every: bool) -> Table:
     if single:
         columns += [Column(part) for part in parts]
     pair = len(inspection.compared) == MOST_SIDE_BY_SIDE
-    columns += [Column("cosine"), Column("pulled apart")] if pair else []
+    columns += [Column("cosine"), Column("opposed")] if pair else []
 
     def row(first: int, last: int) -> tuple[Cell, ...]:
         cells = [Cell(str(first) if first == last else f"{first}-{last}")]
@@ -234,7 +234,7 @@ def _distance_table(inspection: Inspection) -> Table:
 
 
 def _label(inspection: Inspection, i: int) -> str:
-    """The short name of one of those that the sums are over."""
+    """The short name of a checkpoint by its place in `Inspection.used`."""
     return labels(inspection.names)[inspection.used[i]]
 
 
