@@ -276,7 +276,7 @@ def spoil(base: Path, model: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "keys", "message"),
     [
-        ("no tokenizer", {"tokenizer": "system2"}, "has no tokenizer.json, so nobody knows"),
+        ("no tokenizer", {"tokenizer": "system2"}, "has no tokenizer.json, so it is not known"),
         ("damaged tokenizer", {"tokenizer": "system2"}, "it is no tokenizer"),
         ("ordinary", {"tokenizer": "union"}, "such as 'ordinary', are ordinary ones"),
         ("wider", {"tokenizer": "system2"}, "rows of different width"),

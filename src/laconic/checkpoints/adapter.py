@@ -122,7 +122,7 @@ def apply(adapter: Adapter, base: Checkpoint, name: str) -> Checkpoint:
         return spool(specs[key], _blocks(adapter, base, specs[key], changes[key]))
 
     own_tokens = (adapter.folder / "tokenizer.json").exists()
-    return base.derive(
+    return base.with_computed(
         specs.values(),
         values,
         mark=f"adapter {adapter.digest}",

@@ -1,4 +1,4 @@
-"""What config.json says of a model: read, checked for types, and compared with a sibling's."""
+"""Reading config.json, checking its types, and comparing it with that of another model."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ ASIDE: Final = ("quantization_config", "generation_config", "compression_config"
 
 @dataclass(frozen=True)
 class ConfigComparison:
-    """How two configs differ in what their weights mean.
+    """The differences of two configs that change what the weights compute.
 
     Attributes:
-        architecture: {setting: (mine, theirs)}, in words that a user finds in config.json.
-        rotation: The same of the rotary settings of the text model.
-        left_open: Whether one of them leaves a value to the model's class.
+        architecture: {setting: (first, second)}, by the names of settings in config.json.
+        rotation: The same for the rotary settings of the text model.
+        left_open: Whether one config leaves a value to the default of the model's class.
     """
 
     architecture: Mapping[str, tuple[Any, Any]]
@@ -53,10 +53,10 @@ class ConfigComparison:
 
 
 def compare_configs(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> ConfigComparison:
-    """Compare two configs in what the weights' meaning depends on, nested parts included.
+    """Compare the settings of two configs that change what the weights compute.
 
-    Configs of another notation, and ones that leave a value out, are completed first by their
-    class in the installed transformers, where it knows the class.
+    Nested configs are compared, too. If the configs are written differently or leave values out,
+    both are first completed by their class, provided that the installed transformers knows it.
     """
     found = _compared(mine, theirs)
     if not (found.architecture or found.rotation or found.left_open):

@@ -117,7 +117,7 @@ def shares(places: NDArray[np.int64], *, base: bool, lenders: int) -> NDArray[np
         lenders: How many of the checkpoints lend rows, counted from the first.
 
     Returns:
-        [checkpoint, row]; a row that nobody holds has no shares.
+        [checkpoint, row]; a row that no checkpoint has gets no shares.
     """
     held = (places >= 0).astype(np.float32)
     held[lenders:] = 0
@@ -140,7 +140,7 @@ def unify(
 
     Raises:
         CheckpointError: For a checkpoint whose tokens are not known, for embeddings of different
-            widths, and for a token that nobody has a row for.
+            widths, and for a token without a row in any checkpoint.
     """
     wanted = vocabulary.keys
     for member in members:
@@ -234,7 +234,7 @@ def _unified(
         return rows.tensor(number, specs[name])
 
     order = hashlib.sha256(json.dumps(vocabulary.keys).encode()).hexdigest()[:16]
-    return member.derive(
+    return member.with_computed(
         specs.values(),
         values,
         mark=f"rows {order}",
@@ -276,9 +276,9 @@ def _embedding(checkpoint: Checkpoint) -> TensorSpec:
     name = checkpoint.layout.embedding
     if name is None:
         raise CheckpointError(
-            f"Nobody knows which tensor of {checkpoint.name} is the embedding, whose rows "
-            "'tokenizer' would match: transformers has no such model. Add 'head: NAME' to the "
-            "recipe, the name of its output head, or leave 'tokenizer' out."
+            f"It is not known which tensor of {checkpoint.name} is the embedding, whose rows "
+            "'tokenizer' would match, because transformers does not know this model. Add 'head: "
+            "NAME' to the recipe, the name of its output head, or remove 'tokenizer'."
         )
     if name not in checkpoint.specs:
         raise CheckpointError(
@@ -292,9 +292,9 @@ def _check_known(checkpoint: Checkpoint) -> None:
     _embedding(checkpoint)
     if not checkpoint.vocabulary():
         raise CheckpointError(
-            f"{checkpoint.name} has no tokenizer.json, so nobody knows which token each row of its "
-            "embedding is. Load its tokenizer with transformers' AutoTokenizer and save_pretrained "
-            "it into the folder."
+            f"{checkpoint.name} has no tokenizer.json, so it is not known which token each row of "
+            "its embedding belongs to. Load its tokenizer with transformers' AutoTokenizer and "
+            "save_pretrained it into the folder."
         )
 
 

@@ -116,7 +116,7 @@ def as_delivered(trained: Checkpoint, system2: Checkpoint, seed: int) -> Checkpo
         )
         return spool(spec, blocks)
 
-    return trained.derive(specs.values(), values, mark=f"rounded stochastically {seed}")
+    return trained.with_computed(specs.values(), values, mark=f"rounded stochastically {seed}")
 
 
 def survival(system2: Checkpoint, trained: Checkpoint, delivered: Checkpoint) -> Survival:
