@@ -153,7 +153,7 @@ def test_what_packing_takes_is_asked_for_before_anything_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DataError, match=r"take pyarrow: pip install 'laconic\[train\]'"):
+    with pytest.raises(DataError, match=r"need pyarrow: pip install 'laconic\[train\]'"):
         pack({"short": Selection((GOOD,))}, str(tmp_path / "no-model"), tmp_path / "data")
 
 

@@ -152,7 +152,7 @@ def test_answers_of_several_runs_compete_and_keep_their_run_in_the_name() -> Non
 def test_pairs_of_one_problem_in_other_words_are_refused_until_the_words_are_given() -> None:
     other = replace(one("a", 0, 50), problem="Think. what is a?")
     runs = [a_run(one("a", 0, 5)), a_run(other, name="s")]
-    with pytest.raises(DataError, match=r"other words.*--task"):
+    with pytest.raises(DataError, match=r"different wording.*--task"):
         select(runs, "pairs")
     task = Task("t", "t", (Sample("t", "a", "Say a.", "1"),))
     (pair,) = select(runs, "pairs", questions=task).rows

@@ -1,4 +1,4 @@
-"""Answers and pairs of answers, and the JSONL file that keeps them with where they came from."""
+"""Answers and pairs of answers for training, and the JSONL file that stores them."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class TrainingAnswer:
         id: Its name, unique within a file.
         question: The text of the user's turn.
         gold: The right answer.
-        response: What a model wrote.
-        level: The task's own difficulty; None where it has none.
-        length: Its tokens, counted by the writer's tokenizer; None where nobody counted.
-        thought: What the engine saw of a thought.
-        truncated: Whether a budget cut it.
-        kind: What the gold is: an answer, or the exam of a program.
+        response: The text that a model wrote.
+        level: The difficulty that the task gives; None if it gives none.
+        length: Its tokens, counted by the tokenizer of the model that wrote it; None if unknown.
+        thought: Whether the response has a closed thought, an open one, or none.
+        truncated: Whether the token budget cut it.
+        kind: Whether `gold` is an answer, or the tests of a program.
     """
 
     id: str
@@ -96,15 +96,15 @@ Row = TrainingAnswer | AnswerPair
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows for one pool, and what became of the others.
+    """The rows of a pool, and a record of the rows that were left out.
 
     Attributes:
-        rows: Answers or pairs, of one kind.
+        rows: Answers or pairs, all of the same kind.
         kind: ``rows`` for fine-tuning, ``pairs`` for preference training.
-        sources: The runs they came from, each with its folder and digest.
-        dropped: How many answers (of pairs: pairs) were left out, by reason.
-        failed: The problems that no answer got right.
-        steps: What was done so far, each with its settings.
+        sources: The runs with the answers, each with its folder and digest.
+        dropped: The number of answers, or of pairs, that were left out, by reason.
+        failed: The problems without any right answer.
+        steps: The steps so far, each with its settings.
     """
 
     rows: tuple[Row, ...]
@@ -115,11 +115,11 @@ class Selection:
     steps: tuple[Mapping[str, Any], ...] = ()
 
     def keep(self, wrong: Callable[[Row], str], step: Mapping[str, Any]) -> Self:
-        """The rows that nothing is wrong with.
+        """Keep the rows for which `wrong` returns no reason.
 
         Args:
-            wrong: Says why a row is left out; empty where it stays.
-            step: What is done, for the record.
+            wrong: Returns the reason for leaving a row out; empty if the row is kept.
+            step: The settings of this step, for the record.
         """
         reasons = [wrong(row) for row in self.rows]
         gone = Counter(filter(None, reasons))
@@ -130,10 +130,10 @@ class Selection:
 
 
 def write_selection(selection: Selection, path: Path) -> None:
-    """Write rows as JSONL, and where they came from beside it (``short.meta.json``).
+    """Write rows as JSONL, and their origin next to them (``short.meta.json``).
 
     Raises:
-        DataError: Where the files cannot be written.
+        DataError: If the files cannot be written.
     """
     flat = (_flat(row) for row in selection.rows)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in flat)
@@ -188,7 +188,7 @@ def read_selection(path: Path) -> Selection:
 
 
 def meta_file(path: Path) -> Path:
-    """The file beside rows that says where they came from."""
+    """The file with the origin of a file of rows."""
     return path.with_name(path.name.removesuffix(".jsonl") + ".meta.json")
 
 
@@ -213,7 +213,7 @@ def _with_meta(selection: Selection, path: Path) -> Selection:
 
 
 def _flat(row: Row) -> dict[str, Any]:
-    """A row as its line holds it."""
+    """A row as the mapping that is written to its line."""
     if isinstance(row, TrainingAnswer):
         return asdict(row)
     same = asdict(row.chosen)

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from laconic.data.answers import AnswerPair, Selection, TrainingAnswer
+from laconic.data.answers import AnswerPair, Selection, TrainingAnswer, describe
 from laconic.data.pools import file_digest
 from laconic.errors import DataError, did_you_mean
 from laconic.runs.run import results_file
@@ -35,7 +35,7 @@ STEP: Final = 1.5
 
 @dataclass(frozen=True)
 class Filter:
-    """What an answer must be to be selected, beside right and whole.
+    """The conditions on selected answers; all must be right and complete, too.
 
     Attributes:
         levels: The task's own difficulties that are wanted; empty for all.
@@ -133,7 +133,7 @@ def select(
         ratio: How many times the shorter's tokens the longer answer of a pair must have.
         limit: The most rows; which ones, and in which order rows stand, is drawn from the seed.
         seed: The only source of randomness.
-        questions: The problems in the words to train on; by default those the runs asked in.
+        questions: The problems in the wording to train on; by default the wording of the runs.
 
     Raises:
         DataError: For runs that are empty or unfinished, filters that cannot hold, or where
@@ -174,8 +174,9 @@ def select(
         dropped["over_limit"] += sum(len(row.answers) for row in rows[limit:])
         rows = rows[:limit]
     if not rows:
-        told = ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in dropped.most_common())
-        raise DataError(f"No answer is left: {told}. Widen the filters, or sample more answers.")
+        raise DataError(
+            f"No answer is left: {describe(dropped)}. Relax the filters, or sample more answers."
+        )
     step = {
         "step": "select",
         "rule": rule,
@@ -229,17 +230,17 @@ def _pair(short: TrainingAnswer, long: TrainingAnswer, ratio: float) -> AnswerPa
         return None
     if short.question != long.question:
         raise DataError(
-            f"{short.id} and {long.id} answer the same problem asked in other words. Say in which "
-            "words to train (--task), or make pairs of one run."
+            f"{short.id} and {long.id} answer the same problem in different wording. Choose the "
+            "wording to train on (--task), or make pairs from one run."
         )
     return AnswerPair(short, long)
 
 
 class _Balance:
-    """Takes of each problem the answer whose length is the rarest among those taken so far.
+    """Chooses for each problem the answer whose length class is the rarest so far.
 
-    Problems whose answers lie in few classes of length come first in the count, so that the others
-    can even it out.
+    Problems whose answers fall into few length classes are counted first, so that the other
+    problems can balance them.
     """
 
     def __init__(self, problems: Sequence[list[TrainingAnswer]]) -> None:

@@ -15,7 +15,7 @@ from laconic.files.atomic import lock, make_folder, write_file, writing
 from laconic.files.json import write_json
 from laconic.runs.experiment import difference
 from laconic.runs.run import (
-    PACKED,
+    GZIPPED_RESULTS,
     RESULTS,
     SCHEMA,
     is_run,
@@ -71,7 +71,7 @@ class RunWriter:
         with ExitStack() as stack:
             stack.enter_context(self._explained())
             make_folder(folder)
-            self._path = results_file(folder) or folder / (PACKED if compress else RESULTS)
+            self._path = results_file(folder) or folder / (GZIPPED_RESULTS if compress else RESULTS)
             self._stream = self._open()
             stack.callback(self._stream.close)
             if (folder / "run.json").exists() or self._path.stat().st_size:
