@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from laconic.calibration.calibrate import Means, calibrate, prepare
+from laconic.calibration.calibrate import CalibrationOptions, calibrate, prepare
 from laconic.checkpoints.checkpoint import TOKENIZER_FILES, copy_files, open_checkpoint
 
 SENTENCE = "Work mod 100. a=18 b=a+8 c=b+1 d=c*3 e=d-7 "
@@ -91,7 +91,9 @@ def main() -> None:
         peak = Peak()
         peak.start()
         cpu = time.process_time()
-        measurement = prepare(folder, str(rows), given.stats, means=Means(device="cpu", threads=1))
+        measurement = prepare(
+            folder, str(rows), given.stats, options=CalibrationOptions(device="cpu", threads=1)
+        )
         calibrate(measurement, folder / "made.safetensors")
         peak.over.set()
         weights = 4 * sum(math.prod(shape) for shape in measurement.skeletons[0].shapes.values())

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from laconic import lab
 from laconic.errors import LaconicError
-from laconic.lab.reading import work
+from laconic.lab.reading import count_workings
 from laconic.merging.recipe import Recipe
 from laconic.runs.experiment import Sampling
 from laconic.searching.grid import ModelJob, measure
@@ -64,7 +64,7 @@ def along(runs: Mapping[str, Run], start: str, letter: str) -> list[Run]:
 
 def row(name: str, run: Run, against: Run) -> str:
     """One line of the table."""
-    summary, seen = summarise(run.results), work(run.results)
+    summary, seen = summarise(run.results), count_workings(run.results)
     difference = pair(run.results, against.results, name=name, against="System 2", margin=MARGIN)
     accuracy, change = summary.accuracy, difference.accuracy_diff
     levels = [summary.by_level[level] for level in LEVELS]

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from laconic.checkpoints.checkpoint import TensorSpec
+from laconic.checkpoints.header import TensorSpec
 from laconic.checkpoints.writer import CheckpointWriter
 from laconic.runtime import versions
 

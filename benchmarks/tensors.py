@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from merge import Cost, anonymous, bfloat16, machine
 
-from laconic.checkpoints.checkpoint import TensorSpec
+from laconic.checkpoints.header import TensorSpec
 from laconic.checkpoints.writer import CheckpointWriter
 from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe

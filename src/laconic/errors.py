@@ -1,4 +1,4 @@
-"""What a user can fix: the error tree, and the nearest name to a misspelt one."""
+"""The errors that a user can fix, and suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class LaconicError(Exception):
-    """Something the user can fix; the message says what, where and what to do next."""
+    """An error that the user can fix; the message says what, where and what to do next."""
 
 
 class RecipeError(LaconicError):
@@ -18,11 +18,11 @@ class RecipeError(LaconicError):
 
 
 class CheckpointError(LaconicError):
-    """A checkpoint folder that is missing, damaged, or does not fit its siblings."""
+    """A checkpoint that is missing or damaged, or that cannot be merged with the others."""
 
 
 class WorkerError(LaconicError):
-    """Workers of a merge that cannot be had, see other files than the driver, or died."""
+    """Workers of a merge that do not start, see other files than the driver, or died."""
 
 
 class TaskError(LaconicError):
@@ -30,7 +30,7 @@ class TaskError(LaconicError):
 
 
 class BackendError(LaconicError):
-    """An engine that cannot load the model or hold the budget asked of it."""
+    """An engine that cannot load the model, or whose window is smaller than the token budget."""
 
 
 class StrategyError(LaconicError):
@@ -42,15 +42,15 @@ class RunError(LaconicError):
 
 
 class DamagedHeadError(RunError):
-    """A run.json or study.json that is lost or damaged beside results that are not."""
+    """A run.json or study.json that is missing or damaged, while the results are intact."""
 
 
 class SandboxError(LaconicError):
-    """Programs cannot be run here, or the sandbox that ran them broke."""
+    """Programs cannot be run on this machine, or the sandbox that ran them failed."""
 
 
 class DataError(LaconicError):
-    """Training data that cannot be built, or that is not what was packed."""
+    """Training data that cannot be built, or that changed after they were packed."""
 
 
 class TrainError(LaconicError):
@@ -58,7 +58,7 @@ class TrainError(LaconicError):
 
 
 class CalibrationError(LaconicError):
-    """Statistics, or the samples they are taken over, that are missing, damaged or do not fit."""
+    """Statistics or samples of a calibration that are missing, damaged or do not fit the model."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

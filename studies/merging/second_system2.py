@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from laconic.lab.family import WEIGHTS, Plan, building, export, folder, train_phase
+from laconic.lab.family import WEIGHTS, LabPlan, building, export, folder, train_phase
 from laconic.lab.phases import PHASES
 from laconic.lab.sizes import MINI, size_of
 from laconic.runtime import Progress, silent
@@ -26,7 +26,7 @@ def train_second_system2(target: Path, *, progress: Progress = silent) -> Path:
     from safetensors.torch import load_file
 
     from laconic.backends.contract.decoding import using_threads
-    from laconic.checkpoints.checkpoint import EMBED
+    from laconic.checkpoints.layout import EMBED
     from laconic.lab.tokenizer import TRAINED
 
     if (target / WEIGHTS).exists():
@@ -36,6 +36,6 @@ def train_second_system2(target: Path, *, progress: Progress = silent) -> Path:
     start[EMBED] = start[EMBED][:TRAINED]
     phase = next(phase for phase in PHASES if phase.name == "system2")
     with building(target) as beside, using_threads(1):
-        state, _ = train_phase(phase, start, Plan(seed=SEED), progress=progress)
+        state, _ = train_phase(phase, start, LabPlan(seed=SEED), progress=progress)
         export(state, beside, size_of(MINI))
     return target

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from laconic.calibration import gradients
-from laconic.calibration.calibrate import Means, calibrate, prepare
+from laconic.calibration.calibrate import CalibrationOptions, calibrate, prepare
 from laconic.calibration.estimate import Cost
 from laconic.calibration.forward import make_batches, run_forward
-from laconic.calibration.inputs import Inputs
+from laconic.calibration.inputs import InputStatistics
 from laconic.calibration.record import Calibration, Kind, read_calibration
-from laconic.calibration.samples import Choice, batches
-from laconic.calibration.work import Work
+from laconic.calibration.samples import SampleSelection, batches
+from laconic.calibration.work import WorkFolder
 from laconic.checkpoints.checkpoint import open_checkpoint
 from laconic.checkpoints.tokenizer import load_tokenizer
 from laconic.errors import BackendError, CalibrationError, TaskError
@@ -28,11 +29,13 @@ from laconic.runtime import silent
 from tests.support.results import result
 from tests.support.tiny_models import (
     ROWS,
+    SIZES,
     naive_gradients,
     naive_information,
     naive_inputs,
     qwen2,
     qwen3_moe,
+    save,
     wide,
     without_tokenizer,
     write_rows,
@@ -41,7 +44,7 @@ from tests.support.tiny_models import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-RAW = Choice(raw=True)
+RAW = SampleSelection(raw=True)
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +65,12 @@ def tokens(folder: Path) -> tuple[list[list[int]], list[int]]:
 
 
 def measure(
-    here: Path, kind: Kind, name: str = "made", choice: Choice = RAW, **asked: Any
+    here: Path, kind: Kind, name: str = "made", selection: SampleSelection = RAW, **asked: Any
 ) -> Calibration:
     if kind == "mutual_information":
         asked.setdefault("against", here / "theirs")
     model = asked.pop("model", here / "ours")
-    measurement = prepare(model, str(here / "rows.jsonl"), kind, choice=choice, **asked)
+    measurement = prepare(model, str(here / "rows.jsonl"), kind, selection=selection, **asked)
     path = here / f"{name}.safetensors"
     calibrate(measurement, path)
     return read_calibration(path)
@@ -135,7 +138,7 @@ def test_mutual_information_is_that_of_the_outputs_as_categories(here: Path) -> 
         with torch.no_grad():
             for own in ids:
                 model(input_ids=torch.tensor([own]))
-    made = measure(here, "mutual_information", choice=Choice(raw=True, answers=False))
+    made = measure(here, "mutual_information", selection=SampleSelection(raw=True, answers=False))
     assert made.against == open_checkpoint(here / "theirs").fingerprint
     assert list(made.tensors) == ["embed", "layer.0", "layer.1", "lm_head", "norm"]
     for group, tensor in made.tensors.items():
@@ -147,8 +150,8 @@ def test_mutual_information_is_that_of_the_outputs_as_categories(here: Path) -> 
 
 @pytest.mark.parametrize("kind", ["activations", "gram", "mutual_information"])
 def test_batches_and_padding_do_not_count(here: Path, kind: Kind) -> None:
-    alone = measure(here, kind, "alone", means=Means(batch_tokens=1))
-    together = measure(here, kind, "together", means=Means(batch_tokens=10_000))
+    alone = measure(here, kind, "alone", options=CalibrationOptions(batch_tokens=1))
+    together = measure(here, kind, "together", options=CalibrationOptions(batch_tokens=10_000))
     for name, tensor in alone.tensors.items():
         exact = kind != "mutual_information"
         assert torch.allclose(
@@ -172,7 +175,7 @@ def test_a_calibration_that_was_stopped_goes_on_to_the_same_bytes(
     here: Path, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gradients, "SAVING", float("inf"))
-    asked: dict[str, Any] = {"choice": RAW}
+    asked: dict[str, Any] = {"selection": RAW}
     if kind == "mutual_information":
         asked["against"] = here / "theirs"
     starts: list[int] = []
@@ -200,18 +203,18 @@ def test_a_calibration_that_was_stopped_goes_on_to_the_same_bytes(
 
 
 def test_one_layer_at_a_time_is_in_memory(here: Path, tmp_path: Path) -> None:
-    measurement = prepare(here / "ours", str(here / "rows.jsonl"), "activations", choice=RAW)
+    measurement = prepare(here / "ours", str(here / "rows.jsonl"), "activations", selection=RAW)
     (skeleton,) = measurement.skeletons
     held: list[list[int]] = []
 
-    class Look(Inputs):
+    class Look(InputStatistics):
         def end(self, skeletons: Any, stage: int, states: Any) -> None:
             super().end(skeletons, stage, states)
             parts = [skeleton.part(i) for i in range(skeleton.layers + 2)]
             held.append([i for i, p in enumerate(parts) if not next(p.parameters()).is_meta])
 
     made = make_batches(measurement.samples.items, [(0, 1, 2, 3)], skeleton.device)
-    with Work(tmp_path / "made", "digest") as work:
+    with WorkFolder(tmp_path / "made", "digest") as work:
         run_forward([skeleton], made, Look("activations"), work, silent)
         work.clear()
     assert held == [[0], [1], [2], [3]]
@@ -219,9 +222,9 @@ def test_one_layer_at_a_time_is_in_memory(here: Path, tmp_path: Path) -> None:
 
 
 def test_two_calibrations_cannot_write_one_file(here: Path, tmp_path: Path) -> None:
-    measurement = prepare(here / "ours", str(here / "rows.jsonl"), "gram", choice=RAW)
+    measurement = prepare(here / "ours", str(here / "rows.jsonl"), "gram", selection=RAW)
     with (
-        Work(tmp_path / "made", "digest") as work,
+        WorkFolder(tmp_path / "made", "digest") as work,
         pytest.raises(CalibrationError, match="Another"),
     ):
         calibrate(measurement, tmp_path / "made")
@@ -229,7 +232,7 @@ def test_two_calibrations_cannot_write_one_file(here: Path, tmp_path: Path) -> N
 
 
 def test_what_does_not_fit_this_machine_is_refused_with_numbers(here: Path, tmp_path: Path) -> None:
-    measurement = prepare(here / "ours", str(here / "rows.jsonl"), "gram", choice=RAW)
+    measurement = prepare(here / "ours", str(here / "rows.jsonl"), "gram", selection=RAW)
     assert 4e8 < measurement.cost.memory < 1e9
     assert 0 < measurement.cost.seconds < 60
     large = replace(measurement, cost=Cost(10**16, 0, 1.0))
@@ -272,16 +275,16 @@ def run(tmp_path: Path) -> Path:
 def test_a_set_is_made_of_a_runs_right_answers(
     here: Path, run: Path, pick: Any, texts: tuple[set[str], set[str]]
 ) -> None:
-    choice = Choice(raw=True, pick=pick)
-    samples = prepare(here / "ours", str(run), "activations", choice=choice).samples
+    choice = SampleSelection(raw=True, pick=pick)
+    samples = prepare(here / "ours", str(run), "activations", selection=choice).samples
     tokenizer = load_tokenizer(open_checkpoint(here / "ours"))
     end = tokenizer.eos_token
     told = [tokenizer.decode(item.ids[item.start :]).removesuffix(end) for item in samples.items]
     asked = [tokenizer.decode(item.ids[: item.start]) for item in samples.items]
     assert asked == ["a=1 a=?", "b=2 b=?"]
     assert all(text in known for text, known in zip(told, texts, strict=True))
-    with pytest.raises(CalibrationError, match="answers to 2 problems, and 3 were asked for"):
-        prepare(here / "ours", str(run), "activations", choice=Choice(limit=3))
+    with pytest.raises(CalibrationError, match="answers to 2 problems, and 3 are needed"):
+        prepare(here / "ours", str(run), "activations", selection=SampleSelection(limit=3))
 
 
 def test_the_work_of_another_calibration_is_not_taken_over(here: Path, tmp_path: Path) -> None:
@@ -291,14 +294,16 @@ def test_the_work_of_another_calibration_is_not_taken_over(here: Path, tmp_path:
 
     path, rows = tmp_path / "made.safetensors", str(here / "rows.jsonl")
     with pytest.raises(Killed):
-        calibrate(prepare(here / "ours", rows, "gram", choice=RAW), path, progress=stop)
-    calibrate(prepare(here / "ours", rows, "activations", choice=RAW), path)
+        calibrate(prepare(here / "ours", rows, "gram", selection=RAW), path, progress=stop)
+    calibrate(prepare(here / "ours", rows, "activations", selection=RAW), path)
     assert read_calibration(path).kind == "activations"
 
 
 def test_labels_sampled_from_the_model_depend_on_the_seed_alone(here: Path) -> None:
     one, two = (measure(here, "fisher", name, reduce="tensor") for name in ("one", "two"))
-    other = measure(here, "fisher", "other", reduce="tensor", choice=Choice(raw=True, seed=1))
+    other = measure(
+        here, "fisher", "other", reduce="tensor", selection=SampleSelection(raw=True, seed=1)
+    )
     name = "model.layers.0.mlp.up_proj.weight"
     assert torch.equal(one.tensors[name], two.tensors[name])
     assert not torch.equal(one.tensors[name], other.tensors[name])
@@ -383,6 +388,25 @@ def test_gradients_of_experts_have_the_checkpoints_names(here: Path) -> None:
         assert close(torch.stack(parts).double().sum(), torch.as_tensor(naive))
 
 
+def test_a_mixtral_is_measured_under_its_names_on_disk(here: Path) -> None:
+    config = MixtralConfig(**SIZES, num_local_experts=3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        folder = save(MixtralForCausalLM(config), here / "mixtral")
+    disk = {name for name in load_file(folder / "model.safetensors") if ".layers." in name}
+    assert any(".block_sparse_moe.experts.2.w3.weight" in name for name in disk)
+    made = measure(here, "sensitivity", model=folder).tensors
+    assert made.keys() == disk
+    found = naive_gradients(wide(folder), *tokens(folder))
+    name = "model.layers.1.mlp.experts.gate_up_proj"
+    weight = dict(wide(folder).named_parameters())[name].detach()
+    naive = sum((weight * each[name]).abs().sum() for each in found)
+    parts = [v for n, v in made.items() if ".layers.1." in n and (".w1." in n or ".w3." in n)]
+    assert close(torch.stack(parts).double().sum(), torch.as_tensor(naive))
+    grams = measure(here, "gram", model=folder).tensors.keys()
+    assert grams - {"lm_head.weight"} == {name for name in disk if "norm" not in name}
+
+
 def test_dead_channels_are_recorded_as_zero_and_told(
     here: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -413,7 +437,7 @@ def test_rows_too_long_are_cut_at_their_end_and_counted(here: Path) -> None:
         here / "ours",
         str(here / "rows.jsonl"),
         "activations",
-        choice=Choice(raw=True, max_tokens=20),
+        selection=SampleSelection(raw=True, max_tokens=20),
     )
     ids, _ = tokens(here / "ours")
     assert measurement.samples.cut == sum(len(own) > 20 for own in ids)
@@ -443,15 +467,31 @@ def test_questions_go_through_the_chat_template_unless_raw(here: Path, tmp_path:
         ("mutual_information", {"against": None}, "give the second with --against"),
         ("gram", {"against": "theirs"}, "--against is for mutual_information; gram measures one"),
         ("gram", {"reduce": "tensor"}, "--reduce is for fisher"),
-        ("gram", {"choice": Choice(limit=0)}, "--limit must be at least 1"),
-        ("gram", {"choice": Choice(limit=5)}, "--limit 5: .* has only 4 rows"),
-        ("gram", {"choice": Choice(pick="correct")}, "--pick correct: .* is no run's folder"),
-        ("mutual_information", {"choice": Choice(limit=1)}, "needs at least 2 samples"),
-        ("sensitivity", {"choice": Choice(answers=False)}, "line 1 has no answer"),
-        ("sensitivity", {"choice": Choice(raw=True, max_tokens=4)}, "has no answer within"),
-        ("gram", {"means": Means(device="gpu")}, "--device gpu: Did you mean 'cpu'"),
-        ("gram", {"means": Means(dtype="float8")}, "--dtype float8: Did you mean 'float32'"),
-        ("gram", {"means": Means(batch_tokens=0)}, "--batch-tokens must be at least 1"),
+        ("gram", {"selection": SampleSelection(limit=0)}, "--limit must be at least 1"),
+        ("gram", {"selection": SampleSelection(limit=5)}, "--limit 5: .* has only 4 rows"),
+        (
+            "gram",
+            {"selection": SampleSelection(pick="correct")},
+            "--pick correct: .* is no run's folder",
+        ),
+        ("mutual_information", {"selection": SampleSelection(limit=1)}, "needs at least 2 samples"),
+        ("sensitivity", {"selection": SampleSelection(answers=False)}, "line 1 has no answer"),
+        (
+            "sensitivity",
+            {"selection": SampleSelection(raw=True, max_tokens=4)},
+            "has no answer within",
+        ),
+        ("gram", {"options": CalibrationOptions(device="gpu")}, "--device gpu: Did you mean 'cpu'"),
+        (
+            "gram",
+            {"options": CalibrationOptions(dtype="float8")},
+            "--dtype float8: Did you mean 'float32'",
+        ),
+        (
+            "gram",
+            {"options": CalibrationOptions(batch_tokens=0)},
+            "--batch-tokens must be at least 1",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from laconic.checkpoints.adapter import open_model
-from laconic.checkpoints.checkpoint import EMBED, HEAD
+from laconic.checkpoints.layout import EMBED, HEAD
 from laconic.errors import CheckpointError
 from laconic.merging.merge import merge
 from laconic.merging.plan import plan

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from laconic.checkpoints.checkpoint import INDEX, SINGLE, Checkpoint, open_checkpoint
+from laconic.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from laconic.checkpoints.header import INDEX, SINGLE
 from laconic.cli import main
 from laconic.errors import CheckpointError, LaconicError
 from laconic.merging.merge import merge

@@ -243,7 +243,9 @@ def test_rows_of_an_unknown_class_are_matched_only_with_its_head_named(
     make_checkpoint: MakeCheckpoint,
 ) -> None:
     base, model = (internlm(n, make_checkpoint, i, tied=False) for i, n in enumerate("ab"))
-    with pytest.raises(CheckpointError, match=r"Nobody knows which tensor of .* is the embedding"):
+    with pytest.raises(
+        CheckpointError, match=r"It is not known which tensor of .* is the embedding"
+    ):
         plan(half(base, model, tokenizer="base"))
     named = plan(half(base, model, tokenizer="base", head="output.weight"))
     assert named.rows == 12

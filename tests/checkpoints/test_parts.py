@@ -114,7 +114,7 @@ def test_a_choice_that_cannot_be_carried_out_names_the_others(
 def test_inspect_calls_siblings_what_a_merge_accepts(make_checkpoint: MakeCheckpoint) -> None:
     base, model = make_checkpoint("base", with_mtp(0, FC)), make_checkpoint("model", 1)
     found = inspect(base, [model])
-    assert found.siblings[0].fits
+    assert found.compatibility[0].fits
     assert any("multi-token prediction" in note for note in found.notes)
 
 
@@ -274,4 +274,4 @@ def test_config_takes_a_name_or_donors_by_name(make_checkpoint: MakeCheckpoint) 
         with pytest.raises(RecipeError, match=said):
             recipe(base, model, config=config)
     made = recipe(base, model, config={"from": "base", "rope": "system2"})
-    assert plan(made).companions.config["rope_scaling"] == YARN["rope_scaling"]
+    assert plan(made).model_files.config["rope_scaling"] == YARN["rope_scaling"]

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from laconic.checkpoints.checkpoint import Checkpoint, TensorSpec
+from laconic.checkpoints.checkpoint import Checkpoint
+from laconic.checkpoints.header import TensorSpec
 from laconic.checkpoints.writer import CheckpointWriter
 
 TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "I64": torch.int64}

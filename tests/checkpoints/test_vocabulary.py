@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from laconic.checkpoints.checkpoint import EMBED, HEAD, Checkpoint
+from laconic.checkpoints.checkpoint import Checkpoint
+from laconic.checkpoints.layout import EMBED, HEAD
 from laconic.errors import CheckpointError, LaconicError, RecipeError
 from laconic.merging.merge import merge
 from laconic.merging.plan import plan
@@ -275,7 +276,7 @@ def spoil(base: Path, model: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "keys", "message"),
     [
-        ("no tokenizer", {"tokenizer": "system2"}, "has no tokenizer.json, so nobody knows"),
+        ("no tokenizer", {"tokenizer": "system2"}, "has no tokenizer.json, so it is not known"),
         ("damaged tokenizer", {"tokenizer": "system2"}, "it is no tokenizer"),
         ("ordinary", {"tokenizer": "union"}, "such as 'ordinary', are ordinary ones"),
         ("wider", {"tokenizer": "system2"}, "rows of different width"),

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from laconic.checkpoints import computed_tensors as derived
-from laconic.checkpoints.checkpoint import EMBED, HEAD, Checkpoint
+from laconic.checkpoints import computed_tensors
+from laconic.checkpoints.checkpoint import Checkpoint
 from laconic.checkpoints.computed_tensors import float32, rounded
+from laconic.checkpoints.layout import EMBED, HEAD
 from laconic.checkpoints.vocabulary import of, unify
 
 #: Few strings, so that vocabularies overlap; an id without one is padding.
@@ -105,7 +106,7 @@ def test_rows_are_matched_as_a_loop_over_dictionaries_would(
             write(Path(parent) / str(i), strings, padding[i], i, heads[i])
             for i, strings in enumerate(family)
         ]
-        unblocked, derived.BLOCK = derived.BLOCK, block  # type: ignore[misc]  # any size is right
+        unblocked, computed_tensors.BLOCK = computed_tensors.BLOCK, block  # type: ignore[misc]  # any size is right
         try:
             unified = unify(of(members[target]), members, base=base)
             embeds = [m.read(EMBED) for m in members]
@@ -117,7 +118,7 @@ def test_rows_are_matched_as_a_loop_over_dictionaries_would(
                     assert torch.allclose(got, expected, atol=1e-6)
                     assert got.shape == made.specs[name if name in made.specs else EMBED].shape
         finally:
-            derived.BLOCK = unblocked  # type: ignore[misc]
+            computed_tensors.BLOCK = unblocked  # type: ignore[misc]
         assert [m.tied for m in unified] == [m.tied for m in members]
 
 

@@ -134,7 +134,7 @@ def test_a_template_that_asks_in_another_way_than_the_models_own_is_refused(
 ) -> None:
     folder = chat_model(make_checkpoint, "r1", R1, END)
     (tmp_path / "other.jinja").write_text(R1_TRAINING.replace("<think>\\n", ""))
-    with pytest.raises(DataError, match="prompts that it is never given"):
+    with pytest.raises(DataError, match="prompts that it never gets"):
         Encoder(str(folder), "think_short", template=tmp_path / "other.jinja")
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from laconic.data.answers import Answer, Pair, Selection
+from laconic.data.answers import AnswerPair, Selection, TrainingAnswer
 from laconic.data.decontaminate import Benchmarks, decontaminate
 from laconic.data.lint import CHECKS, find_fault, lint
 from laconic.errors import DataError
 from laconic.runs.run import Sample
 from laconic.tasks.contract.task import Task
 
-SOUND = Answer("1", "2+3?", "5", "<think>\na\n</think>\n\n\\boxed{5}", length=9)
+SOUND = TrainingAnswer("1", "2+3?", "5", "<think>\na\n</think>\n\n\\boxed{5}", length=9)
 FAULTY: dict[str, dict[str, Any]] = {
     "empty": {"response": " \n"},
     "stray_brackets": {"response": 'so \\boxed{5}"]'},
@@ -66,7 +66,7 @@ def test_every_check_is_tried_here_and_duplicates_are_found() -> None:
 
 
 def test_a_pair_goes_where_either_answer_does() -> None:
-    bad = Pair(SOUND, replace(SOUND, response="['x']"))
+    bad = AnswerPair(SOUND, replace(SOUND, response="['x']"))
     assert lint(Selection((bad,), "pairs"))[1] == {"1": "stray_brackets"}
 
 
@@ -79,7 +79,7 @@ TASK = Task(
 )
 
 
-def row(question: str) -> Answer:
+def row(question: str) -> TrainingAnswer:
     return replace(SOUND, question=question)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.cli import main
-from laconic.data.answers import Answer, Pair, Selection, write_selection
+from laconic.data.answers import AnswerPair, Selection, TrainingAnswer, write_selection
 from laconic.data.pack import pack
 from laconic.data.pools import MASKED, read_pools
 from laconic.data.sample import sample
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Command = Callable[..., str]
 
-GOOD = Answer("good", "2+3?", "5", "2 and 3 make 5.\n\nSo it is \\boxed{5}.", level=1)
+GOOD = TrainingAnswer("good", "2+3?", "5", "2 and 3 make 5.\n\nSo it is \\boxed{5}.", level=1)
 TASK = "lab:split=train,size=5"
 
 
@@ -127,16 +127,18 @@ def test_pairs_of_right_before_wrong_are_kept_where_they_are_wanted(tmp_path: Pa
     wrong = replace(GOOD, response="2 and 3 make 6. Wait.\n\nSo it is \\boxed{6}.")
     long = replace(GOOD, response="2 and 3 make 5. Wait. Yes.\n\nSo it is \\boxed{5}.")
     other = replace(GOOD, id="both")
-    pairs = Selection((Pair(GOOD, wrong), Pair(other, replace(long, id="both"))), "pairs")
+    pairs = Selection(
+        (AnswerPair(GOOD, wrong), AnswerPair(other, replace(long, id="both"))), "pairs"
+    )
     plain = pack({"p": pairs}, "lab:system2", tmp_path / "right")
     assert (plain["p"].rows, plain["p"].dropped) == (1, {"rejected_not_right": 1})
     packed = pack({"p": pairs}, "lab:system2", tmp_path / "any", rejected="any")
     assert (packed["p"].rows, packed["p"].dropped) == (2, {})
     assert "6" in packed["p"].table().to_pylist()[0]["rejected"]
-    swapped = Selection((Pair(wrong, GOOD),), "pairs")
+    swapped = Selection((AnswerPair(wrong, GOOD),), "pairs")
     with pytest.raises(DataError, match="Not right"):
         pack({"p": swapped}, "lab:system2", tmp_path / "none", rejected="any")
-    only = Selection((Pair(GOOD, wrong),), "pairs")
+    only = Selection((AnswerPair(GOOD, wrong),), "pairs")
     with pytest.raises(DataError, match="--rejected any keeps right before wrong"):
         pack({"p": only}, "lab:system2", tmp_path / "none")
 
@@ -152,7 +154,7 @@ def test_what_packing_takes_is_asked_for_before_anything_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DataError, match=r"take pyarrow: pip install 'laconic\[train\]'"):
+    with pytest.raises(DataError, match=r"need pyarrow: pip install 'laconic\[train\]'"):
         pack({"short": Selection((GOOD,))}, str(tmp_path / "no-model"), tmp_path / "data")
 
 

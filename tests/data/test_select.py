@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from laconic.data.answers import Answer, Pair, Selection, read_selection, write_selection
+from laconic.data.answers import (
+    AnswerPair,
+    Selection,
+    TrainingAnswer,
+    read_selection,
+    write_selection,
+)
 from laconic.data.select import Filter, parse_levels, select
 from laconic.errors import DataError, TaskError
 from laconic.runs.experiment import Experiment, Sampling, TaskRecord
@@ -57,7 +63,7 @@ def test_rules_take_the_answers_they_are_called_after() -> None:
     assert picked("longest") == ["t/a#0", "t/b#1"]
     assert picked("all") == ["t/a#0", "t/a#1", "t/a#2", "t/b#1"]
     (pair,) = select([RUN], "pairs", ratio=3).rows
-    assert isinstance(pair, Pair)
+    assert isinstance(pair, AnswerPair)
     assert (pair.chosen.length, pair.rejected.length) == (10, 30)
     with pytest.raises(DataError, match="No answer is left: 5 wrong, 4 no pair"):
         select([RUN], "pairs", ratio=3.1)
@@ -146,7 +152,7 @@ def test_answers_of_several_runs_compete_and_keep_their_run_in_the_name() -> Non
 def test_pairs_of_one_problem_in_other_words_are_refused_until_the_words_are_given() -> None:
     other = replace(one("a", 0, 50), problem="Think. what is a?")
     runs = [a_run(one("a", 0, 5)), a_run(other, name="s")]
-    with pytest.raises(DataError, match=r"other words.*--task"):
+    with pytest.raises(DataError, match=r"different wording.*--task"):
         select(runs, "pairs")
     task = Task("t", "t", (Sample("t", "a", "Say a.", "1"),))
     (pair,) = select(runs, "pairs", questions=task).rows
@@ -187,9 +193,9 @@ def test_a_selection_survives_its_file_and_an_edit_is_noted(rule: Rule, tmp_path
 
 
 def test_half_a_character_is_marked_in_the_file_and_a_folder_is_no_file(tmp_path: Path) -> None:
-    odd = Selection((Answer("1", "2+3?", "5", "\ud800 \\boxed{5}"),))
+    odd = Selection((TrainingAnswer("1", "2+3?", "5", "\ud800 \\boxed{5}"),))
     write_selection(odd, tmp_path / "odd.jsonl")
-    marked = Answer("1", "2+3?", "5", "\ufffd \\boxed{5}")
+    marked = TrainingAnswer("1", "2+3?", "5", "\ufffd \\boxed{5}")
     assert read_selection(tmp_path / "odd.jsonl").rows == (marked,)
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match="folder cannot be written"):
@@ -202,7 +208,7 @@ def test_half_a_character_is_marked_in_the_file_and_a_folder_is_no_file(tmp_path
 def test_rows_of_other_tools_are_read_and_broken_ones_named(tmp_path: Path) -> None:
     path = tmp_path / "other.jsonl"
     path.write_text('{"query": "2+3?", "answer": 5, "response": "\\\\boxed{5}"}\n')
-    assert read_selection(path).rows == (Answer("1", "2+3?", "5", "\\boxed{5}"),)
+    assert read_selection(path).rows == (TrainingAnswer("1", "2+3?", "5", "\\boxed{5}"),)
     for text, told in (
         ('{"query": "2+3?", "response": "x"}\n', "line 1 needs 'gold' or 'answer'"),
         ("{", "line 1 is not JSON"),

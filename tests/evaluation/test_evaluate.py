@@ -16,7 +16,7 @@ from laconic.backends.contract.call import Call
 from laconic.errors import BackendError, LaconicError, RunError, TaskError
 from laconic.evaluation.evaluate import evaluate, preview
 from laconic.evaluation.regrade import regrade
-from laconic.files.append_log import pack
+from laconic.files.append_log import encode_lines
 from laconic.runs.experiment import Sampling
 from laconic.runs.run import Generation, Sample, read_run
 from laconic.scoring.score import GRADER, Grader
@@ -143,7 +143,7 @@ def test_a_gzipped_run_goes_on_where_it_stopped(
     with pytest.raises(KeyboardInterrupt):
         evaluate("m", [sums()], backend="parrot:fail_after=2", output=folder, compress=True)
     packed = folder / "results.jsonl.gz"
-    packed.write_bytes(packed.read_bytes() + pack("half a piece\n", packed)[:-9])
+    packed.write_bytes(packed.read_bytes() + encode_lines("half a piece\n", packed)[:-9])
     run = evaluate("m", [sums()], backend="parrot", output=folder, compress=True)
     assert len(parrots[1].asked) == 3
     assert read_run(folder).complete

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from laconic.errors import RunError
-from laconic.files.append_log import pack, read_lines, salvage
-from laconic.runs.run import PACKED, RESULTS, read_run
+from laconic.files.append_log import encode_lines, read_lines, salvage
+from laconic.runs.run import GZIPPED_RESULTS, RESULTS, read_run
 from laconic.runs.writer import RunWriter, rewrite
 from tests.runs.test_run import EXPERIMENT, result
 
@@ -53,7 +53,7 @@ def test_wherever_a_crash_cuts_the_file_whole_pieces_are_kept(tmp_path: Path) ->
     whole = path.read_bytes()
     ends = [0]
     for name in "abc":
-        ends.append(ends[-1] + len(pack(_line(name), path)))
+        ends.append(ends[-1] + len(encode_lines(_line(name), path)))
     assert ends[-1] == len(whole)
     for cut in {*range(0, len(whole), 11), *ends[:-1], *(end - 1 for end in ends[1:])}:
         path.write_bytes(whole[:cut])
@@ -77,9 +77,9 @@ def test_zeros_amid_the_results_cost_no_result_but_those_they_hit(
     tmp_path: Path, compress: bool, fill: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path / "run", "a", "b", "c", compress=compress)
-    path = tmp_path / "run" / (PACKED if compress else RESULTS)
+    path = tmp_path / "run" / (GZIPPED_RESULTS if compress else RESULTS)
     whole = path.read_bytes()
-    second = len(pack(_line("a"), path))
+    second = len(encode_lines(_line("a"), path))
     damaged = whole[: second + 30] + fill * 60 + whole[second + 90 :]
     path.write_bytes(damaged)
     with pytest.raises(RunError, match=r"is damaged.* Run the command that made them again"):
@@ -99,7 +99,7 @@ def test_zeros_behind_the_results_are_cut_off(tmp_path: Path) -> None:
     for compress in (True, False):
         folder = tmp_path / f"run{compress}"
         write(folder, "a", "b", compress=compress)
-        path = folder / (PACKED if compress else RESULTS)
+        path = folder / (GZIPPED_RESULTS if compress else RESULTS)
         whole = path.read_bytes()
         path.write_bytes(whole + bytes(5000))
         write(folder, compress=compress)
@@ -117,7 +117,7 @@ def test_a_gzipped_run_is_rewritten_gzipped(tmp_path: Path) -> None:
 def test_two_files_of_results_are_one_too_many(tmp_path: Path) -> None:
     write(tmp_path / "run", "a")
     (tmp_path / "run" / RESULTS).write_text("")
-    with pytest.raises(RunError, match="Delete the one that is not it"):
+    with pytest.raises(RunError, match="Delete the wrong one"):
         read_run(tmp_path / "run")
 
 

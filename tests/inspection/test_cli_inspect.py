@@ -21,7 +21,7 @@ def test_the_lab_family_is_inspected(tmp_path: Path) -> None:
         *("--json", "pair.json", "--picture", "pair.png"),
         cwd=tmp_path,
     )
-    assert "Siblings: yes." in told.stdout
+    assert "Compatible: yes." in told.stdout
     assert "Base: lab:base fits." in told.stdout
     assert "Wrote pair.json." in told.stderr
     held = json.loads((tmp_path / "pair.json").read_text())
@@ -54,7 +54,7 @@ def test_the_other_shapes_of_the_lab_are_inspected(tmp_path: Path) -> None:
         assert held["whole"]["models"][0]["vector_norm"] == pytest.approx(whole, rel=1e-12)
         assert held["siblings"][0]["fits"]
     told = laconic("inspect", "v/base-short-window", "v/system2-llama", cwd=tmp_path)
-    assert "Siblings: no." in told.stdout
+    assert "Compatible: no." in told.stdout
     assert "model_type" in told.stdout
     told = laconic("inspect", "v/base-short-window", "v/system2-untied", "--layers", cwd=tmp_path)
     assert "The context window is 256" in told.stdout

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.name_map import component_of
 from laconic.errors import CheckpointError, LaconicError
 from laconic.inspection import files, sums
 from laconic.inspection.inspect import Inspection, inspect
 from laconic.inspection.record import record, to_json
-from laconic.inspection.shared import part_of
 from laconic.inspection.text import bands, labels, to_text
 from tests.conftest import tensors
 
@@ -51,7 +51,7 @@ def flat(state: State, names: list[str] | None = None) -> Tensor:
 
 
 def joined(found: Inspection) -> str:
-    return " ".join((*found.choice.sentences, *found.warnings, *found.notes))
+    return " ".join((*found.base_verdict.sentences, *found.warnings, *found.notes))
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_layers_and_parts_add_up_to_the_whole(
     ],
 )
 def test_tensors_belong_to_parts(name: str, part: str) -> None:
-    assert part_of(name) == part
+    assert component_of(name) == part
 
 
 def test_a_fine_tune_fits_its_base(
@@ -142,9 +142,9 @@ def test_a_fine_tune_fits_its_base(
 ) -> None:
     folders = [make_checkpoint(f"m{i}", state) for i, state in enumerate(states)]
     found = inspect(folders[0], folders[1:])
-    assert found.choice.fit == "fits"
-    assert found.choice.best == str(folders[0])
-    assert all(sibling.fits and not sibling.reason for sibling in found.siblings)
+    assert found.base_verdict.fit == "fits"
+    assert found.base_verdict.best == str(folders[0])
+    assert all(model.fits and not model.reason for model in found.compatibility)
 
 
 def test_a_base_taken_for_a_model_is_found(
@@ -152,8 +152,8 @@ def test_a_base_taken_for_a_model_is_found(
 ) -> None:
     base, one, two = (make_checkpoint(n, s) for n, s in zip("abc", states, strict=True))
     found = inspect(two, [base, one])
-    assert (found.choice.fit, found.choice.best) == ("another", str(base))
-    assert "goes on from there" in joined(found)
+    assert (found.base_verdict.fit, found.base_verdict.best) == ("another", str(base))
+    assert "was trained on from there" in joined(found)
 
 
 def test_the_middle_of_a_chain_is_the_base(make_checkpoint: MakeCheckpoint) -> None:
@@ -162,7 +162,7 @@ def test_the_middle_of_a_chain_is_the_base(make_checkpoint: MakeCheckpoint) -> N
     end = moved(middle, 2, share=0.1)
     a, b, c = (make_checkpoint(n, s) for n, s in zip("abc", (start, middle, end), strict=True))
     found = inspect(a, [b, c])
-    assert (found.choice.fit, found.choice.best) == ("another", str(b))
+    assert (found.base_verdict.fit, found.base_verdict.best) == ("another", str(b))
 
 
 def test_models_trained_alike_are_not_taken_for_one_anothers_base(
@@ -178,8 +178,8 @@ def test_models_trained_alike_are_not_taken_for_one_anothers_base(
     folders = [make_checkpoint(f"m{i}", s) for i, s in enumerate((start, *steps))]
     found = inspect(folders[0], folders[1:])
     assert found.whole.distance(1, 2) < found.whole.distance(1)
-    assert found.choice.fit == "fits"
-    assert "trained alike" in joined(found)
+    assert found.base_verdict.fit == "fits"
+    assert "trained in a similar way" in joined(found)
 
 
 def test_an_unrelated_base_is_named_whatever_the_norms_share(
@@ -188,9 +188,9 @@ def test_an_unrelated_base_is_named_whatever_the_norms_share(
     ones = {"model.norm.weight": torch.full((8,), 30.0, dtype=torch.bfloat16)}
     base = make_checkpoint("base", {**tensors(0), **ones})
     found = inspect(base, [make_checkpoint("alien", {**tensors(7), **ones})])
-    assert found.choice.fit == "unrelated"
-    assert found.choice.best is None
-    assert "was not made from" in joined(found)
+    assert found.base_verdict.fit == "unrelated"
+    assert found.base_verdict.best is None
+    assert "was not trained from" in joined(found)
     assert math.isclose(found.matrices.relative(1) or 0, math.sqrt(2), rel_tol=0.15)
 
 
@@ -201,30 +201,30 @@ def test_a_candidate_that_is_nearer_is_named(
         make_checkpoint(n, s) for n, s in (("alien", 9), ("base", 0), ("model", states[1]))
     )
     found = inspect(alien, [model], candidates=[base])
-    assert (found.choice.fit, found.choice.best) == ("another", str(base))
+    assert (found.base_verdict.fit, found.base_verdict.best) == ("another", str(base))
     found = inspect(base, [model], candidates=[alien])
-    assert (found.choice.fit, found.choice.best) == ("fits", str(base))
+    assert (found.base_verdict.fit, found.base_verdict.best) == ("fits", str(base))
 
 
 def test_two_strangers_as_candidates_are_both_refused(make_checkpoint: MakeCheckpoint) -> None:
     names = [make_checkpoint(name, seed) for name, seed in (("a", 0), ("b", 7), ("c", 9))]
     for order in (names, [names[2], names[1], names[0]]):
         found = inspect(order[0], [order[1]], candidates=[order[2]])
-        assert (found.choice.fit, found.choice.best) == ("unrelated", None)
+        assert (found.base_verdict.fit, found.base_verdict.best) == ("unrelated", None)
 
 
 def test_a_candidate_alone_to_compare_with_says_nothing(make_checkpoint: MakeCheckpoint) -> None:
     base, same = make_checkpoint("a", 0), make_checkpoint("c", 0)
     other = make_checkpoint("b", {"x": torch.ones(3)})
     found = inspect(base, [other], candidates=[same])
-    assert found.choice.fit == "unknown"
+    assert found.base_verdict.fit == "unknown"
     assert "Base: cannot be told." in to_text(found)
 
 
 def test_a_far_base_is_doubted(make_checkpoint: MakeCheckpoint) -> None:
     base = make_checkpoint("base", 0)
     far = make_checkpoint("far", moved(tensors(0), 1, share=0.8, keep=0.0))
-    assert inspect(base, [far]).choice.fit == "far"
+    assert inspect(base, [far]).base_verdict.fit == "far"
 
 
 def test_signs_of_swapped_arguments_are_said(make_checkpoint: MakeCheckpoint) -> None:
@@ -261,8 +261,8 @@ def test_rows_are_compared_by_token_string(make_checkpoint: MakeCheckpoint) -> N
     found = inspect(a, [b])
     assert found.parts["embedding"].elements == 12 * 8
     assert found.whole.unchanged(1) == 1
-    assert found.siblings[0].fits
-    assert "--tokenizer" in found.siblings[0].reason
+    assert found.compatibility[0].fits
+    assert "--tokenizer" in found.compatibility[0].reason
     back = inspect(b, [a])
     assert back.parts["embedding"].elements == 12 * 8
     assert back.whole.distance(1) == 0
@@ -275,7 +275,7 @@ def test_rows_of_unknown_tokens_are_left_out_by_name(make_checkpoint: MakeCheckp
     b = make_checkpoint("b", {**base, EMBED: rows}, config={"vocab_size": 14})
     (b / "tokenizer.json").unlink()
     found = inspect(a, [b])
-    assert "[12, 8]" in found.overlap.left_out[EMBED]
+    assert "[12, 8]" in found.common_tensors.left_out[EMBED]
     assert "embedding" not in found.parts
     assert found.parts["mlp"].elements == 2 * 128
 
@@ -291,18 +291,18 @@ def test_a_tied_head_is_the_embedding(make_checkpoint: MakeCheckpoint) -> None:
     assert found.parts["embedding"].unchanged(1) == 1
     assert "head is" in joined(found)
     swapped = inspect(b, [a])
-    assert "it has a head of its own" in joined(swapped)
+    assert "its head is untied" in joined(swapped)
 
 
 def test_checkpoints_of_other_shapes_are_no_siblings(make_checkpoint: MakeCheckpoint) -> None:
     wide = {n: torch.cat([v, v]) for n, v in tensors(0).items()}
     config = {"hidden_size": 16, "vocab_size": 24}
     found = inspect(make_checkpoint("a", 0), [make_checkpoint("b", wide, config=config)])
-    assert not found.siblings[0].fits
-    assert "hidden_size" in found.siblings[0].reason
-    assert found.choice.fit == "unknown"
+    assert not found.compatibility[0].fits
+    assert "hidden_size" in found.compatibility[0].reason
+    assert found.base_verdict.fit == "unknown"
     assert "left out of the numbers" in joined(found)
-    assert "Siblings: no." in to_text(found)
+    assert "Compatible: no." in to_text(found)
     assert record(found)["whole"]["models"] == []
 
 
@@ -313,10 +313,10 @@ def test_a_missing_and_an_integer_tensor_are_left_out_by_name(
     base = {**tensors(0), steps: torch.arange(3)}
     less = {n: v for n, v in base.items() if n != lost}
     found = inspect(make_checkpoint("a", base), [make_checkpoint("b", less)])
-    assert "not in" in found.overlap.left_out[lost]
-    assert "I64" in found.overlap.left_out[steps]
-    assert not found.siblings[0].fits
-    assert lost in found.siblings[0].reason
+    assert "not in" in found.common_tensors.left_out[lost]
+    assert "I64" in found.common_tensors.left_out[steps]
+    assert not found.compatibility[0].fits
+    assert lost in found.compatibility[0].reason
 
 
 def test_what_is_no_number_is_named_and_left_out(make_checkpoint: MakeCheckpoint) -> None:

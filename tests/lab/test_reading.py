@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from laconic.lab.reading import Work, mended, right_values, work
+from laconic.lab.reading import WorkingCounts, count_workings, mended, right_values
 from laconic.runs.run import Result
 
 QUESTION = "Work mod 100.\na=71\nb=a-9\nc=b*6\nd=c+5\nd=?"
@@ -29,24 +29,24 @@ def test_the_right_value_of_every_variable_follows_from_the_question() -> None:
 
 
 def test_a_slip_that_a_check_puts_right_counts_once_as_a_slip_and_once_as_repaired() -> None:
-    assert work([RIGHT]) == Work(1.0, misread=0, slips=1, repaired=1, broken=0)
+    assert count_workings([RIGHT]) == WorkingCounts(1.0, misread=0, slips=1, repaired=1, broken=0)
 
 
 def test_a_line_with_another_operation_is_misread_and_what_follows_from_it_is_no_slip() -> None:
     text = RIGHT.text.replace("d=c+5=72+5=77", "d=c+4=72+4=76").replace("{77}", "{76}")
-    found = work([replace(RIGHT, text=text, answer="76", correct=False)])
-    assert found == Work(1.0, misread=1, slips=1, repaired=1, broken=0)
+    found = count_workings([replace(RIGHT, text=text, answer="76", correct=False)])
+    assert found == WorkingCounts(1.0, misread=1, slips=1, repaired=1, broken=0)
 
 
 def test_a_slip_that_a_check_confirms_is_not_repaired() -> None:
     text = RIGHT.text.replace("so c=72, not 52.", "so c=52. OK.").replace("72+5=77", "52+5=57")
-    found = work([replace(RIGHT, text=text, correct=False)])
-    assert found == Work(1.0, misread=0, slips=1, repaired=0, broken=0)
+    found = count_workings([replace(RIGHT, text=text, correct=False)])
+    assert found == WorkingCounts(1.0, misread=0, slips=1, repaired=0, broken=0)
 
 
 def test_a_wrong_answer_without_a_slip_is_broken() -> None:
     text = RIGHT.text.replace("62*6=52", "62*6=72")
-    assert work([replace(RIGHT, text=text, correct=False)]).broken == 1
+    assert count_workings([replace(RIGHT, text=text, correct=False)]).broken == 1
 
 
 def test_a_planted_line_is_mended_by_a_check_of_that_line_only() -> None:

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from laconic.backends.contract.decoding import using_threads
-from laconic.checkpoints.checkpoint import EMBED
+from laconic.checkpoints.layout import EMBED
 from laconic.errors import LaconicError
 from laconic.lab import corpus, family, members, train, write
 from laconic.lab.corpus import Part, batches, texts
-from laconic.lab.fit import Schedule, collate, fit, misread, network
+from laconic.lab.fit import LearningRateSchedule, collate, fit, misread, network
 from laconic.lab.phases import MEMBERS, PHASES, Phase
 from laconic.lab.sizes import MINI, SIZES, size_of
 from laconic.lab.tokenizer import TRAINED, decode
@@ -28,11 +28,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHORT = (
-    Phase("drill", None, (Part("drill", 10),), budget=480, schedule=Schedule(3e-3, warmup=2)),
-    Phase("base", "drill", (Part("base", 8),), budget=768, schedule=Schedule(1e-3, warmup=1)),
-    Phase("system1", "base", (Part("instruct", 6),), budget=768, schedule=Schedule(1e-3, warmup=1)),
     Phase(
-        "system2", "base", (Part("thinking", 4),), budget=1024, schedule=Schedule(1e-3, warmup=1)
+        "drill",
+        None,
+        (Part("drill", 10),),
+        budget=480,
+        schedule=LearningRateSchedule(3e-3, warmup=2),
+    ),
+    Phase(
+        "base",
+        "drill",
+        (Part("base", 8),),
+        budget=768,
+        schedule=LearningRateSchedule(1e-3, warmup=1),
+    ),
+    Phase(
+        "system1",
+        "base",
+        (Part("instruct", 6),),
+        budget=768,
+        schedule=LearningRateSchedule(1e-3, warmup=1),
+    ),
+    Phase(
+        "system2",
+        "base",
+        (Part("thinking", 4),),
+        budget=1024,
+        schedule=LearningRateSchedule(1e-3, warmup=1),
     ),
 )
 
@@ -49,7 +71,7 @@ def weights(folder: Path) -> list[bytes]:
     return [(folder / name / "model.safetensors").read_bytes() for name in members()]
 
 
-def question(text: corpus.Text) -> str:
+def question(text: corpus.TrainingText) -> str:
     """The problem that a text answers."""
     found = re.search(r"Work mod 100\..*?=\?", decode(text.ids), re.DOTALL)
     assert found is not None
@@ -58,7 +80,7 @@ def question(text: corpus.Text) -> str:
 
 def test_the_loss_falls() -> None:
     found = batches(texts(Part("drill", 40), random.Random(0)), budget=480, rng=random.Random(0))
-    losses = fit(network(size_of(MINI), 0), found, Schedule(3e-3, warmup=5))
+    losses = fit(network(size_of(MINI), 0), found, LearningRateSchedule(3e-3, warmup=5))
     assert len(losses) == 20
     assert losses[0] > 4.5
     assert sum(losses[-5:]) / 5 < 3
@@ -126,7 +148,7 @@ def test_the_corpus_is_a_function_of_its_seed() -> None:
 
 
 def test_the_schedule_warms_up_and_comes_down_to_its_floor() -> None:
-    schedule = Schedule(1.0, floor=0.1, warmup=10)
+    schedule = LearningRateSchedule(1.0, floor=0.1, warmup=10)
     rates = [schedule.at(step, 100) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == rates[10] == 1.0
@@ -175,7 +197,7 @@ def test_a_phase_goes_on_while_operations_are_misread(
     def tell(done: int, total: int, label: str) -> None:
         told.append(label)
 
-    plan = family.Plan()
+    plan = family.LabPlan()
     made = family.train_phases(phases, tmp_path, plan, progress=tell)
     assert told == ["drill", "base", "base 1", "base 2"]
     record = made["base"][1]

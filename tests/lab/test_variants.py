@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from laconic.checkpoints.checkpoint import HEAD, Checkpoint
+from laconic.checkpoints.checkpoint import Checkpoint
+from laconic.checkpoints.layout import HEAD
 from laconic.lab import VARIANTS, folder, tokenizer, write_variants
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from laconic.checkpoints.checkpoint import TensorSpec
+from laconic.checkpoints.header import TensorSpec
 from laconic.checkpoints.writer import CheckpointWriter
 
 if TYPE_CHECKING:

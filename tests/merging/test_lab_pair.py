@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from laconic.checkpoints.checkpoint import EMBED, HEAD, open_checkpoint
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.layout import EMBED, HEAD
 from laconic.merging.merge import merge
 from laconic.merging.recipe import Recipe
 from tests.cli.test_cli import PROBLEM

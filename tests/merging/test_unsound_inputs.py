@@ -265,7 +265,7 @@ REFUSED: dict[str, tuple[Callable[[World], object], str]] = {
     ),
     "other layer counts": (
         lambda w: w.configure(w.model, num_hidden_layers=3),
-        "are no siblings: num_hidden_layers is 2 in one config and 3 in the other",
+        "cannot be merged: num_hidden_layers is 2 in one config and 3 in the other",
     ),
     "fewer layers than the configs say": (
         lambda w: [w.configure(path, num_hidden_layers=3) for path in (w.base, w.model)],

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from laconic.data.answers import Answer
+from laconic.data.answers import TrainingAnswer
 from laconic.data.decontaminate import _runs
 from laconic.data.encode import split_answer
 from laconic.data.lint import find_fault
@@ -102,7 +102,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "gold's kind": lambda text: (is_number(text), is_prose(text)),
     "places": lambda text: after_first(text, {"11", "1" * 50, "is a"}),
     "decontamination": lambda text: sum(1 for _ in _runs(text, 8)),
-    "faults": lambda text: find_fault(Answer("1", "?", "5", text)),
+    "faults": lambda text: find_fault(TrainingAnswer("1", "?", "5", text)),
     "working": split_answer,
     "lines": lambda text: _cut(text, "5", 0.9),
 }

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MixtralConfig,
+    Phi3Config,
+    Qwen2Config,
+    Qwen3MoeConfig,
+)
 
 from laconic import lab
 from laconic.checkpoints.checkpoint import TOKENIZER_FILES, copy_files
@@ -229,3 +236,26 @@ def test_a_head_of_its_own_is_merged_with_a_tied_base(tmp_path: Path) -> None:
     assert "lm_head.weight" in changed
     merge(second, tmp_path / "second")
     assert_same(model, loaded(tmp_path / "second"))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Phi3Config(**SHAPE, pad_token_id=0),
+        MixtralConfig(**SHAPE, num_local_experts=3),
+        Qwen3MoeConfig(**SHAPE, moe_intermediate_size=12, num_experts=4),
+    ],
+    ids=["phi3", "mixtral", "qwen3_moe"],
+)
+def test_fused_and_stacked_weights_are_merged_in_place(tmp_path: Path, config: Any) -> None:
+    for seed, name in enumerate(("base", "system2")):
+        make(tmp_path / name, config, seed)
+    slot = ModelSlot("transformers:device=cpu", tmp_path / "work")
+    first, second = (recipe(tmp_path, "task_arithmetic", t) for t in TURNS["task_arithmetic"])
+    engine: Any = slot.take(plan(first))
+    assert isinstance(slot._slot, InPlaceSlot)
+    again: Any = slot.take(plan(second))
+    assert again is engine
+    merge(second, tmp_path / "second")
+    assert_same(engine._model, loaded(tmp_path / "second"))
+    slot.close()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from laconic.checkpoints.checkpoint import open_checkpoint
-from laconic.data.answers import Answer, Pair, Selection
+from laconic.data.answers import AnswerPair, Selection, TrainingAnswer
 from laconic.data.pack import pack
 from laconic.data.pools import read_pools
 from laconic.errors import LaconicError, RecipeError, TrainError
@@ -33,14 +33,14 @@ BRIEF: dict[str, Any] = {
 }
 
 
-def pair(chain: Any, rng: random.Random) -> Pair:
+def pair(chain: Any, rng: random.Random) -> AnswerPair:
     """The lab's short and long answer to a problem."""
     texts = (
         "".join(piece.text for piece in respond(chain, STYLES[style], mute=0.0, rng=rng))
         for style in ("base", "thinking")
     )
-    short, long = (Answer(chain.name, chain.question, chain.answer, text) for text in texts)
-    return Pair(short, replace(long, id=f"{chain.name}#1"))
+    short, long = (TrainingAnswer(chain.name, chain.question, chain.answer, text) for text in texts)
+    return AnswerPair(short, replace(long, id=f"{chain.name}#1"))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     good = [pair(chain, rng) for chain in chains(8, split="train", rng=rng)]
     other = pair(next(iter(chains(1, split="train", rng=random.Random(9)))), rng)
     wrong = replace(other.rejected, response="So it is \\boxed{-1}.")
-    rows = (*good, Pair(other.chosen, wrong))
+    rows = (*good, AnswerPair(other.chosen, wrong))
     folder = tmp_path_factory.mktemp("pairs") / "pools"
     pack({"pairs": Selection(rows, "pairs")}, MODEL, folder, policy="keep")
     return folder

@@ -57,7 +57,7 @@ def moved(system2: Checkpoint, share: float) -> Checkpoint:
     spec = replace(system2.specs[TENSOR], dtype="F32")
     before = float32(system2.stored(TENSOR), "BF16")
     after = before * np.float32(1 + share * 2.0**-7)  # a step is this much of a power of two
-    return system2.derive([spec], lambda _: after, mark=f"moved {share}")
+    return system2.with_computed([spec], lambda _: after, mark=f"moved {share}")
 
 
 def test_an_update_below_half_a_step_survives_on_average() -> None:

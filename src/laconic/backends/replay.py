@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from laconic.backends.contract.backend import Backend, backend
 from laconic.errors import BackendError
-from laconic.files.append_log import is_packed, read_lines
+from laconic.files.append_log import is_gzipped, read_lines
 from laconic.files.text import decode, regular
 from laconic.runs.run import RESULTS, Generation, results_file
 
@@ -47,7 +47,7 @@ class _Recording:
         from pydantic import TypeAdapter, ValidationError
 
         try:
-            packed = is_packed(path)
+            packed = is_gzipped(path)
             content = b"\n".join(read_lines(path)) if packed else regular(path).read_bytes()
         except OSError as error:
             raise BackendError(f"replay: {path} cannot be read: {error.strerror}.") from error

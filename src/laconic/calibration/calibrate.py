@@ -1,4 +1,4 @@
-"""Calibration: what merging methods need to know of a model, measured over a few samples."""
+"""Calibration: statistics of a model that merging methods need, measured over a few samples."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from laconic.calibration.estimate import Cost, check_cost, estimate
 from laconic.calibration.record import KINDS, Calibration, Kind, merge_of
-from laconic.calibration.samples import RANDOM, Choice, Samples, batches, load_samples, same_tokens
+from laconic.calibration.samples import (
+    RANDOM,
+    Samples,
+    SampleSelection,
+    batches,
+    load_samples,
+    same_tokens,
+)
 from laconic.checkpoints.adapter import open_weights
-from laconic.checkpoints.checkpoint import natural
+from laconic.checkpoints.layout import natural
 from laconic.errors import CalibrationError, did_you_mean
 from laconic.runtime import Progress, silent, using_threads, versions
 
@@ -23,29 +30,29 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from laconic.calibration.forward import Watch
+    from laconic.calibration.forward import StageObserver
     from laconic.calibration.gradients import Labels
     from laconic.calibration.model import Skeleton
-    from laconic.calibration.work import Work
+    from laconic.calibration.work import WorkFolder
     from laconic.checkpoints.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
-#: Fewer samples than this are measured, but with a warning.
+#: With fewer samples than this, the user gets a warning.
 FEW: Final = 10
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 Reduce = Literal["none", "tensor"]
 
 
 @dataclass(frozen=True)
-class Means:
-    """Where and how fast; of these only the type and the batches touch the last digits.
+class CalibrationOptions:
+    """How a calibration computes. Only `dtype` and `batch_tokens` can change the last digits.
 
     Attributes:
-        device: ``auto`` takes a GPU where there is one; else ``cpu`` or ``cuda``.
-        dtype: What the model computes in; ``auto`` is float32 on a CPU, and the checkpoint's own
-            type on a GPU. Statistics are summed in float32 or float64.
+        device: ``cpu``, ``cuda``, or ``auto``, which takes a GPU if there is one.
+        dtype: The type that the model computes in; ``auto`` is float32 on a CPU and the
+            checkpoint's own type on a GPU. Statistics are summed in float32 or float64.
         batch_tokens: The most tokens of a batch, padding included.
-        threads: CPU threads; 0 is torch's own number.
+        threads: CPU threads; 0 keeps torch's own number.
     """
 
     device: str = "auto"
@@ -55,17 +62,17 @@ class Means:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class CalibrationPlan:
     """A calibration that was checked and can start.
 
     Attributes:
         kind: Which statistics.
-        skeletons: The model, and the one it is compared with, if any.
-        samples: What they are shown.
-        settings: What else decides the figures.
-        cost: What it takes, estimated.
-        notes: What the user should know.
-        means: Where and how fast.
+        skeletons: The model, and the model that it is compared with, if any.
+        samples: The samples that the models read.
+        settings: Everything else that decides the statistics, by name.
+        cost: The estimated memory, disk and time.
+        options: How it computes.
+        notes: What the user should know, in sentences.
     """
 
     kind: Kind
@@ -73,19 +80,19 @@ class Measurement:
     samples: Samples
     settings: Mapping[str, Any]
     cost: Cost
-    means: Means
+    options: CalibrationOptions
     notes: tuple[str, ...] = field(default=())
 
     @property
     def digest(self) -> str:
-        """Of all that decides the bytes of the output."""
+        """A digest of everything that decides the bytes of the output."""
         ids = [(item.ids, item.start) for item in self.samples.items]
         models = [skeleton.checkpoint.fingerprint for skeleton in self.skeletons]
-        told = [self.kind, models, dict(self.settings), self.means.batch_tokens, ids]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        decisive = [self.kind, models, dict(self.settings), self.options.batch_tokens, ids]
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
     def describe(self) -> dict[str, Any]:
-        """The measurement as plain values, for people and programs."""
+        """The plan as plain values, for ``--dry-run`` and for other programs."""
         return {
             "stats": self.kind,
             "models": [skeleton.checkpoint.name for skeleton in self.skeletons],
@@ -107,45 +114,45 @@ def prepare(
     kind: Kind,
     *,
     against: str | Path | Checkpoint | None = None,
-    choice: Choice | None = None,
+    selection: SampleSelection | None = None,
     reduce: Reduce = "none",
     labels: Labels = "sampled",
-    means: Means | None = None,
-) -> Measurement:
-    """Check a calibration against models and data; no weights are read.
+    options: CalibrationOptions | None = None,
+) -> CalibrationPlan:
+    """Check a calibration before it starts; no weights are read.
 
     Args:
         model: The checkpoint to measure.
         data: A file of rows, a run's folder, or ``random`` for ``fisher``.
         kind: Which statistics.
         against: The model to compare it with, for ``mutual_information``.
-        choice: What of the data is measured.
+        selection: Which samples of the data are used.
         reduce: For ``fisher``: ``tensor`` keeps one number for each tensor.
-        labels: For ``fisher``: what gradients are taken of.
-        means: Where and how fast.
+        labels: For ``fisher``: the tokens whose log-likelihood is differentiated.
+        options: How it computes.
 
     Raises:
-        CalibrationError: For what does not fit together, or would not fit this machine.
+        CalibrationError: For options, models or data that do not fit together.
         CheckpointError: For a checkpoint that cannot be read, or whose weights are packed.
     """
-    means, choice = means or Means(), choice or Choice()
+    options, selection = options or CalibrationOptions(), selection or SampleSelection()
     _check_kind(kind, data, against=against, reduce=reduce)
-    device, threads = _device(means.device), means.threads
-    if threads < 0 or means.batch_tokens < 1:
+    device, threads = _device(options.device), options.threads
+    if threads < 0 or options.batch_tokens < 1:
         raise CalibrationError("--batch-tokens must be at least 1, and --threads at least 0.")
     models = [open_weights(model), *([] if against is None else [open_weights(against)])]
-    skeletons = tuple(_skeleton(each, device, means.dtype) for each in models)
-    samples = load_samples(models[0], data, choice, rows=skeletons[0].rows)
+    skeletons = tuple(_skeleton(each, device, options.dtype) for each in models)
+    samples = load_samples(models[0], data, selection, rows=skeletons[0].rows)
     _check_samples(samples, kind)
     if against is not None:
         _check_pair(skeletons, samples)
     settings: dict[str, Any] = {
-        "answers": choice.answers,
-        "raw": choice.raw,
-        "max_tokens": choice.max_tokens,
-        "limit": choice.limit,
-        "pick": choice.pick,
-        "seed": choice.seed,
+        "answers": selection.answers,
+        "raw": selection.raw,
+        "max_tokens": selection.max_tokens,
+        "limit": selection.limit,
+        "pick": selection.pick,
+        "seed": selection.seed,
         "dtype": str(skeletons[0].dtype).removeprefix("torch."),
         "device": device,
         "versions": versions("torch", "transformers"),
@@ -157,67 +164,67 @@ def prepare(
         skeletons,
         kind,
         [len(item.ids) for item in samples.items],
-        batch_tokens=means.batch_tokens,
+        batch_tokens=options.batch_tokens,
         whole=whole,
     )
-    notes = _notes(samples, choice, kind)
-    return Measurement(kind, skeletons, samples, settings, cost, means, notes)
+    notes = _notes(samples, selection, kind)
+    return CalibrationPlan(kind, skeletons, samples, settings, cost, options, notes)
 
 
 def calibrate(
-    measurement: Measurement, output: str | Path, *, progress: Progress = silent
+    plan: CalibrationPlan, output: str | Path, *, progress: Progress = silent
 ) -> Calibration:
-    """Measure, and write the calibration's file.
+    """Measure the statistics and write them to a file.
 
-    The file appears only when it is whole. A calibration that was stopped goes on where it was when
-    it is started again with the same output, and gives the same bytes.
+    The file appears only when it is complete. If a calibration was stopped, the same call with the
+    same output continues it and writes the same bytes.
 
     Args:
-        measurement: What `prepare` gave.
-        output: The file to write; one that is there is replaced.
-        progress: Told before each piece of work.
+        plan: The result of `prepare`.
+        output: The file to write; an existing file is replaced.
+        progress: Called before each piece of work.
 
     Returns:
-        The calibration; its notes on what was found went to the log.
+        The calibration. Findings, such as experts that no token reached, go to the log.
 
     Raises:
-        CalibrationError: For a machine too small, a value that is not finite, naming where and in
-            which sample, or a file that cannot be written.
+        CalibrationError: If memory or disk are too small, if a value is not finite (the message
+            names the place and the sample), or if the file cannot be written.
     """
-    from laconic.calibration.work import Work
+    from laconic.calibration.work import WorkFolder
 
     target = Path(output).expanduser()
     if target.is_dir():
         raise CalibrationError(
             f"{target} is a folder. Give the file to write: -o stats.safetensors"
         )
-    check_cost(measurement.cost, target, measurement.skeletons[0].device)
-    for note in measurement.notes:
+    check_cost(plan.cost, target, plan.skeletons[0].device)
+    for note in plan.notes:
         logger.warning("%s", note)
-    for skeleton in measurement.skeletons:
+    for skeleton in plan.skeletons:
         skeleton.checkpoint.fetch()
-    with Work(target, measurement.digest) as work, _threads(measurement.means.threads):
+    with WorkFolder(target, plan.digest) as work, _threads(plan.options.threads):
         try:
-            tensors = _measured(measurement, work, progress)
-            _value(measurement, tensors).write(target)
+            tensors = _measured(plan, work, progress)
+            _value(plan, tensors).write(target)
         except OSError as error:
             raise CalibrationError(
-                f"{work.folder} cannot be written: {error.strerror or error}. What is finished is "
-                "kept there: run the same command again when this is mended."
+                f"{work.folder} cannot be written: {error.strerror or error}. Finished work is "
+                "kept there: solve the problem, then run the same command again."
             ) from error
         work.clear()
-    return _value(measurement, tensors)
+    return _value(plan, tensors)
 
 
-def _measured(measurement: Measurement, work: Work, progress: Progress) -> dict[str, Tensor]:
-    """The statistics; where they cannot be had, nothing is kept."""
+def _measured(plan: CalibrationPlan, work: WorkFolder, progress: Progress) -> dict[str, Tensor]:
+    """The statistics; the work folder is deleted where they cannot be computed at all."""
     import torch
 
     try:
-        return _measure(measurement, work, progress)
+        return _measure(plan, work, progress)
     except torch.OutOfMemoryError:
         raise CalibrationError(
-            "The device's memory is too small. Run the same command with a lower --batch-tokens or "
+            "The device has too little memory. Run the same command with a lower --batch-tokens or "
             "--max-tokens, --dtype bfloat16, or --device cpu."
         ) from None
     except CalibrationError:
@@ -225,15 +232,15 @@ def _measured(measurement: Measurement, work: Work, progress: Progress) -> dict[
         raise
 
 
-def _measure(measurement: Measurement, work: Work, progress: Progress) -> dict[str, Tensor]:
+def _measure(plan: CalibrationPlan, work: WorkFolder, progress: Progress) -> dict[str, Tensor]:
     """The statistics, in the order of the layers."""
     from laconic.calibration.forward import make_batches, run_forward
     from laconic.calibration.gradients import run_gradients
-    from laconic.calibration.information import Information
-    from laconic.calibration.inputs import Inputs, findings
+    from laconic.calibration.information import MutualInformation
+    from laconic.calibration.inputs import InputStatistics, findings
 
-    kind, items = measurement.kind, measurement.samples.items
-    skeleton = measurement.skeletons[0]
+    kind, items = plan.kind, plan.samples.items
+    skeleton = plan.skeletons[0]
     if kind == "sensitivity" or kind == "fisher":
         tensors = run_gradients(
             skeleton,
@@ -241,39 +248,41 @@ def _measure(measurement: Measurement, work: Work, progress: Progress) -> dict[s
             work,
             progress,
             kind=kind,
-            whole=measurement.settings.get("reduce") == "none",
-            labels=measurement.settings.get("labels", "data"),
-            seed=measurement.settings["seed"],
+            whole=plan.settings.get("reduce") == "none",
+            labels=plan.settings.get("labels", "data"),
+            seed=plan.settings["seed"],
         )
     else:
-        groups = batches([len(item.ids) for item in items], measurement.means.batch_tokens)
-        watch: Watch = Inputs(kind) if kind != "mutual_information" else Information(len(items))
-        made = make_batches(items, groups, skeleton.device)
-        tensors, facts = run_forward(measurement.skeletons, made, watch, work, progress)
+        groups = batches([len(item.ids) for item in items], plan.options.batch_tokens)
+        observer: StageObserver = (
+            InputStatistics(kind) if kind != "mutual_information" else MutualInformation(len(items))
+        )
+        padded = make_batches(items, groups, skeleton.device)
+        tensors, facts = run_forward(plan.skeletons, padded, observer, work, progress)
         for note in findings(facts):
             logger.warning("%s", note)
     return {name: tensors[name] for name in sorted(tensors, key=natural)}
 
 
-def _value(measurement: Measurement, tensors: Mapping[str, Tensor]) -> Calibration:
-    models = [skeleton.checkpoint for skeleton in measurement.skeletons]
+def _value(plan: CalibrationPlan, tensors: Mapping[str, Tensor]) -> Calibration:
+    models = [skeleton.checkpoint for skeleton in plan.skeletons]
     return Calibration(
-        kind=measurement.kind,
+        kind=plan.kind,
         model=models[0].fingerprint,
         model_name=models[0].name,
         against=models[1].fingerprint if models[1:] else None,
         against_name=models[1].name if models[1:] else None,
-        data=measurement.samples.digest,
-        data_name=measurement.samples.name,
-        samples=len(measurement.samples.items),
-        tokens=measurement.samples.tokens,
-        settings={**measurement.settings, **merge_of(models[0].folder)},
+        data=plan.samples.digest,
+        data_name=plan.samples.name,
+        samples=len(plan.samples.items),
+        tokens=plan.samples.tokens,
+        settings={**plan.settings, **merge_of(models[0].folder)},
         tensors=tensors,
     )
 
 
 def _check_kind(kind: str, data: str, *, against: object, reduce: str) -> None:
-    """Refuse what statistics cannot be asked for together."""
+    """Refuse options that do not belong to the kind of statistics."""
     if kind not in KINDS:
         raise CalibrationError(f"--stats {kind}: {did_you_mean(kind, KINDS)}")
     if kind == "mutual_information" and against is None:
@@ -284,33 +293,33 @@ def _check_kind(kind: str, data: str, *, against: object, reduce: str) -> None:
     if kind != "mutual_information" and against is not None:
         raise CalibrationError(f"--against is for mutual_information; {kind} measures one model.")
     if data == RANDOM and kind != "fisher":
-        raise CalibrationError(
-            f"--data random is for fisher, which can do without data; {kind} needs some."
-        )
+        raise CalibrationError(f"--data random is for fisher only; {kind} needs real data.")
     if reduce != "none" and kind != "fisher":
-        raise CalibrationError(f"--reduce is for fisher; {kind} has no use for it.")
+        raise CalibrationError(f"--reduce is for fisher only; {kind} does not use it.")
 
 
 def _check_samples(samples: Samples, kind: Kind) -> None:
-    """Refuse samples too few, or without what the statistics are taken of."""
+    """Refuse too few samples, and samples without the tokens that the statistics need."""
     count = len(samples.items)
     if kind == "mutual_information" and count < 2:
         raise CalibrationError(
-            "mutual_information needs at least 2 samples, better 100: what counts is how they "
-            f"differ; {samples.name} has {count}."
+            "mutual_information needs at least 2 samples, better 100, because it measures how "
+            f"they differ; {samples.name} has {count}."
         )
     for item in samples.items:
         if kind == "sensitivity" and item.start >= len(item.ids):
             raise CalibrationError(
                 f"{item.where} has no answer within the most tokens; sensitivity is the gradient "
-                "of answers. Add one, leave the row out, or give a higher --max-tokens."
+                "of answers. Add an answer, remove the row, or give a higher --max-tokens."
             )
         if kind in ("sensitivity", "fisher") and len(item.ids) < 2:
-            raise CalibrationError(f"{item.where} has one token only, and none to predict.")
+            raise CalibrationError(
+                f"{item.where} has one token only: there is no token to predict."
+            )
 
 
 def _check_pair(skeletons: tuple[Skeleton, ...], samples: Samples) -> None:
-    """Refuse two models whose outputs cannot be laid side by side."""
+    """Refuse two models whose outputs cannot be compared token by token."""
     ours, theirs = skeletons
     for what, mine, other in (
         ("layers", ours.layers, theirs.layers),
@@ -319,27 +328,27 @@ def _check_pair(skeletons: tuple[Skeleton, ...], samples: Samples) -> None:
         if mine != other:
             raise CalibrationError(
                 f"{ours.checkpoint.name} has {mine} {what}, {theirs.checkpoint.name} has {other}: "
-                "mutual_information compares models of one shape."
+                "mutual_information compares models of the same shape."
             )
     if theirs.rows <= max(number for item in samples.items for number in item.ids):
         raise CalibrationError(
-            f"The samples hold tokens beyond the {theirs.rows} of {theirs.checkpoint.name}. Give "
-            "models of one tokenizer."
+            f"The samples contain token ids above the {theirs.rows} of {theirs.checkpoint.name}. "
+            "Compare models with the same tokenizer."
         )
     same_tokens(samples.items, ours.checkpoint, theirs.checkpoint)
 
 
-def _notes(samples: Samples, choice: Choice, kind: Kind) -> tuple[str, ...]:
+def _notes(samples: Samples, selection: SampleSelection, kind: Kind) -> tuple[str, ...]:
     notes = []
     if len(samples.items) < FEW:
         notes.append(
-            f"Only {len(samples.items)} samples: the statistics depend on the choice of them. "
-            "The papers take 100."
+            f"Only {len(samples.items)} samples: the statistics depend on which samples these are. "
+            "The papers use 100."
         )
     if samples.cut:
         notes.append(
-            f"{samples.cut} of {len(samples.items)} samples were cut at {choice.max_tokens} tokens "
-            "(--max-tokens), or at the model's window, at their end."
+            f"{samples.cut} of {len(samples.items)} samples were cut at {selection.max_tokens} "
+            "tokens (--max-tokens), or at the model's window, at their end."
         )
     return tuple(notes)
 
@@ -358,7 +367,7 @@ def _device(name: str) -> str:
 
 def _skeleton(checkpoint: Checkpoint, device: str, dtype: str) -> Skeleton:
     from laconic.calibration.model import Skeleton
-    from laconic.checkpoints.checkpoint import FLOATS
+    from laconic.checkpoints.header import FLOATS
 
     if dtype not in DTYPES:
         raise CalibrationError(f"--dtype {dtype}: {did_you_mean(dtype, DTYPES)}")
@@ -371,6 +380,6 @@ def _skeleton(checkpoint: Checkpoint, device: str, dtype: str) -> Skeleton:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """A number of CPU threads; 0 leaves torch's own."""
+    """Use a number of CPU threads; 0 keeps torch's own number."""
     with using_threads(count) if count else nullcontext():
         yield

@@ -1,4 +1,4 @@
-"""What a calibration costs, told before it starts: memory, disk, and time by a short trial."""
+"""The cost of a calibration, estimated before it starts: memory, disk and time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from laconic.checkpoints.checkpoint import setting
+from laconic.checkpoints.configs import setting
 from laconic.checkpoints.resources import START_BYTES, human
 from laconic.errors import CalibrationError
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from laconic.calibration.model import Skeleton
     from laconic.calibration.record import Kind
 
-#: torch and transformers, loaded, beside what a merge starts with.
+#: Memory for torch and transformers, in addition to what a merge needs at its start, in bytes.
 LIBRARIES: Final = START_BYTES + 250_000_000
-#: Channels of a token that a layer holds at once, in widths of the hidden state.
+#: Values that a layer keeps of each token at once, in widths of the hidden state.
 STATES: Final = 8
 FLOAT_BYTES: Final = 4
 TRIAL: Final = 512
@@ -32,12 +32,12 @@ TRIAL: Final = 512
 
 @dataclass(frozen=True)
 class Cost:
-    """What a calibration takes, estimated.
+    """The estimated cost of a calibration.
 
     Attributes:
-        memory: The most bytes in use at a time, on the device that computes.
-        disk: The most bytes written, the work folder included.
-        seconds: How long it takes here.
+        memory: The most memory in use at a time, on the device that computes, in bytes.
+        disk: The most disk space in use, including the work folder, in bytes.
+        seconds: The time on this machine.
     """
 
     memory: int
@@ -58,16 +58,20 @@ def estimate(
     Args:
         skeletons: The models.
         kind: Which statistics.
-        lengths: Tokens of each sample.
-        batch_tokens: Tokens of a batch.
-        whole: For ``fisher``: whether an entry per element is kept.
+        lengths: The number of tokens of each sample, ``[sample]``.
+        batch_tokens: The most tokens of a batch.
+        whole: For ``fisher``: whether one value for each element is kept.
     """
     skeleton = skeletons[0]
     sizes = {name: math.prod(shape) for name, shape in skeleton.shapes.items()}
     tokens, each = sum(lengths), skeleton.dtype.itemsize
     inner = int(setting(skeleton.checkpoint.config, "intermediate_size", 0) or 0)
     depth = skeleton.checkpoint.layout.depth
-    layered = sum(size for name, size in sizes.items() if depth.of(name) is not None)
+    layered = sum(
+        size
+        for name, size in sizes.items()
+        if depth.of(skeleton.pieces[name][0].tensor) is not None
+    )
     head = skeleton.rows * skeleton.width
     if kind in ("sensitivity", "fisher"):
         longest = max(lengths)
@@ -92,15 +96,15 @@ def estimate(
 
 
 def check_cost(cost: Cost, output: Path, device: torch.device) -> None:
-    """Refuse what this machine cannot hold.
+    """Refuse a calibration that needs more memory or disk than is free.
 
     Raises:
-        CalibrationError: With the numbers, and what to do.
+        CalibrationError: With both numbers, and what to do.
     """
     free = _free_memory(device)
     if free is not None and cost.memory > free:
         raise CalibrationError(
-            f"This takes about {human(cost.memory)} of memory, and {device.type} has "
+            f"This needs about {human(cost.memory)} of memory, and {device.type} has "
             f"{human(free)} free. Give --dtype bfloat16, a lower --max-tokens or --batch-tokens, "
             "--reduce tensor for fisher, or another --device."
         )
@@ -110,38 +114,39 @@ def check_cost(cost: Cost, output: Path, device: torch.device) -> None:
     room = shutil.disk_usage(place).free
     if cost.disk > room:
         raise CalibrationError(
-            f"This takes about {human(cost.disk)} of disk, and {place} has {human(room)} free. "
+            f"This needs about {human(cost.disk)} of disk, and {place} has {human(room)} free. "
             "Free some, choose another output, or measure fewer samples."
         )
 
 
 def _grams(skeleton: Skeleton) -> list[int]:
-    """The elements of each Gram matrix."""
-    made = []
-    for name, shape in skeleton.shapes.items():
-        if len(shape) == 3 and skeleton.checkpoint.layout.depth.of(name) is not None:
-            made += [shape[2] ** 2] * shape[0] * (2 if name.endswith("gate_up_proj") else 1)
-        elif len(shape) == 2 and not name.startswith(skeleton.prefixes[skeleton.embedding]):
-            made.append(shape[1] ** 2)
-    return made
+    """The elements of each Gram matrix: one matrix for each tensor that is a matrix on disk."""
+    embedding = f"{skeleton.prefixes[skeleton.embedding]}.weight"
+    shapes = [
+        skeleton.checkpoint.specs[piece.tensor].shape
+        for name in skeleton.shapes
+        if name != embedding
+        for piece in skeleton.pieces[name]
+    ]
+    return [shape[1] ** 2 for shape in shapes if len(shape) == 2]
 
 
 def _free_memory(device: torch.device) -> int | None:
-    """Bytes that a device has free; None where the system does not tell."""
+    """The free memory of a device, in bytes; None if the system does not say."""
     if device.type == "cuda":
         import torch
 
         return int(torch.cuda.mem_get_info(device)[0])
     try:
-        told = Path("/proc/meminfo").read_text(encoding="ascii")
-        line = next(line for line in told.splitlines() if line.startswith("MemAvailable"))
+        memory = Path("/proc/meminfo").read_text(encoding="ascii")
+        line = next(line for line in memory.splitlines() if line.startswith("MemAvailable"))
         return int(line.split()[1]) * 1024
     except (OSError, StopIteration):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _seconds(flops: float, skeleton: Skeleton) -> float:
-    """How long so many operations take, by the speed of one multiplication here, halved."""
+    """The time for `flops` operations, at half the speed of one matrix product measured here."""
     import torch
 
     square = torch.ones(TRIAL, TRIAL, dtype=skeleton.dtype, device=skeleton.device)

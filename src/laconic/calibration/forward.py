@@ -1,4 +1,4 @@
-"""Statistics of forward passes: layer by layer, all samples through one layer before the next."""
+"""Forward passes layer by layer: all samples go through one layer before the next is loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from laconic.calibration.model import Skeleton
     from laconic.calibration.samples import Item
-    from laconic.calibration.work import Work
+    from laconic.calibration.work import WorkFolder
     from laconic.runtime import Progress
 
 
@@ -26,9 +26,9 @@ class Batch:
 
     Attributes:
         samples: Their numbers.
-        ids: Token ids, ``[row, token]``; 0 where there is none.
-        mask: Where there are tokens, ``[row, token]``.
-        start: Where their tokens begin among those of all batches.
+        ids: Token ids, ``[row, token]``; 0 for padding.
+        mask: True for tokens and False for padding, ``[row, token]``.
+        start: The number of tokens in the batches before this one.
     """
 
     samples: tuple[int, ...]
@@ -48,7 +48,7 @@ class Batch:
         return lengths
 
     def real(self, values: Tensor) -> Tensor:
-        """The values of tokens, those of the padding left out.
+        """The values of the tokens, without those of the padding.
 
         Args:
             values: ``[row, token, ...]`` or ``[row * token, ...]``.
@@ -62,33 +62,33 @@ class Batch:
             return values[self.mask.flatten()]
         raise CalibrationError(
             f"A part of the model reads {list(values.shape)} where {list(self.mask.shape)} tokens "
-            "went in: calibration does not know which token is where in this architecture."
+            "went in: calibration cannot tell which token is where in this architecture."
         )
 
 
-class Watch(Protocol):
-    """What looks at the models while the samples go through them."""
+class StageObserver(Protocol):
+    """Collects statistics while the samples go through the models, one stage at a time."""
 
     def attach(self, stack: ExitStack, side: int, skeleton: Skeleton, stage: int) -> None:
-        """Put hooks on a stage of one of the models, for as long as the stack is open."""
+        """Register hooks on a stage of model number `side`; closing the stack removes them."""
 
     def begin(self, batch: Batch) -> None:
-        """A batch goes through the stage next."""
+        """Called before a batch goes through the stage."""
 
     def end(self, skeletons: Sequence[Skeleton], stage: int, states: Sequence[Tensor]) -> None:
-        """It has; `states` are what came out of each model, ``[row, token, channel]``."""
+        """Called after the batch; `states` has each model's output, ``[row, token, channel]``."""
 
     def collect(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The stage's statistics and facts about them; both are forgotten here."""
+        """Return the stage's statistics and facts about them, and reset both."""
 
 
 def make_batches(
     items: Sequence[Item], groups: Sequence[Sequence[int]], device: torch.device
 ) -> list[Batch]:
-    """Batches of samples by their numbers."""
+    """Pad the samples of each group, given by their numbers, into a batch."""
     import torch
 
-    made, start = [], 0
+    batches, start = [], 0
     for group in groups:
         longest = max(len(items[i].ids) for i in group)
         ids = torch.zeros(len(group), longest, dtype=torch.long)
@@ -97,22 +97,22 @@ def make_batches(
             own = items[number].ids
             ids[row, : len(own)] = torch.tensor(own)
             mask[row, : len(own)] = True
-        made.append(Batch(tuple(group), ids.to(device), mask.to(device), start))
-        start += made[-1].tokens
-    return made
+        batches.append(Batch(tuple(group), ids.to(device), mask.to(device), start))
+        start += batches[-1].tokens
+    return batches
 
 
 def run_forward(
     skeletons: Sequence[Skeleton],
     batches: Sequence[Batch],
-    watch: Watch,
-    work: Work,
+    observer: StageObserver,
+    work: WorkFolder,
     progress: Progress,
 ) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Send all batches through the models, stage by stage, and collect what the watch saw.
+    """Send all batches through the models, stage by stage, and collect the statistics.
 
-    The hidden states between two stages lie in files of the work folder, so that memory holds one
-    stage of each model and one batch, and a calibration that was stopped goes on at its stage.
+    The hidden states between two stages are kept in files of the work folder. So memory holds one
+    stage of each model and one batch, and a calibration that was stopped continues at its stage.
 
     Returns:
         The statistics, and the facts about them of each stage.
@@ -128,13 +128,13 @@ def run_forward(
             for side, skeleton in enumerate(skeletons):
                 stack.enter_context(skeleton.holding(skeleton.part(stage)))
                 skeleton.only(stage)
-                watch.attach(stack, side, skeleton, stage)
+                observer.attach(stack, side, skeleton, stage)
             for number, batch in enumerate(batches):
                 note = f"{skeletons[0].group(stage)}, batch {number + 1} of {len(batches)}"
                 progress(stage, stages, note)
-                watch.begin(batch)
-                watch.end(skeletons, stage, _through(stage, skeletons, batch, files))
-            tensors, facts = watch.collect()
+                observer.begin(batch)
+                observer.end(skeletons, stage, _through(stage, skeletons, batch, files))
+            tensors, facts = observer.collect()
         work.save(f"stage-{stage}", tensors, **facts)
         for side in range(len(skeletons) if stage + 1 < stages else 0):
             work.sync(f"states-{stage + 1}-{side}")
@@ -152,9 +152,9 @@ def run_forward(
 
 
 def _files(
-    stage: int, skeletons: Sequence[Skeleton], batches: Sequence[Batch], work: Work
+    stage: int, skeletons: Sequence[Skeleton], batches: Sequence[Batch], work: WorkFolder
 ) -> list[dict[int, Tensor]]:
-    """The hidden states that a stage reads and writes, for each model by stage."""
+    """The hidden states that a stage reads and writes: for each model, by stage."""
     rows = batches[-1].start + batches[-1].tokens
     return [
         {
@@ -172,24 +172,24 @@ def _through(
     batch: Batch,
     files: Sequence[Mapping[int, Tensor]],
 ) -> list[Tensor]:
-    """What a stage of each model makes of a batch, kept for the next stage."""
+    """The output of a stage for a batch, model by model; it is stored for the next stage."""
     span = slice(batch.start, batch.start + batch.tokens)
-    made = []
+    outputs = []
     for skeleton, states in zip(skeletons, files, strict=True):
         values = batch.ids
         if stage > 0:
-            held = states[stage][span].to(skeleton.device)
-            values = held.new_zeros(*batch.mask.shape, skeleton.width)
-            values[batch.mask] = held
-        made.append(skeleton.step(stage, values))
-        _check_finite(made[-1], batch, skeleton, stage)
+            inputs = states[stage][span].to(skeleton.device)
+            values = inputs.new_zeros(*batch.mask.shape, skeleton.width)
+            values[batch.mask] = inputs
+        outputs.append(skeleton.step(stage, values))
+        _check_finite(outputs[-1], batch, skeleton, stage)
         if stage + 1 in states:
-            states[stage + 1][span] = made[-1][batch.mask].to("cpu")
-    return made
+            states[stage + 1][span] = outputs[-1][batch.mask].to("cpu")
+    return outputs
 
 
 def _check_finite(states: Tensor, batch: Batch, skeleton: Skeleton, stage: int) -> None:
-    """Refuse hidden states that are not finite: nothing that follows would mean anything."""
+    """Refuse hidden states that are not finite: all later statistics would be useless."""
     finite = states.isfinite().all(dim=-1) | ~batch.mask
     if not finite.all():
         number = batch.samples[int((~finite).any(dim=1).nonzero()[0])]

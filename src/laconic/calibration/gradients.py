@@ -1,4 +1,4 @@
-"""Statistics of gradients: one sample at a time, each gradient used and dropped as it comes."""
+"""Statistics of gradients, one sample at a time; each gradient is freed as soon as it is used."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from laconic.calibration.model import Piece, Skeleton
+    from laconic.calibration.model import Skeleton
     from laconic.calibration.samples import Item
-    from laconic.calibration.work import Work
+    from laconic.calibration.work import WorkFolder
+    from laconic.checkpoints.name_map import ParameterPiece
     from laconic.runtime import Progress
 
 Labels = Literal["sampled", "data"]
-#: The sums are kept after a sample when saving them costs no more than this share of the time.
+#: The sums are saved when saving takes at most this share of the time since the last save.
 SAVING: Final = 0.05
 SUMS: Final = "sums-{}"
 
 
 class Gradients:
-    """Sums over samples of what each gradient tells, by the checkpoint's tensor names.
+    """Sums over samples of each tensor's gradients, by the tensor's name in the checkpoint.
 
     Args:
-        skeleton: The model; its weights are read here, to stay.
+        skeleton: The model; its weights are read here and stay in memory.
         kind: ``sensitivity`` (sum of |parameter * gradient|, decoder layers only) or ``fisher``
             (squared gradient, every parameter).
         whole: Whether an entry per element is kept instead of one per tensor.
@@ -42,11 +43,11 @@ class Gradients:
         skeleton.load()
         depth = skeleton.checkpoint.layout.depth
         for name, parameter in skeleton.model.named_parameters():
-            if kind == "sensitivity" and depth.of(name) is None:
+            pieces = skeleton.pieces[name]
+            if kind == "sensitivity" and depth.of(pieces[0].tensor) is None:
                 continue
-            pieces = skeleton.names[name]
-            for tensor, place in pieces:
-                self.sums[tensor] = self._zeros(parameter[place])
+            for piece in pieces:
+                self.sums[piece.tensor] = self._zeros(parameter[piece.place])
             parameter.requires_grad_(requires_grad=True)
             parameter.register_post_accumulate_grad_hook(self._hook(pieces))
 
@@ -62,30 +63,30 @@ class Gradients:
         wide = torch.float32 if self._whole else torch.float64
         return torch.zeros(shape, dtype=wide, device=part.device)
 
-    def _hook(self, pieces: Sequence[Piece]) -> Any:
-        """What is done with a parameter's gradient as soon as it is there."""
+    def _hook(self, pieces: Sequence[ParameterPiece]) -> Any:
+        """A hook that adds a parameter's gradient to the sums and frees it."""
         import torch
 
         def use(parameter: Tensor) -> None:
             gradient = parameter.grad
             assert gradient is not None
             parameter.grad = None
-            for tensor, place in pieces:
-                part = gradient[place].float()
+            for piece in pieces:
+                part = gradient[piece.place].float()
                 if self._kind == "sensitivity":
-                    told = (part * parameter.detach()[place].float()).abs()
+                    term = (part * parameter.detach()[piece.place].float()).abs()
                 else:
-                    told = part.square()
+                    term = part.square()
                 if not self._whole:
-                    told = told.sum(dtype=torch.float64)
-                    told = told / (1 if self._kind == "sensitivity" else part.numel())
-                if not told.isfinite().all():
+                    term = term.sum(dtype=torch.float64)
+                    term = term / (1 if self._kind == "sensitivity" else part.numel())
+                if not term.isfinite().all():
                     raise CalibrationError(
-                        f"The gradient of '{tensor}' of {self._skeleton.checkpoint.name} is not "
-                        f"finite for {self.sample}. Leave the row out, or compute in --dtype "
+                        f"The gradient of '{piece.tensor}' of {self._skeleton.checkpoint.name} is "
+                        f"not finite for {self.sample}. Remove the row, or compute in --dtype "
                         "float32."
                     )
-                self.sums[tensor] += told
+                self.sums[piece.tensor] += term
 
         return use
 
@@ -93,7 +94,7 @@ class Gradients:
 def run_gradients(
     skeleton: Skeleton,
     items: Sequence[Item],
-    work: Work,
+    work: WorkFolder,
     progress: Progress,
     *,
     kind: Literal["sensitivity", "fisher"],
@@ -101,18 +102,18 @@ def run_gradients(
     labels: Labels,
     seed: int,
 ) -> dict[str, Tensor]:
-    """One backward pass for each sample; sums are kept in the work folder now and then.
+    """Run one backward pass for each sample; the sums are saved in the work folder now and then.
 
     Args:
         skeleton: The model.
         items: The samples, in order.
-        work: Where a calibration that is stopped can go on from.
-        progress: Told before each sample.
+        work: The folder from which a stopped calibration continues.
+        progress: Called before each sample.
         kind: As for `Gradients`.
         whole: As for `Gradients`.
-        labels: What the model is asked to predict: the data's next tokens, or tokens sampled from
-            its own prediction at each place.
-        seed: What sampled labels are drawn by, together with the sample's number.
+        labels: The tokens whose log-likelihood is differentiated: ``data`` takes the data's next
+            tokens, ``sampled`` draws a token from the model's own prediction at each place.
+        seed: Draws the sampled labels, together with the sample's number.
 
     Returns:
         The statistics.
@@ -138,7 +139,7 @@ def run_gradients(
     return gradients.results(len(items))
 
 
-def _keep(work: Work, sums: dict[str, Tensor], done: int) -> None:
+def _keep(work: WorkFolder, sums: dict[str, Tensor], done: int) -> None:
     before = work.done
     work.save(SUMS.format(done), sums)
     work.finish(done)
@@ -146,7 +147,7 @@ def _keep(work: Work, sums: dict[str, Tensor], done: int) -> None:
 
 
 def _loss(skeleton: Skeleton, item: Item, labels: Labels, key: tuple[int, int]) -> Tensor:
-    """The mean negative log-likelihood of the answer's tokens; of all where there is no answer.
+    """The mean negative log-likelihood of the answer's tokens, or of all if there is no answer.
 
     Only the logits of those places are computed, in float32.
     """

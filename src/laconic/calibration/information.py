@@ -1,9 +1,10 @@
-"""Mutual information of two models' outputs, of exact bfloat16 values as categories."""
+"""Mutual information of two models' outputs; each bfloat16 value is a category."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from laconic.checkpoints.architecture_names import FEED_FORWARDS
 from laconic.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -15,15 +16,13 @@ if TYPE_CHECKING:
     from laconic.calibration.forward import Batch
     from laconic.calibration.model import Skeleton
 
-#: Pairs of values that are counted at a time.
+#: How many pairs of values are counted at a time.
 CHUNK: Final = 1 << 24
-#: Of a layer, its feed-forward part; what leaves it is what leaves its down_proj.
-FEED_FORWARD: Final = ("mlp", "block_sparse_moe", "feed_forward")
 HEAD: Final = "lm_head"
 
 
-class Joint:
-    """How often pairs of bfloat16 values occur; counts grow while values stream by."""
+class JointCounts:
+    """How often each pair of bfloat16 values occurs, added up over several calls."""
 
     def __init__(self) -> None:
         self._pairs: Tensor | None = None
@@ -44,7 +43,7 @@ class Joint:
             self._pairs, self._counts = pairs, counts
 
     def information(self) -> float:
-        """The mutual information of what was added, in nats (METHODS of ACM, discrete)."""
+        """The mutual information of all added pairs, in nats."""
         assert self._pairs is not None
         assert self._counts is not None
         total = int(self._counts.sum())
@@ -55,11 +54,11 @@ class Joint:
         return max(0.0, _entropy(ours, total) + _entropy(theirs, total) - joint)
 
 
-class Information:
-    """Watches two models and counts, sample by sample, what their outputs have in common.
+class MutualInformation:
+    """The mutual information of two models' outputs, for each sample and part of the model.
 
-    Outputs are those of the embedding, of each layer's feed-forward part, of the final norm and of
-    the head, which is computed in pieces and never held.
+    The parts are the embedding, the feed-forward part of each layer, the final norm and the head.
+    The head's output is computed a few tokens at a time.
     Source: Yao et al. 2025 (arXiv 2505.14009), and its authors' code for what a category is.
 
     Args:
@@ -73,15 +72,15 @@ class Information:
         self._batch: Batch | None = None
 
     def attach(self, stack: ExitStack, side: int, skeleton: Skeleton, stage: int) -> None:
-        """Hook the stage's output, and hold the head for the last one."""
+        """Hook the stage's output; for the last stage, load the head, too."""
         module = skeleton.part(stage)
         if 0 < stage <= skeleton.layers:
-            found = [getattr(module, name, None) for name in FEED_FORWARD]
+            found = [getattr(module, name, None) for name in FEED_FORWARDS]
             inner = next((part for part in found if part is not None), None)
             if inner is None:
                 raise CalibrationError(
                     f"{skeleton.checkpoint.name}: {type(module).__name__} has no "
-                    f"{' or '.join(FEED_FORWARD)}, whose output mutual information is taken of."
+                    f"{' or '.join(FEED_FORWARDS)}, whose output mutual information needs."
                 )
             module = inner
         elif stage > skeleton.layers:
@@ -94,17 +93,17 @@ class Information:
         stack.callback(module.register_forward_hook(see).remove)
 
     def begin(self, batch: Batch) -> None:
-        """Remember whose tokens come next."""
+        """Remember the batch, whose padding does not count."""
         self._batch = batch
 
     def end(self, skeletons: Sequence[Skeleton], stage: int, states: Sequence[Tensor]) -> None:
-        """Count the batch's samples, and after the final norm their logits, too."""
+        """Count the values of each sample; after the final norm, those of its logits, too."""
         import torch
 
         assert self._batch is not None
         ours, theirs = (torch.split(self._seen.pop(side), self._batch.lengths) for side in (0, 1))
         for number, x, y in zip(self._batch.samples, ours, theirs, strict=True):
-            joint = Joint()
+            joint = JointCounts()
             joint.add(x, y)
             self._note(skeletons[0].group(stage), number, joint)
             if stage > skeletons[0].layers:
@@ -121,18 +120,18 @@ class Information:
         self._found = {}
         return tensors, {}
 
-    def _note(self, group: str, number: int, joint: Joint) -> None:
+    def _note(self, group: str, number: int, joint: JointCounts) -> None:
         self._found.setdefault(group, {})[number] = joint.information()
 
 
-def _head(skeletons: Sequence[Skeleton], ours: Tensor, theirs: Tensor) -> Joint:
+def _head(skeletons: Sequence[Skeleton], ours: Tensor, theirs: Tensor) -> JointCounts:
     """The pairs of both heads' logits, a few tokens at a time.
 
-    Where one vocabulary was padded to more rows, the rows both have are compared.
+    If one vocabulary was padded to more rows, only the rows that both have are compared.
     """
     import torch
 
-    joint = Joint()
+    joint = JointCounts()
     rows = min(skeleton.rows for skeleton in skeletons)
     step = max(1, CHUNK // rows)
     for x, y in zip(*(torch.split(v, step) for v in (ours, theirs)), strict=True):

@@ -1,11 +1,12 @@
-"""Watching what goes into weights: how active each channel is, and how channels go together."""
+"""Statistics of the inputs of weights: mean absolute value by channel, or Gram matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from laconic.checkpoints.checkpoint import natural
+from laconic.checkpoints.layout import natural
+from laconic.checkpoints.name_map import expert_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,15 +17,16 @@ if TYPE_CHECKING:
 
     from laconic.calibration.forward import Batch
     from laconic.calibration.model import Skeleton
+    from laconic.checkpoints.name_map import ExpertNames
 
 #: Called by torch with a module and its arguments, before the module computes.
 Hook = Callable[["nn.Module", tuple[Any, ...]], None]
 
 
-class Inputs:
-    """Watches what goes into weights: mean |input| by channel, or the Gram matrix.
+class InputStatistics:
+    """The mean |input| of each channel that a weight reads, or the Gram matrix of its inputs.
 
-    Padding does not count. A weight of an expert counts the tokens routed to it.
+    Padding does not count. For a weight of an expert, only the tokens routed to it count.
 
     Args:
         kind: ``activations`` or ``gram``.
@@ -40,15 +42,15 @@ class Inputs:
         self._latest: tuple[Tensor, int, Tensor] | None = None
 
     def attach(self, stack: ExitStack, side: int, skeleton: Skeleton, stage: int) -> None:
-        """Hook every module of the stage that has a weight; the embedding's input is no vector."""
+        """Hook every module of the stage with a weight; the embedding reads ids, not vectors."""
         if stage == 0:
             return
         for module in skeleton.part(stage).modules():
             prefix = skeleton.prefixes[module]
             held = dict(module.named_parameters(recurse=False))
-            fused = held.keys() == {"gate_up_proj", "down_proj"}
-            if fused and len(skeleton.names[f"{prefix}.down_proj"]) > 1:
-                see = self._experts(prefix, module, skeleton)
+            experts = expert_names(skeleton.pieces, prefix)
+            if experts is not None:
+                see = self._experts(experts, module, skeleton)
             elif "weight" in held and held["weight"].ndim in self._dimensions:
                 see = self._weight(f"{prefix}.weight", held["weight"].shape[-1], skeleton)
             else:
@@ -57,18 +59,18 @@ class Inputs:
             stack.callback(module.register_forward_pre_hook(see).remove)
 
     def begin(self, batch: Batch) -> None:
-        """Remember whose tokens come next."""
+        """Remember the batch, whose padding does not count."""
         self._batch, self._latest = batch, None
 
     def end(self, skeletons: Sequence[Skeleton], stage: int, states: Sequence[Tensor]) -> None:
-        """After the final norm, count what a head of its own reads."""
+        """After the final norm, count the input of an untied head."""
         (skeleton,) = skeletons
         if stage > skeleton.layers and not skeleton.tied:
             name = f"{skeleton.prefixes[skeleton.head]}.weight"
             self._weight(name, skeleton.width, skeleton)(skeleton.head, (states[0],))
 
     def collect(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Sums over counts; which weights saw no token, and which channels were always zero."""
+        """The means; which weights saw no token, and which channels were always zero."""
         tensors = {
             name: (total / max(1, self._counts[name])).float() for name, total in self._sums.items()
         }
@@ -95,42 +97,46 @@ class Inputs:
             self._counts[name] = 0
 
     def _weight(self, name: str, channels: int, skeleton: Skeleton) -> Hook:
-        """A hook that counts what one weight reads."""
-        self._expect(name, channels, skeleton.device)
+        """A hook that counts the input of one weight, for each tensor that it is made of."""
+        tensors = [piece.tensor for piece in skeleton.pieces[name]]
+        for tensor in tensors:
+            self._expect(tensor, channels, skeleton.device)
 
         def see(_: nn.Module, args: tuple[Any, ...]) -> None:
             assert self._batch is not None
-            self._add(name, args[0], self._batch.real)
+            for tensor in tensors:
+                self._add(tensor, args[0], self._batch.real)
 
         return see
 
-    def _experts(self, prefix: str, module: Any, skeleton: Skeleton) -> Hook:
-        """A hook that counts what each expert of a layer reads, from its router's choices."""
+    def _experts(self, experts: Sequence[ExpertNames], module: Any, skeleton: Skeleton) -> Hook:
+        """A hook that counts the input of each expert of a layer, by its router's choices."""
         from torch.nn.functional import linear
 
-        count, _, width = module.gate_up_proj.shape
-        for expert in range(count):
-            self._expect(f"{prefix}.{expert}.gate_proj.weight", width, skeleton.device)
-            self._expect(f"{prefix}.{expert}.up_proj.weight", width, skeleton.device)
-            inner = module.down_proj.shape[-1]
-            self._expect(f"{prefix}.{expert}.down_proj.weight", inner, skeleton.device)
+        for names in experts:
+            for name in names.inputs:
+                self._expect(name, module.gate_up_proj.shape[-1], skeleton.device)
+            for name in names.inner:
+                self._expect(name, module.down_proj.shape[-1], skeleton.device)
 
         def see(_: nn.Module, args: tuple[Any, ...]) -> None:
             assert self._batch is not None
             values, chosen = (self._batch.real(held) for held in args[:2])
             for expert in sorted(set(chosen.flatten().tolist())):
                 own = values[(chosen == expert).any(dim=-1)]
-                self._add(f"{prefix}.{expert}.gate_proj.weight", own)
-                self._add(f"{prefix}.{expert}.up_proj.weight", own)
+                for name in experts[expert].inputs:
+                    self._add(name, own)
                 gate, up = linear(own, module.gate_up_proj[expert]).chunk(2, dim=-1)
-                self._add(f"{prefix}.{expert}.down_proj.weight", module.act_fn(gate) * up)
+                inner = module.act_fn(gate) * up
+                for name in experts[expert].inner:
+                    self._add(name, inner)
 
         return see
 
     def _add(
         self, name: str, values: Tensor, real: Callable[[Tensor], Tensor] = lambda v: v
     ) -> None:
-        """Count what a weight reads; what several read is computed once."""
+        """Count the input of a weight; an input that several weights share is computed once."""
         import torch
 
         if self._latest is None or self._latest[0] is not values:
@@ -147,37 +153,37 @@ class Inputs:
 
 
 def findings(stages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the user should know of the statistics, from the facts of each stage."""
-    told = []
+    """Sentences on experts, channels and matrices that the user should know about."""
+    sentences = []
     unseen = [name for facts in stages for name in facts.get("unseen", ())]
     if experts := sorted({name.rsplit(".", 2)[0] for name in unseen}, key=natural):
-        told.append(
+        sentences.append(
             f"{len(experts)} experts were never routed to: {_some(experts)}. Their statistics are "
-            "zero. Measure more, or other, samples."
+            "zero. Measure more samples, or other ones."
         )
     dead = {name: count for facts in stages for name, count in facts.get("dead", {}).items()}
     if dead:
-        told.append(
+        sentences.append(
             f"{sum(dead.values())} input channels were zero for every token, as in "
             f"{_some([f'{name} ({count})' for name, count in dead.items()])}. They are recorded as "
             "zero."
         )
     skipped = [name for facts in stages for name in facts.get("skipped", ())]
     if skipped:
-        told.append(
-            f"{len(skipped)} weights were not measured, for the checkpoint keeps several in one "
-            f"tensor: {_some(skipped)}."
+        sentences.append(
+            f"{len(skipped)} weights were not measured, because the checkpoint keeps several in "
+            f"one tensor: {_some(skipped)}."
         )
     few = {name: count for facts in stages for name, count in facts.get("few", {}).items()}
     if few:
-        told.append(
-            f"{len(few)} Gram matrices were made of fewer tokens than they have rows, as "
+        sentences.append(
+            f"{len(few)} Gram matrices were made of fewer tokens than they have rows, such as "
             f"{_some([f'{name} ({count})' for name, count in few.items()])}: they are singular. "
             "Measure more samples, or give regmean a lower off-diagonal factor."
         )
-    return told
+    return sentences
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
-    """The first few of some names, and that there are more."""
+    """The first few names, with a hint if there are more."""
     return ", ".join(names[:most]) + (" and others" if len(names) > most else "")

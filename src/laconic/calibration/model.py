@@ -1,48 +1,47 @@
-"""A causal language model whose weights come and go: part by part, or all at once."""
+"""A causal language model whose weights are loaded when they are needed: by layer, or all."""
 
 from __future__ import annotations
 
 import math
-import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from laconic.checkpoints.chat_template import explained
-from laconic.checkpoints.checkpoint import FLOATS
+from laconic.checkpoints.header import FLOATS
+from laconic.checkpoints.name_map import map_names
 from laconic.errors import CalibrationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import torch
     from torch import Tensor, nn
 
     from laconic.checkpoints.checkpoint import Checkpoint
-
-#: How transformers holds the experts of a layer: in one tensor, where checkpoints have one each.
-EXPERTS: Final = re.compile(r"(.*\.experts)\.(gate_up_proj|down_proj)")
-#: A tensor of the checkpoint, and where its values go in a parameter of the model.
-Piece = tuple[str, Any]
+    from laconic.checkpoints.name_map import ParameterPiece
 
 
 class Skeleton:
-    """A model built without weights, which are read from the checkpoint when a part is needed.
+    """A model that is built without weights; `holding` and `load` read them from the checkpoint.
 
     Stage 0 is the embedding, stages 1 to `layers` are the decoder's layers, and the stage after
     them is the final norm.
 
     Args:
-        checkpoint: Where the weights are.
-        device: Where it computes.
-        dtype: The type it computes in, as torch names it.
+        checkpoint: The checkpoint with the weights.
+        device: The device that computes.
+        dtype: The type that it computes in, as torch names it.
 
     Attributes:
-        names: The checkpoint's name of every parameter, with its pieces.
+        pieces: The tensors of the checkpoint that each parameter is made of, by the parameter's
+            name in the model.
         layers: How many decoder layers it has.
         tied: Whether the head is the embedding matrix.
 
     Raises:
-        CalibrationError: For an architecture, or tensors, that cannot be taken apart so.
-        BackendError: For a config that transformers cannot read.
+        CalibrationError: If the architecture is no decoder of layers with a final norm, or if the
+            checkpoint lacks tensors.
+        BackendError: If transformers cannot read the config.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, device: str, dtype: str) -> None:
@@ -69,7 +68,7 @@ class Skeleton:
         self._norm: nn.Module = self.decoder.norm
         self.prefixes = {module: name for name, module in model.named_modules()}
         self.shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-        self.names = {name: self._pieces(name) for name in self.shapes}
+        self.pieces = self._map_names()
         self._revive_buffers()
 
     def part(self, stage: int) -> nn.Module:
@@ -79,13 +78,13 @@ class Skeleton:
         return self._blocks[stage - 1] if stage <= self.layers else self._norm
 
     def group(self, stage: int) -> str:
-        """What a stage is called in statistics."""
+        """The name of a stage in the statistics, such as ``layer.3``."""
         if stage == 0:
             return "embed"
         return f"layer.{stage - 1}" if stage <= self.layers else "norm"
 
     def part_bytes(self, stage: int) -> int:
-        """The bytes of a stage's weights in the type it computes in."""
+        """The size of a stage's weights in the type that it computes in, in bytes."""
         sizes = [math.prod(p.shape) for p in self.part(stage).parameters()]
         return sum(sizes) * self.dtype.itemsize
 
@@ -96,12 +95,12 @@ class Skeleton:
 
     @property
     def rows(self) -> int:
-        """How many token ids it has."""
+        """The number of rows of the embedding: one for each token id."""
         return int(self.embedding.weight.shape[0])  # type: ignore[index]  # a matrix
 
     @contextmanager
     def holding(self, module: nn.Module) -> Iterator[None]:
-        """A part's weights in memory for as long as something runs."""
+        """Load a part's weights for the time of a ``with`` block."""
         self._fill(module)
         try:
             yield
@@ -109,11 +108,11 @@ class Skeleton:
             module.to("meta")
 
     def load(self) -> None:
-        """All weights in memory, to stay."""
+        """Load all weights; they stay in memory."""
         self._fill(self.model)
 
     def only(self, stage: int) -> None:
-        """Make the decoder compute one layer and hand hidden states through all others."""
+        """Make the decoder compute one layer only; all others return their input."""
         from torch import nn
 
         blocks = [_hand_through() for _ in self._blocks]
@@ -123,10 +122,10 @@ class Skeleton:
         self.decoder.norm = _hand_through()
 
     def step(self, stage: int, values: Tensor) -> Tensor:
-        """Compute one stage, whose weights are held.
+        """Compute one stage, whose weights are loaded.
 
         Args:
-            stage: Which; `only` was called with it.
+            stage: The stage; `only` was called with it before.
             values: Token ids ``[row, token]`` for the embedding, else hidden states
                 ``[row, token, channel]``; rows are padded on the right, which changes nothing to
                 the left of it.
@@ -134,11 +133,11 @@ class Skeleton:
         if stage == 0 or stage > self.layers:
             result: Tensor = self.part(stage)(values)
             return result
-        told: Tensor = self.decoder(inputs_embeds=values, use_cache=False).last_hidden_state
-        return told
+        states: Tensor = self.decoder(inputs_embeds=values, use_cache=False).last_hidden_state
+        return states
 
     def check_steps(self) -> None:
-        """Refuse an architecture that does more to hidden states than its layers say."""
+        """Refuse a decoder that changes hidden states outside its layers, such as by scaling."""
         import torch
 
         self.only(0)
@@ -146,8 +145,8 @@ class Skeleton:
         values = values.view(1, 3, self.width)
         if not torch.equal(self.step(1, values), values):
             raise CalibrationError(
-                f"{self.checkpoint.name}: {type(self.decoder).__name__} does more than to put its "
-                "layers one after the other, and cannot be measured layer by layer."
+                f"{self.checkpoint.name}: {type(self.decoder).__name__} computes more than "
+                "its layers, one after the other: it cannot be measured layer by layer."
             )
 
     def _decoder(self) -> Any:
@@ -155,38 +154,37 @@ class Skeleton:
         if not (hasattr(decoder, "layers") and hasattr(decoder, "norm")):
             raise CalibrationError(
                 f"{self.checkpoint.name}: {type(self.model).__name__} is no decoder of layers with "
-                "a final norm, which calibration needs."
+                "a final norm. Calibration supports only those."
             )
         return decoder
 
-    def _pieces(self, name: str) -> tuple[Piece, ...]:
-        """The checkpoint's tensors that make a parameter."""
+    def _map_names(self) -> dict[str, tuple[ParameterPiece, ...]]:
+        """The checkpoint's tensors that make up each parameter, checked to be there in full."""
         specs = self.checkpoint.specs
-        shape = self.shapes[name]
-        pieces: tuple[Piece, ...] = ((name, ...),)
-        fused = EXPERTS.fullmatch(name)
-        if fused and name not in specs:
-            each = [f"{fused[1]}.{expert}" for expert in range(shape[0])]
-            half = shape[1] // 2
-            if fused[2] == "down_proj":
-                pieces = tuple((f"{e}.down_proj.weight", i) for i, e in enumerate(each))
-            else:
-                pieces = tuple(
-                    (f"{e}.{part}.weight", (i, rows))
-                    for i, e in enumerate(each)
-                    for part, rows in (("gate_proj", slice(half)), ("up_proj", slice(half, None)))
-                )
-        for tensor, _ in pieces:
-            if tensor not in specs:
+        sizes = {name: math.prod(shape) for name, shape in self.shapes.items()}
+        tied = {f"{self.prefixes[self.head]}.weight": f"{self.prefixes[self.embedding]}.weight"}
+        pieces = map_names(
+            sizes, {name: spec.shape for name, spec in specs.items()}, tied if self.tied else {}
+        )
+        for name, size in sizes.items():
+            for tensor in (piece.tensor for piece in pieces[name]):
+                if tensor not in specs:
+                    raise CalibrationError(
+                        f"{self.checkpoint.name} has no tensor '{tensor}', which "
+                        f"{type(self.model).__name__} needs. Its weights and its config are of "
+                        "different models, or of an architecture that calibration does not know."
+                    )
+                if specs[tensor].dtype not in FLOATS:
+                    raise CalibrationError(
+                        f"'{tensor}' of {self.checkpoint.name} is {specs[tensor].dtype}. Calibrate "
+                        f"the model before it was quantized, in one of {', '.join(FLOATS.values())}"
+                        "."
+                    )
+            stored = sum(piece.count for piece in pieces[name])
+            if len(pieces[name]) > 1 and stored != size:
                 raise CalibrationError(
-                    f"{self.checkpoint.name} has no tensor '{tensor}', which "
-                    f"{type(self.model).__name__} needs. Its weights and its config are of "
-                    "different models, or of an architecture that calibration does not know."
-                )
-            if specs[tensor].dtype not in FLOATS:
-                raise CalibrationError(
-                    f"'{tensor}' of {self.checkpoint.name} is {specs[tensor].dtype}. Calibrate the "
-                    f"model before it was quantized, in one of {', '.join(FLOATS.values())}."
+                    f"The tensors of '{name}' of {self.checkpoint.name} have {stored:,} values "
+                    f"together, and its config asks for {size:,}. They are of different models."
                 )
         return pieces
 
@@ -197,30 +195,30 @@ class Skeleton:
         made: dict[nn.Parameter, nn.Parameter] = {}
         for inner in module.modules():
             for key, parameter in list(inner.named_parameters(recurse=False, prefix="")):
-                name = f"{self.prefixes[inner]}.{key}"
-                if inner is self.head and self.tied:
-                    name = f"{self.prefixes[self.embedding]}.weight"
                 if parameter not in made:
-                    made[parameter] = nn.Parameter(self._read(name), requires_grad=False)
+                    values = self._read(f"{self.prefixes[inner]}.{key}", parameter.shape)
+                    made[parameter] = nn.Parameter(values, requires_grad=False)
                 setattr(inner, key, made[parameter])
 
-    def _read(self, name: str) -> Tensor:
-        """A parameter's values from its pieces."""
+    def _read(self, name: str, shape: torch.Size) -> Tensor:
+        """A parameter's values, put together from the tensors of the checkpoint."""
         import torch
 
-        value = torch.empty(self.shapes[name], dtype=self.dtype, device=self.device)
-        for tensor, place in self.names[name]:
-            held = self.checkpoint.read(tensor)
-            if held.shape != value[place].shape:
+        value = torch.empty(shape, dtype=self.dtype, device=self.device)
+        for piece in self.pieces[name]:
+            stored = self.checkpoint.read(piece.tensor)
+            wanted = value[piece.place].shape
+            if stored.shape != wanted:
                 raise CalibrationError(
-                    f"'{tensor}' of {self.checkpoint.name} has the shape {list(held.shape)}, and "
-                    f"its config asks for {list(value[place].shape)}. They are of different models."
+                    f"'{piece.tensor}' of {self.checkpoint.name} has the shape "
+                    f"{list(stored.shape)}, and its config asks for {list(wanted)}. They are of "
+                    "different models."
                 )
-            value[place] = held.to(self.device)
+            value[piece.place] = stored.to(self.device)
         return value
 
     def _revive_buffers(self) -> None:
-        """Give buffers their values: the checkpoint's, or, as rotary tables, computed anew."""
+        """Fill buffers from the checkpoint, or, such as rotary tables, by their own module."""
         for name, module in list(self.model.named_modules()):
             for key, buffer in list(module.named_buffers(recurse=False)):
                 if buffer.is_meta and f"{name}.{key}" in self.checkpoint.specs:
@@ -231,15 +229,15 @@ class Skeleton:
             config = getattr(module, "config", None)
             if config is None:
                 raise CalibrationError(
-                    f"{self.checkpoint.name}: {type(self.model).__name__} keeps buffers in "
-                    f"'{name}' that calibration cannot make."
+                    f"{self.checkpoint.name}: {type(self.model).__name__} has buffers in "
+                    f"'{name}' that calibration cannot compute."
                 )
             made = type(module)(config).to(self.device)
             setattr(self.model.get_submodule(parent), key, made)
 
 
 def _hand_through() -> nn.Module:
-    """A module that gives back its first argument."""
+    """A module that returns its first argument."""
     from torch import nn
 
     class HandThrough(nn.Module):

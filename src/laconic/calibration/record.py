@@ -1,4 +1,4 @@
-"""Calibrations: what was measured of a model over some data, as a value and as one file."""
+"""Calibrations: the statistics of a model over some data, as a value and as one file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from laconic.checkpoints.checkpoint import natural
+from laconic.checkpoints.header import TensorSpec, encode_header
+from laconic.checkpoints.layout import natural
 from laconic.errors import CalibrationError
 from laconic.files.atomic import make_folder, writing
-from laconic.files.text import regular
+from laconic.files.json import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,10 +154,10 @@ def read_calibration(path: Path) -> Calibration:
 def merge_of(folder: Path) -> dict[str, str]:
     """Of a model that laconic merged, the setting that tells which merge; of others none."""
     try:
-        record = json.loads(regular(folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record = read_json(folder / "run.json", CalibrationError)
+    except CalibrationError:
         return {}
-    if isinstance(record, dict) and record.get("kind") == "merge":
+    if record.get("kind") == "merge":
         return {MERGE: str(record.get("digest"))}
     return {}
 
@@ -177,16 +178,9 @@ def calibrate_command(model_name: str, kind: Kind, against: str | None = None) -
 
 
 def _header(calibration: Calibration) -> bytes:
-    """The head of the safetensors file, whose data begin at a multiple of 8 bytes."""
-    entries: dict[str, Any] = {"__metadata__": {ENTRY: json.dumps(calibration.facts())}}
-    start = 0
-    for name, tensor in calibration.tensors.items():
-        end = start + 4 * tensor.numel()
-        entries[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}
-        start = end
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    """The header of the safetensors file."""
+    specs = (TensorSpec(n, "F32", tuple(t.shape)) for n, t in calibration.tensors.items())
+    return encode_header(specs, {ENTRY: json.dumps(calibration.facts())})
 
 
 def _checked(text: str, path: Path) -> dict[str, Any]:

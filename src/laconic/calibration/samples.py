@@ -1,4 +1,4 @@
-"""Calibration sets: rows of a file or of a run, as the token ids that a model reads."""
+"""The samples of a calibration: rows of a file or results of a run, as token ids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from laconic.checkpoints.checkpoint import Checkpoint
 
 Pick = Literal["correct", "shortest-correct", "longest-correct"]
-#: In the place of the data: sequences of random tokens, for what needs no data.
+#: Given instead of a file: sequences of random tokens, for statistics that need no data.
 RANDOM: Final = "random"
 RANDOM_SEQUENCES: Final = 8
 RANDOM_TOKENS: Final = 64
@@ -29,15 +29,16 @@ ANSWERS: Final = ("response", "completion", "output", "solution", "answer")
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What of the data is measured, and in which words.
+class SampleSelection:
+    """Which samples of the data are used, and how they become text.
 
     Attributes:
-        limit: The first so many rows of a file; so many problems of a run, drawn by the seed.
-        pick: Which completion of a problem is taken from a run.
-        answers: Whether answers follow their questions.
-        raw: Whether both are joined as they stand, without the chat template.
-        max_tokens: Longer samples are cut there, at the end.
+        limit: The number of samples: the first rows of a file, or problems of a run drawn by the
+            seed. None means all rows of a file, and at most 100 problems of a run.
+        pick: Which right completion of each problem is taken from a run.
+        answers: Whether the answer is appended to its question.
+        raw: Whether question and answer are joined as they are, without the chat template.
+        max_tokens: Longer samples are cut at their end.
         seed: The only source of randomness.
     """
 
@@ -50,17 +51,17 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Text:
-    """One row, before it is tokenized.
+class UntokenizedSample:
+    """One row before it is tokenized.
 
     Attributes:
-        asked: The user's turn, and how the model's begins.
-        turns: The conversation before the answer, where the row is one; else empty.
-        answer: The model's turn; empty where there is none.
-        where: The row, for errors.
+        question: The user's turn, and the first words of the model's turn if they are given.
+        answer: The model's turn; empty if there is none.
+        where: The file and line, or the problem of a run, for error messages.
+        turns: For a conversation, its turns before the answer; else empty.
     """
 
-    asked: Sample
+    question: Sample
     answer: str
     where: str
     turns: tuple[dict[str, str], ...] = ()
@@ -103,42 +104,44 @@ class Samples:
         return sum(len(item.ids) for item in self.items)
 
 
-def load_samples(checkpoint: Checkpoint, data: str, choice: Choice, *, rows: int) -> Samples:
-    """The calibration set in the tokens of a checkpoint.
+def load_samples(
+    checkpoint: Checkpoint, data: str, selection: SampleSelection, *, rows: int
+) -> Samples:
+    """Read the samples and tokenize them.
 
     Args:
-        checkpoint: Whose tokenizer and chat template are used.
+        checkpoint: The model whose tokenizer and chat template are used.
         data: A file of rows, a run's folder, or `RANDOM`.
-        choice: What of it is measured.
-        rows: How many token ids the model has.
+        selection: Which samples are used.
+        rows: The number of rows of the model's embedding.
 
     Raises:
-        CalibrationError: For data that are missing, too few, or of tokens that the model has not.
-        TaskError: For a file that cannot be read.
-        RunError: For a run that cannot be read.
-        BackendError: For a checkpoint without a tokenizer, or a template that cannot be used.
+        CalibrationError: If data are missing or too few, or if a token id has no row.
+        TaskError: If a file cannot be read.
+        RunError: If a run cannot be read.
+        BackendError: If the checkpoint has no tokenizer, or its template cannot be used.
     """
-    for name, least in (("limit", choice.limit), ("max-tokens", choice.max_tokens)):
+    for name, least in (("limit", selection.limit), ("max-tokens", selection.max_tokens)):
         if least is not None and least < 1:
             raise CalibrationError(f"--{name} must be at least 1, got {least}.")
     if data == RANDOM:
-        return _random_samples(choice, rows)
-    texts, digest = _texts(data, choice)
+        return _random_samples(selection, rows)
+    texts, digest = _texts(data, selection)
     tokenizer = load_tokenizer(checkpoint)
-    encoded = [_encode(tokenizer, text, choice, checkpoint.name) for text in texts]
+    encoded = [_encode(tokenizer, text, selection, checkpoint.name) for text in texts]
     for item in encoded:
         _check_ids(item, tokenizer, checkpoint.name, rows)
-    longest = min(choice.max_tokens, checkpoint.window or choice.max_tokens)
+    longest = min(selection.max_tokens, checkpoint.window or selection.max_tokens)
     items = tuple(Item(i.ids[:longest], min(i.start, longest), i.where) for i in encoded)
     return Samples(items, data, digest, sum(len(i.ids) > longest for i in encoded))
 
 
-def _random_samples(choice: Choice, rows: int) -> Samples:
+def _random_samples(selection: SampleSelection, rows: int) -> Samples:
     """Sequences of random tokens, uniform over the ids."""
     import numpy as np
 
-    count = choice.limit or RANDOM_SEQUENCES
-    drawn = np.random.default_rng(choice.seed).integers(rows, size=(count, RANDOM_TOKENS))
+    count = selection.limit or RANDOM_SEQUENCES
+    drawn = np.random.default_rng(selection.seed).integers(rows, size=(count, RANDOM_TOKENS))
     items = tuple(
         Item(tuple(map(int, ids)), RANDOM_TOKENS, f"random sequence {number}")
         for number, ids in enumerate(drawn)
@@ -147,51 +150,53 @@ def _random_samples(choice: Choice, rows: int) -> Samples:
     return Samples(items, RANDOM, digest)
 
 
-def _texts(data: str, choice: Choice) -> tuple[list[Text], str]:
-    """The rows that were chosen, and the digest of the file they are in."""
+def _texts(data: str, selection: SampleSelection) -> tuple[list[UntokenizedSample], str]:
+    """The chosen rows, and the digest of the file that holds them."""
     path = Path(data).expanduser()
     if path.is_dir():
         file = results_file(path) or path / RESULTS
-        texts = [_told(result) for result in _picked(path, choice)]
+        texts = [_from_result(result) for result in _pick_results(path, selection)]
     else:
-        if choice.pick is not None:
-            raise CalibrationError(f"--pick {choice.pick}: {data} is no run's folder, but a file.")
+        if selection.pick is not None:
+            raise CalibrationError(
+                f"--pick {selection.pick}: {data} is no run's folder, but a file."
+            )
         if not path.is_file():
             raise CalibrationError(
                 f"There are no data at {data}. Give a JSONL file of questions and answers, or the "
                 "folder of a run."
             )
         file = path
-        texts = [_text(row, choice) for row in read_rows(path)]
+        texts = [_text(row, selection) for row in read_rows(path)]
         if not texts:
             raise CalibrationError(f"{data} has no rows: there is nothing to measure.")
-        if choice.limit is not None and len(texts) < choice.limit:
+        if selection.limit is not None and len(texts) < selection.limit:
             raise CalibrationError(
-                f"--limit {choice.limit}: {data} has only {len(texts)} rows. Give more, or a lower "
-                "limit."
+                f"--limit {selection.limit}: {data} has only {len(texts)} rows. Give more "
+                "rows, or a lower limit."
             )
-        texts = texts[: choice.limit]
+        texts = texts[: selection.limit]
     with file.open("rb") as stream:
         return texts, hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def _text(row: Row, choice: Choice) -> Text:
+def _text(row: Row, selection: SampleSelection) -> UntokenizedSample:
     """A row of a file: a question with or without its answer, a conversation, or bare text."""
     values = row.values
     if "messages" in values:
         return _conversation(row)
     if "text" in values and not any(name in values for name in QUESTIONS):
-        return Text(Sample("", "", row.text("text"), "", raw=True), "", row.where)
+        return UntokenizedSample(Sample("", "", row.text("text"), "", raw=True), "", row.where)
     if not any(name in values for name in QUESTIONS):
         wanted = ", ".join(f"'{name}'" for name in (*QUESTIONS, "messages", "text"))
         near = did_you_mean(next(iter(values), ""), (*QUESTIONS, "messages", "text"))
         held = ", ".join(values) or "nothing"
         raise CalibrationError(f"{row.where} has none of {wanted}; it holds {held}. {near}")
-    answer = row.optional(*ANSWERS) if choice.answers else ""
-    return Text(Sample("", "", row.text(*QUESTIONS), ""), answer, row.where)
+    answer = row.optional(*ANSWERS) if selection.answers else ""
+    return UntokenizedSample(Sample("", "", row.text(*QUESTIONS), ""), answer, row.where)
 
 
-def _conversation(row: Row) -> Text:
+def _conversation(row: Row) -> UntokenizedSample:
     turns = row.values["messages"]
     if not (
         isinstance(turns, list)
@@ -206,19 +211,21 @@ def _conversation(row: Row) -> Text:
     before = turns[:-1] if answered else turns
     if not before:
         raise CalibrationError(f"{row.where}: its messages hold no question before the answer.")
-    asked = Sample("", "", "\n".join(turn["content"] for turn in before), "")
-    return Text(asked, turns[-1]["content"] if answered else "", row.where, tuple(before))
+    question = Sample("", "", "\n".join(turn["content"] for turn in before), "")
+    return UntokenizedSample(
+        question, turns[-1]["content"] if answered else "", row.where, tuple(before)
+    )
 
 
-def _told(result: Result) -> Text:
-    """A completion of a run as question and answer."""
+def _from_result(result: Result) -> UntokenizedSample:
+    """A result of a run as question and answer."""
     where = f"{result.task}, problem '{result.id}'"
-    asked = Sample(result.task, result.id, result.problem, "", prefill=result.prefill)
-    return Text(asked, result.text, where)
+    question = Sample(result.task, result.id, result.problem, "", prefill=result.prefill)
+    return UntokenizedSample(question, result.text, where)
 
 
-def _picked(folder: Path, choice: Choice) -> Iterator[Result]:
-    """One right completion of each of so many problems that have one, drawn by the seed."""
+def _pick_results(folder: Path, selection: SampleSelection) -> Iterator[Result]:
+    """One right completion for each of `limit` problems; the seed draws the problems."""
     import numpy as np
 
     run = read_run(folder)
@@ -226,38 +233,38 @@ def _picked(folder: Path, choice: Choice) -> Iterator[Result]:
     for result in run.results:
         if result.correct and not result.truncated:
             right.setdefault((result.task, result.id), []).append(result)
-    wanted = choice.limit or min(len(right), 100)
+    wanted = selection.limit or min(len(right), 100)
     if not right or len(right) < wanted:
         raise CalibrationError(
             f"{folder} has right, uncut answers to {len(right)} problems, and {wanted or 'some'} "
-            "were asked for. Give a lower --limit, or a run with more of them."
+            "are needed. Give a lower --limit, or a run with more right answers."
         )
-    draws = np.random.default_rng(choice.seed)
+    draws = np.random.default_rng(selection.seed)
     chosen = [sorted(right)[i] for i in sorted(draws.permutation(len(right))[:wanted])]
     for key in chosen:
-        told = sorted(right[key], key=lambda r: (r.length, r.repeat))
-        places = {"shortest-correct": 0, "longest-correct": len(told) - 1}
-        place = places.get(choice.pick or "correct", int(draws.integers(len(told))))
-        yield told[place]
+        by_length = sorted(right[key], key=lambda r: (r.length, r.repeat))
+        places = {"shortest-correct": 0, "longest-correct": len(by_length) - 1}
+        place = places.get(selection.pick or "correct", int(draws.integers(len(by_length))))
+        yield by_length[place]
 
 
-def _encode(tokenizer: Any, text: Text, choice: Choice, name: str) -> Item:
+def _encode(tokenizer: Any, text: UntokenizedSample, selection: SampleSelection, name: str) -> Item:
     """A row's tokens: the question's, and the answer's with the token that ends it."""
-    raw = choice.raw or text.asked.raw
-    asked = text.asked
+    raw = selection.raw or text.question.raw
+    question = text.question
     if text.turns and not raw and tokenizer.chat_template:
         try:
-            told = apply_template(tokenizer, text.turns, opens=True)
+            prompt = apply_template(tokenizer, text.turns, opens=True)
         except RenderError as error:
             raise CalibrationError(
                 f"{text.where}: {name}'s chat template cannot write these messages ({error}). "
-                "Give --raw to join them as they stand."
+                "Give --raw to join them without the template."
             ) from error
     else:
-        told = asked.problem + asked.prefill if raw else render(tokenizer, asked, name)
-    ids = encode_prompt(tokenizer, told, raw=raw)
+        prompt = question.problem + question.prefill if raw else render(tokenizer, question, name)
+    ids = encode_prompt(tokenizer, prompt, raw=raw)
     start = len(ids)
-    if text.answer and choice.answers:
+    if text.answer and selection.answers:
         ids = [*ids, *tokenizer.encode(text.answer, add_special_tokens=False)]
         if tokenizer.eos_token_id is not None:
             ids.append(int(tokenizer.eos_token_id))
@@ -271,34 +278,34 @@ def _check_ids(item: Item, tokenizer: Any, name: str, rows: int) -> None:
     if highest >= rows:
         token = tokenizer.convert_ids_to_tokens(highest)
         raise CalibrationError(
-            f"{item.where}: the tokenizer of {name} writes token {highest} ({token!r}), and its "
-            f"embedding has only {rows} rows. The tokenizer is of another model: copy the right "
-            "one into the checkpoint."
+            f"{item.where}: the tokenizer of {name} writes token {highest} ({token!r}), but its "
+            f"embedding has only {rows} rows. The tokenizer belongs to another model: copy the "
+            "right one into the checkpoint."
         )
 
 
 def batches(lengths: Sequence[int], most: int) -> list[tuple[int, ...]]:
-    """Samples in batches of similar length, the longest first.
+    """Group samples of similar length into batches, the longest first.
 
     Args:
         lengths: The samples' tokens, ``[sample]``.
-        most: The most tokens of a batch, padding included; a longer sample is alone.
+        most: The most tokens of a batch, padding included; a longer sample gets its own batch.
 
     Returns:
         The samples' numbers, batch by batch.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    made: list[list[int]] = []
+    groups: list[list[int]] = []
     for number in order:
-        if made and lengths[made[-1][0]] * (len(made[-1]) + 1) <= most:
-            made[-1].append(number)
+        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= most:
+            groups[-1].append(number)
         else:
-            made.append([number])
-    return [tuple(batch) for batch in made]
+            groups.append([number])
+    return [tuple(group) for group in groups]
 
 
 def same_tokens(samples: Iterable[Item], ours: Checkpoint, theirs: Checkpoint) -> None:
-    """Refuse samples whose tokens mean something else to another model.
+    """Refuse samples with token ids that stand for other strings in the second model.
 
     Raises:
         CalibrationError: Naming the first such token.
@@ -309,6 +316,6 @@ def same_tokens(samples: Iterable[Item], ours: Checkpoint, theirs: Checkpoint) -
             raise CalibrationError(
                 f"Token {number} is {mine.get(number)!r} to {ours.name} and "
                 f"{other.get(number)!r} to {theirs.name}: the models cannot be compared on text "
-                "that holds it. Give --raw to leave the chat template out, or models of one "
-                "tokenizer."
+                "that contains it. Give --raw to leave out the chat template, or compare models "
+                "with the same tokenizer."
             )

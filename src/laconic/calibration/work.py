@@ -1,4 +1,4 @@
-"""What a calibration has finished so far: a folder beside the output, gone when it is complete."""
+"""The folder in which a calibration keeps its finished steps until the output is complete."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ STATE: Final = "state.json"
 LOCK: Final = ".lock"
 
 
-class Work:
-    """The folder in which a calibration is made; one process at a time may hold it.
+class WorkFolder:
+    """A folder next to the output file; one process at a time may use it.
 
     Args:
-        output: The file to come.
-        digest: Of all that decides its bytes; the work of another digest is thrown away.
+        output: The file that the calibration will write.
+        digest: A digest of everything that decides its bytes; work of another digest is deleted.
 
     Attributes:
-        done: How many steps an earlier attempt, or this one, has finished.
+        done: The number of finished steps, including those of an earlier attempt.
 
     Raises:
-        CalibrationError: Where the folder is in use or cannot be written.
+        CalibrationError: If the folder is in use or cannot be written.
     """
 
     def __init__(self, output: Path, digest: str) -> None:
@@ -56,7 +56,7 @@ class Work:
         self._take_over()
 
     def _take_over(self) -> None:
-        """Go on with an earlier attempt of the same digest; clear away any other."""
+        """Continue an earlier attempt with the same digest; delete any other."""
         if (self.folder / STATE).exists():
             try:
                 state = read_json(self.folder / STATE, CalibrationError)
@@ -70,12 +70,12 @@ class Work:
                 path.unlink()
 
     def finish(self, done: int) -> None:
-        """Note that so many steps are finished; what they wrote is on the disk."""
+        """Record that `done` steps are finished; their files are on the disk."""
         write_json(self.folder / STATE, {"digest": self._digest, "done": done})
         self.done = done
 
     def save(self, name: str, tensors: Mapping[str, Tensor], **facts: Any) -> None:
-        """Keep tensors, and facts about them, in a file of the folder.
+        """Save tensors, and facts about them, in a file of the folder.
 
         Raises:
             OSError: Where it cannot be written.
@@ -84,15 +84,15 @@ class Work:
         from safetensors.torch import save_file
 
         path = self.folder / name
-        held = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         try:
-            with writing(path) as beside:
-                save_file(held, beside, metadata={"facts": json.dumps(facts)})
+            with writing(path) as partial:
+                save_file(contiguous, partial, metadata={"facts": json.dumps(facts)})
         except SafetensorError as error:
             raise OSError(errno.EIO, str(error)) from error
 
     def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors that were kept, memory-mapped, and the facts about them."""
+        """The tensors that `save` wrote, memory-mapped, and the facts about them."""
         from safetensors import safe_open
 
         handle: Any = safe_open(self.folder / name, framework="pt")
@@ -100,7 +100,12 @@ class Work:
         return tensors, json.loads(handle.metadata()["facts"])
 
     def states(self, name: str, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-        """A tensor that lives in a file of the folder, made if it is not there.
+        """A tensor that is memory-mapped from a file of the folder; the file is created if missing.
+
+        Args:
+            name: The file.
+            shape: The tensor's shape, ``[token, channel]``.
+            dtype: Its type.
 
         Raises:
             OSError: Where the disk has no room for it.
@@ -111,8 +116,8 @@ class Work:
         size = shape[0] * shape[1]
         with path.open("ab") as stream:
             os.posix_fallocate(stream.fileno(), 0, size * dtype.itemsize)
-        held = torch.from_file(str(path), shared=True, size=size, dtype=dtype)
-        return held.view(shape)
+        flat = torch.from_file(str(path), shared=True, size=size, dtype=dtype)
+        return flat.view(shape)
 
     def sync(self, name: str) -> None:
         """Bring a file of the folder to the disk."""

@@ -5,13 +5,14 @@ memory-mapped when asked for, and folders that appear complete or not at all.
 
 Start with `checkpoint`. Then, in the order in which a folder is read:
 
-- `hub`, `links`, `untrusted`: where the folder comes from, and what in it is refused.
+- `hub`, `links`, `untrusted`: where the folder comes from, and which files in it are refused.
 - `header`, `packed_formats`: names, types and shapes of the tensors; whether weights are packed.
 - `configs`, `rotary`: config.json in one notation, compared with another one.
-- `architecture`, `layout`, `nesting`, `parts`: which tensor is embedding, head, layer, tower.
+- `architecture`, `layout`, `parts`: which tensor is embedding, head, layer, tower.
+- `architecture_names`, `name_map`: names on disk and names in a loaded model; fused weights.
 - `compatibility`: whether checkpoints can be merged.
 - `token_strings`, `tokenizer`, `chat_template`, `template_process`, `vocabulary`: from text to ids.
 - `lora`, `adapter`: LoRA adapters as checkpoints.
-- `computed_tensors`, `resources`: tensors that are computed instead of read; bytes, disk, memory.
-- `model_files`, `carried_files`, `writer`: the files beside the weights, and writing a checkpoint.
+- `computed_tensors`: tensors that are computed instead of read. `resources`: the cost of a merge.
+- `model_files`, `carried_files`: config, tokenizer and other files. `writer`: writing it all.
 """

@@ -12,18 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laconic.checkpoints.checkpoint import (
-    INDEX,
-    SINGLE,
-    TOKENIZER_FILES,
-    Checkpoint,
-    TensorSpec,
-    open_checkpoint,
-)
+from laconic.checkpoints.checkpoint import TOKENIZER_FILES, Checkpoint, open_checkpoint
 from laconic.checkpoints.computed_tensors import float32, row_blocks, spool
+from laconic.checkpoints.header import INDEX, SINGLE, TensorSpec
 from laconic.checkpoints.hub import fetch_files, is_id
 from laconic.checkpoints.links import check_links
-from laconic.checkpoints.lora import SETTINGS, WEIGHTS, Adapter, Change
+from laconic.checkpoints.lora import SETTINGS, WEIGHTS, Adapter, TensorChange
 from laconic.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -115,7 +109,7 @@ def apply(adapter: Adapter, base: Checkpoint, name: str) -> Checkpoint:
         if adapter.settings.get("ensure_weight_tying") or _same_saved(adapter, base, changes):
             changes.pop(head, None)
         elif head not in changes and (embed.left or not resized):
-            changes[head] = Change(saved=embed.saved if resized else None)
+            changes[head] = TensorChange(saved=embed.saved if resized else None)
             notes.append(
                 f"{adapter.name} changes the embedding of {base.name}, but not the head that is "
                 "tied to it: the head stays as it was, and becomes a tensor of its own."
@@ -128,7 +122,7 @@ def apply(adapter: Adapter, base: Checkpoint, name: str) -> Checkpoint:
         return spool(specs[key], _blocks(adapter, base, specs[key], changes[key]))
 
     own_tokens = (adapter.folder / "tokenizer.json").exists()
-    return base.derive(
+    return base.with_computed(
         specs.values(),
         values,
         mark=f"adapter {adapter.digest}",
@@ -139,7 +133,7 @@ def apply(adapter: Adapter, base: Checkpoint, name: str) -> Checkpoint:
     )
 
 
-def _changed_spec(adapter: Adapter, base: Checkpoint, key: str, change: Change) -> TensorSpec:
+def _changed_spec(adapter: Adapter, base: Checkpoint, key: str, change: TensorChange) -> TensorSpec:
     """A changed tensor's header: float32 where something is added."""
     own = base.specs[base.home(key)]
     like = adapter.specs[change.saved] if change.saved else own
@@ -147,7 +141,7 @@ def _changed_spec(adapter: Adapter, base: Checkpoint, key: str, change: Change) 
 
 
 def _blocks(
-    adapter: Adapter, base: Checkpoint, spec: TensorSpec, change: Change
+    adapter: Adapter, base: Checkpoint, spec: TensorSpec, change: TensorChange
 ) -> Iterator[NDArray[Any]]:
     """A changed tensor, block by block of its rows."""
     own = base.home(spec.name)
@@ -163,10 +157,11 @@ def _blocks(
         yield float32(values[part], dtype) + np.float32(change.scale) * (left[part] @ right)
 
 
-def _same_saved(adapter: Adapter, base: Checkpoint, changes: Mapping[str, Change]) -> bool:
+def _same_saved(adapter: Adapter, base: Checkpoint, changes: Mapping[str, TensorChange]) -> bool:
     """Whether an adapter brings an embedding and a head that are one matrix, saved twice."""
     embed, head = (
-        changes.get(name or "", Change()) for name in (base.layout.embedding, base.layout.head)
+        changes.get(name or "", TensorChange())
+        for name in (base.layout.embedding, base.layout.head)
     )
     if embed.saved is None or head.saved is None or embed.left or head.left:
         return False

@@ -1,4 +1,4 @@
-"""Files beside the weights: which a merged checkpoint takes along, from whom, and why not."""
+"""Which files of the merged checkpoints are copied to the output, and which are left out."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ AUTO: Final = "auto_map"
 
 
 @dataclass(frozen=True)
-class File:
-    """A file that is taken along.
+class CarriedFile:
+    """A file that is copied to the output.
 
     Attributes:
         name: Its path in both folders.
-        folder: Where it comes from.
-        snapshot: Where it can be fetched from; it need not be in the folder yet.
+        folder: The folder that it is copied from.
+        snapshot: The Hub snapshot that it can be fetched from, if it is not in the folder yet.
     """
 
     name: str
@@ -80,43 +80,44 @@ def choose_files(
     code: bool,
     appended: bool,
     changed: bool,
-) -> tuple[tuple[File, ...], tuple[str, ...]]:
-    """Which files beside the weights are taken along; notes on what is left out.
+) -> tuple[tuple[CarriedFile, ...], tuple[str, ...]]:
+    """Choose the files that are copied to the output.
 
     Args:
         tokenizer: The donor of the tokenizer.
-        config: The donor of config.json, which gives the files of the processors, too.
-        template: The donor of the chat template; None where it is a file of its own.
-        code: Whether Python files are taken along.
+        config: The donor of config.json and of the files of the processors.
+        template: The donor of the chat template; None if it is a separate file.
+        code: Whether Python files are copied.
         appended: Whether tokens are appended to the tokenizer.
-        changed: Whether the output's config is another than the donor's.
+        changed: Whether the output's config differs from the donor's.
+
+    Returns:
+        The files, and notes on files that are left out.
     """
-    chosen: dict[str, File] = {}
-    beside = _names(config, config.folder)
+    chosen: dict[str, CarriedFile] = {}
+    config_files = _names(config, config.folder)
     apart = tokenizer is not config or tokenizer.tokenizer_folder != config.folder
-    there = _names(tokenizer, tokenizer.tokenizer_folder) if apart else beside
-    left = [PARAMS] if changed and PARAMS in beside else []
+    there = _names(tokenizer, tokenizer.tokenizer_folder) if apart else config_files
+    left = [PARAMS] if changed and PARAMS in config_files else []
     left += ["tekken.json"] if appended and "tekken.json" in there else []
     wanted = PROCESSORS if left[:1] == [PARAMS] else (*PROCESSORS, PARAMS)
-    _take(chosen, config, config.folder, _like(beside, wanted))
+    _take(chosen, config, config.folder, _like(config_files, wanted))
     words = [name for name in _like(there, TOKENIZER) if name not in left]
     _take(chosen, tokenizer, tokenizer.tokenizer_folder, words)
     if template is not None:
         folder = template.tokenizer_folder
         _take(chosen, template, folder, _like(_names(template, folder), TEMPLATES))
-    scripts = _like(beside, CODE)
+    scripts = _like(config_files, CODE)
     if code:
         _take(chosen, config, config.folder, scripts)
         _take(chosen, tokenizer, tokenizer.tokenizer_folder, _like(there, CODE))
     known = (*TOKENIZER, *TEMPLATES, *PROCESSORS, PARAMS, *CODE, *OTHERS)
-    left += [name for name in beside if not _like([name], known)]
+    left += [name for name in config_files if not _like([name], known)]
     if template is None or template.tokenizer_folder != tokenizer.tokenizer_folder:
         left += [name for name in _like(there, TEMPLATES) if name not in chosen]
     notes = []
     if left:
-        notes.append(
-            f"Left out of what stands beside the weights of {config.name}: {_listed(left)}."
-        )
+        notes.append(f"These files of {config.name} are not copied to the result: {_listed(left)}.")
     if scripts and not code:
         notes.append(
             f"The code of {config.name} is left out ({_listed(scripts)}), and so is the '{AUTO}' "
@@ -126,7 +127,7 @@ def choose_files(
 
 
 def without_code(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config that leads to no code in its own folder; code of another repository stays named."""
+    """A config without references to code in its own folder; other repositories stay named."""
     table = config.get(AUTO)
     if not isinstance(table, dict):
         return dict(config)
@@ -136,7 +137,7 @@ def without_code(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def drop_code(folder: Path, names: Iterable[str]) -> None:
-    """Take out of the settings in a folder what leads to code that is not there."""
+    """Remove from the settings in a folder the references to code that is not there."""
     for name in names:
         path = folder / name
         if name.endswith("_config.json") and path.is_file():
@@ -166,11 +167,13 @@ def _like(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
     return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
 
 
-def _take(chosen: dict[str, File], donor: Checkpoint, folder: Path, names: Iterable[str]) -> None:
+def _take(
+    chosen: dict[str, CarriedFile], donor: Checkpoint, folder: Path, names: Iterable[str]
+) -> None:
     """Choose files of a folder; a name that is chosen already stays as it is."""
     snapshot = donor.snapshot if folder == donor.folder else None
     for name in names:
-        chosen.setdefault(name, File(name, folder, snapshot))
+        chosen.setdefault(name, CarriedFile(name, folder, snapshot))
 
 
 def _listed(names: list[str]) -> str:

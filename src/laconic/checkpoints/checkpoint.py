@@ -13,26 +13,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoints.configs import read_config
-from laconic.checkpoints.configs import setting as setting
-from laconic.checkpoints.header import FLOATS as FLOATS
-from laconic.checkpoints.header import INDEX as INDEX
+from laconic.checkpoints.configs import read_config, setting
 from laconic.checkpoints.header import (
+    INDEX,
     NUMPY,
     Header,
+    TensorSpec,
     open_header,
     read_header,
     samples_of,
     weight_files,
 )
-from laconic.checkpoints.header import SINGLE as SINGLE
-from laconic.checkpoints.header import WIDTH as WIDTH
-from laconic.checkpoints.header import TensorSpec as TensorSpec
 from laconic.checkpoints.hub import Snapshot, is_id, look_up
-from laconic.checkpoints.layout import EMBED as EMBED
-from laconic.checkpoints.layout import HEAD as HEAD
 from laconic.checkpoints.layout import Layout, find_layout, kept_as_head, tie_flags, with_rows
-from laconic.checkpoints.layout import natural as natural
 from laconic.checkpoints.links import check_link, check_links
 from laconic.checkpoints.packed_formats import find_packed
 from laconic.checkpoints.rotary import WINDOW
@@ -201,7 +194,7 @@ class Checkpoint:
             raise CheckpointError(f"'{name}' cannot be read from {path}: {error}.") from error
         return tensor
 
-    def derive(
+    def with_computed(
         self,
         specs: Iterable[TensorSpec],
         values: Callable[[str], NDArray[Any]],
@@ -213,23 +206,23 @@ class Checkpoint:
         tokenizer_folder: Path | None = None,
         notes: Iterable[str] = (),
     ) -> Checkpoint:
-        """The same checkpoint with some tensors computed when asked for instead of read.
+        """The same checkpoint with some tensors that are computed instead of read from disk.
 
         Args:
-            specs: The computed tensors: replaced ones, or ones that the folder does not have.
-            values: Gives a computed tensor by its name, as `stored` does.
-            mark: Tells this derivation from any other; it enters the fingerprint.
-            name: What to call the result; None keeps the name.
-            tied: Whether the head counts as tied; None looks at the tensors and the config.
+            specs: The computed tensors. They replace tensors of the folder, or are new ones.
+            values: A function that returns a computed tensor by its name, as `stored` does.
+            mark: A text that identifies the computation; it becomes part of the fingerprint.
+            name: The name of the result; None keeps the name.
+            tied: Whether the head counts as tied; None decides by the tensors and the config.
             tokens: The token string of each id; None keeps them.
-            tokenizer_folder: Where the tokenizer's files are; None keeps the folder.
-            notes: What the user should know of it.
+            tokenizer_folder: The folder with the tokenizer's files; None keeps the folder.
+            notes: What the user should know of the result.
         """
-        made = list(specs)
+        computed = list(specs)
         twin = copy.copy(self)
         twin.__dict__.pop("fingerprint", None)
-        twin.specs = {**self.specs, **{spec.name: spec for spec in made}}
-        twin._computed = {**self._computed, **{spec.name: values for spec in made}}
+        twin.specs = {**self.specs, **{spec.name: spec for spec in computed}}
+        twin._computed = {**self._computed, **{spec.name: values for spec in computed}}
         twin._origin = self
         twin._mark = f"{self._mark}{mark};"
         twin.name = name or self.name
@@ -261,7 +254,7 @@ class Checkpoint:
         return find_layout(self.config, self.specs, self._head)
 
     def with_head(self, head: str | None) -> Checkpoint:
-        """The same checkpoint, told which tensor is its head; None leaves it as it is."""
+        """The same checkpoint with a given tensor as its head; None changes nothing."""
         if head is None or head == self._head:
             return self
         twin = copy.copy(self)

@@ -1,18 +1,20 @@
-"""Whether checkpoints can be merged at all: same tensors, same architecture, same tokens."""
+"""Whether checkpoints can be merged: equal tensors, architectures and tokens."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from laconic.checkpoints.checkpoint import FLOATS, Checkpoint, setting
-from laconic.checkpoints.configs import compare_configs, text_config
+from laconic.checkpoints.configs import compare_configs, setting, text_config
+from laconic.checkpoints.header import FLOATS
 from laconic.errors import CheckpointError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
 
+    from laconic.checkpoints.checkpoint import Checkpoint
 
-def check_siblings(
+
+def check_compatible(
     members: Sequence[Checkpoint],
     system2: Checkpoint,
     *,
@@ -20,17 +22,17 @@ def check_siblings(
     rope: str | None = None,
     apart: Set[str] = frozenset(),
 ) -> tuple[str, ...]:
-    """Compare checkpoints by their headers, configs and vocabularies.
+    """Check by headers, configs and vocabularies whether checkpoints can be merged.
 
     Args:
         members: Every checkpoint of the merge, the base first.
-        system2: The one that gives the output its shape.
+        system2: The checkpoint that gives the output its shape.
         config: The output's config; None means that of `system2`.
-        rope: Whose rotary settings the recipe chose though they differ; None where it did not.
-        apart: Tensors that are not merged, on which they need not agree.
+        rope: The checkpoint whose rotary settings the recipe chose; None if it chose none.
+        apart: Tensors that are not merged; the checkpoints may differ in them.
 
     Returns:
-        What the user should know though it is no error.
+        Notes on differences that do not prevent a merge.
 
     Raises:
         CheckpointError: For a tensor that is missing, extra, of another shape or of a type that
@@ -64,42 +66,43 @@ def check_siblings(
 def check_config(
     model: Checkpoint, system2: Checkpoint, *, rope: str | None = None
 ) -> tuple[str, ...]:
-    """Refuse configs under which the same weights would not mean the same.
+    """Refuse two configs with which the same weights would compute different things.
 
     Args:
         model: A checkpoint.
-        system2: The one that gives the output its shape.
-        rope: Whose rotary settings the recipe chose though they differ; None where it did not.
+        system2: The checkpoint that gives the output its shape.
+        rope: The checkpoint whose rotary settings the recipe chose; None if it chose none.
 
     Returns:
-        A note where the rotary settings differ knowingly.
+        A note if the rotary settings differ and the recipe chose one of them.
 
     Raises:
         CheckpointError: Naming the key and both values.
     """
-    found = compare_configs(model.config, system2.config)
-    for key, (mine, theirs) in found.architecture.items():
+    comparison = compare_configs(model.config, system2.config)
+    for key, (mine, theirs) in comparison.architecture.items():
         raise CheckpointError(
-            f"{model.name} and {system2.name} are no siblings: {key} is {mine!r} in one config and "
-            f"{theirs!r} in the other. If the weights were made alike, mend config.json of the one "
-            "that is wrong."
+            f"{model.name} and {system2.name} cannot be merged: {key} is {mine!r} in one config "
+            f"and {theirs!r} in the other. If both were trained with the same value, correct the "
+            "config.json that is wrong."
         )
-    if not found.rotation:
+    if not comparison.rotation:
         return ()
-    said = ", ".join(
+    differing = ", ".join(
         f"{key} is {_said(mine)} and {_said(theirs)}"
-        for key, (mine, theirs) in found.rotation.items()
+        for key, (mine, theirs) in comparison.rotation.items()
     )
     if rope is None:
         raise CheckpointError(
-            f"{model.name} and {system2.name} rotate positions differently: {said}. Their "
-            "attention weights do not mean the same. To merge them all the same, say whose rotary "
-            "settings and context window the result takes: config: {rope: NAME} (--set "
+            f"{model.name} and {system2.name} rotate positions differently: {differing}. Their "
+            "attention weights do not mean the same. To merge them anyway, choose the rotary "
+            "settings and context window of the result: config: {rope: NAME} (--set "
             "config.rope=NAME; base, system2 or a model)."
         )
     return (
-        f"{model.name} and {system2.name} rotate positions differently: {said}. Their attention "
-        f"weights do not mean the same; the result takes the settings of {rope} (config: rope).",
+        f"{model.name} and {system2.name} rotate positions differently: {differing}. Their "
+        "attention weights do not mean the same; the result takes the settings of "
+        f"{rope} (config: rope).",
     )
 
 
@@ -108,25 +111,25 @@ def _said(value: object) -> str:
 
 
 def _check_against_own_config(model: Checkpoint) -> None:
-    """Refuse a checkpoint whose weights are not those that its config describes."""
+    """Refuse a checkpoint whose weights do not fit its own config."""
     # ALBERT's layers share the weights of so many groups.
     depth = model.config.get("num_hidden_groups", model.config.get("num_hidden_layers"))
     if isinstance(depth, int) and model.layers < depth:
         raise CheckpointError(
             f"{model.name} has weights for {model.layers} layers, yet its config says "
-            f"num_hidden_layers is {depth}. Fetch it again, or mend config.json."
+            f"num_hidden_layers is {depth}. Fetch it again, or correct config.json."
         )
     rows = text_config(model.config).get("vocab_size")
     embedding = model.specs.get(model.layout.embedding or "")
     if isinstance(rows, int) and embedding is not None and embedding.shape[:1] != (rows,):
         raise CheckpointError(
             f"'{embedding.name}' of {model.name} is {list(embedding.shape)}, yet its config "
-            f"says vocab_size is {rows}. Fetch it again, or mend config.json."
+            f"says vocab_size is {rows}. Fetch it again, or correct config.json."
         )
 
 
 def _sliding(config: Mapping[str, Any]) -> Any:
-    """The sliding window that is in use, or None."""
+    """The sliding window that a config uses; None for none."""
     used = setting(config, "use_sliding_window", True)
     return setting(config, "sliding_window") if used else None
 
@@ -175,12 +178,12 @@ def _check_head(model: Checkpoint, system2: Checkpoint) -> None:
         if head not in specs and checkpoint.layout.embedding in specs and not checkpoint.tied:
             raise CheckpointError(
                 f"{checkpoint.name} has no '{head}', yet its config says the head is not tied to "
-                "the embedding. Fetch it again, or mend tie_word_embeddings."
+                "the embedding. Fetch it again, or correct tie_word_embeddings."
             )
 
 
 def _head_hint(names: Sequence[str], owner: Checkpoint) -> str:
-    """What to add where one checkpoint of an unknown model has a tensor more: perhaps its head."""
+    """A hint for a model unknown to transformers: the one extra tensor may be its head."""
     shape = owner.specs[names[0]].shape
     if len(names) > 1 or len(shape) != 2 or owner.layout.head is not None:
         return ""
@@ -225,7 +228,7 @@ def _stored_type(model: Checkpoint) -> str:
 
 
 def _token_notes(model: Checkpoint, system2: Checkpoint) -> list[str]:
-    """Where equal ids mean different tokens, or a token in one model only."""
+    """Notes on ids that stand for different tokens, or for a token in one model only."""
     mine, theirs = model.vocabulary(), system2.vocabulary()
     for known, checkpoint in ((mine, model), (theirs, system2)):
         if not known:

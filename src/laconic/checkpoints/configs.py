@@ -1,4 +1,4 @@
-"""What config.json says of a model: read, checked for types, and compared with a sibling's."""
+"""Reading config.json, checking its types, and comparing it with that of another model."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ ASIDE: Final = ("quantization_config", "generation_config", "compression_config"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How two configs differ in what their weights mean.
+class ConfigComparison:
+    """The differences of two configs that change what the weights compute.
 
     Attributes:
-        architecture: {setting: (mine, theirs)}, in words that a user finds in config.json.
-        rotation: The same of the rotary settings of the text model.
-        left_open: Whether one of them leaves a value to the model's class.
+        architecture: {setting: (first, second)}, by the names of settings in config.json.
+        rotation: The same for the rotary settings of the text model.
+        left_open: Whether one config leaves a value to the default of the model's class.
     """
 
     architecture: Mapping[str, tuple[Any, Any]]
@@ -52,11 +52,11 @@ class Comparison:
     left_open: bool
 
 
-def compare_configs(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Comparison:
-    """Compare two configs in what the weights' meaning depends on, nested parts included.
+def compare_configs(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> ConfigComparison:
+    """Compare the settings of two configs that change what the weights compute.
 
-    Configs of another notation, and ones that leave a value out, are completed first by their
-    class in the installed transformers, where it knows the class.
+    Nested configs are compared, too. If the configs are written differently or leave values out,
+    both are first completed by their class, provided that the installed transformers knows it.
     """
     found = _compared(mine, theirs)
     if not (found.architecture or found.rotation or found.left_open):
@@ -65,7 +65,7 @@ def compare_configs(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Compa
     return found if whole[0] is None or whole[1] is None else _compared(whole[0], whole[1])
 
 
-def _compared(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Comparison:
+def _compared(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> ConfigComparison:
     """The comparison of two configs as they are written."""
     parts, others = _parts(mine), _parts(theirs)
     differing: dict[str, tuple[Any, Any]] = {}
@@ -90,7 +90,7 @@ def _compared(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Comparison:
             differing |= {f"{path}{key}": pair for key, pair in said.items()}
         else:
             rotation |= said
-    return Comparison(dict(sorted(differing.items())), rotation, left_open)
+    return ConfigComparison(dict(sorted(differing.items())), rotation, left_open)
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from laconic.files.json import read_json
 from laconic.files.text import regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
@@ -106,6 +106,28 @@ def open_header(path: Path) -> Header:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     return replace(header, stamp=stamp)
+
+
+def encode_header(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
+    """The header of a safetensors file, its length in front; the tensors' bytes follow it.
+
+    Args:
+        specs: The tensors, in the order of the file.
+        metadata: Texts to store with them, by name.
+    """
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    start = 0
+    for spec in specs:
+        end = start + spec.nbytes
+        entries[spec.stored_as or spec.name] = {
+            "dtype": spec.dtype,
+            "shape": spec.shape,
+            "data_offsets": [start, end],
+        }
+        start = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the format asks for data at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text
 
 
 def samples_of(path: Path) -> Iterator[bytes]:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 EMBED: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
 Role = Literal["embedding", "head", ""]
-#: A part that a sibling may lack: towers for images and sound with what connects them to the text
-#: model, and multi-token prediction (MTP) layers.
+#: A part that some checkpoints lack: towers for images and sound and what connects them to the
+#: text model, and multi-token prediction (MTP) layers.
 Kind = Literal["towers", "mtp"]
 #: The embeddings that need no asking, each with the head of the same model.
 PLAIN: Final = {
@@ -73,13 +73,13 @@ class Depth:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a checkpoint keeps what merging must know, by the names on disk.
+    """Which tensors are embedding, head, layers and other parts, by their names on disk.
 
     Attributes:
-        embedding: The input embedding; None where nobody knows.
-        head: The output head, also where it is tied and not stored; None where nobody knows.
+        embedding: The input embedding; None if it is not known.
+        head: The output head, also if it is tied and not stored; None if it is not known.
         depth: The text model's layers.
-        parts: Which tensors belong to a part that a sibling may lack; none of them is in a layer.
+        parts: The tensors of parts that some checkpoints lack; none of them is in a layer.
     """
 
     embedding: str | None

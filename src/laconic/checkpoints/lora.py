@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from laconic.checkpoints.checkpoint import FLOATS, Checkpoint, TensorSpec
 from laconic.checkpoints.computed_tensors import float32
-from laconic.checkpoints.header import NUMPY, open_header
-from laconic.checkpoints.nesting import name_in, short_names
+from laconic.checkpoints.header import FLOATS, NUMPY, TensorSpec, open_header
+from laconic.checkpoints.name_map import name_on_disk, short_names
 from laconic.errors import CheckpointError, did_you_mean
 from laconic.files.json import read_json
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from laconic.checkpoints.checkpoint import Checkpoint
 
 SETTINGS: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
@@ -41,7 +42,7 @@ STARTS: Final = (True, False, "gaussian", "eva", "orthogonal")
 
 
 @dataclass(frozen=True)
-class Change:
+class TensorChange:
     """What an adapter does to one tensor: perhaps another value, then ``+ scale * left @ right``.
 
     Attributes:
@@ -124,13 +125,13 @@ class Adapter:
         values = float32(self.values(place[0]), self.specs[place[0]].dtype)
         return np.ascontiguousarray(values.T) if place[1] else values
 
-    def changes(self, base: Checkpoint) -> dict[str, Change]:
+    def changes(self, base: Checkpoint) -> dict[str, TensorChange]:
         """What it does to each of a base's tensors, checked against their shapes.
 
         Raises:
             CheckpointError: For a tensor that the base does not have, or that does not fit it.
         """
-        changes: dict[str, Change] = {}
+        changes: dict[str, TensorChange] = {}
         factors: dict[str, dict[str, str]] = {}
         known = {*base.specs, *filter(None, [base.layout.head])}
         names = short_names(known)
@@ -144,12 +145,12 @@ class Adapter:
             if pair:
                 factors.setdefault(pair[1], {})[pair[2]] = key
             else:
-                place = name_in(known, names, re.sub(WRAPPED, ".", place))
+                place = name_on_disk(known, names, re.sub(WRAPPED, ".", place))
                 if place not in changes or ".modules_to_save." in key:
-                    changes[place] = Change(saved=key)
+                    changes[place] = TensorChange(saved=key)
                 self._check_saved(base, place, spec)
         for module, pair_of in sorted(factors.items()):
-            name = name_in(known, names, f"{module}.weight")
+            name = name_on_disk(known, names, f"{module}.weight")
             saved = changes[name].saved if name in changes else None
             own = self.specs[saved] if saved else self._home(base, name)
             change = self._product(base, module, pair_of, own)
@@ -159,11 +160,11 @@ class Adapter:
             raise CheckpointError(f"{self.name} changes nothing: {WEIGHTS} holds no tensors.")
         return changes
 
-    def _check_rows(self, base: Checkpoint, changes: Mapping[str, Change]) -> None:
+    def _check_rows(self, base: Checkpoint, changes: Mapping[str, TensorChange]) -> None:
         """Refuse an embedding with more or fewer rows than the head beside it."""
         rows: dict[str, int] = {}
         for name in filter(None, (base.layout.embedding, base.layout.head)):
-            saved = changes.get(name, Change()).saved
+            saved = changes.get(name, TensorChange()).saved
             spec = self.specs[saved] if saved else base.specs.get(name)
             if spec is not None:
                 rows[name] = spec.shape[0]
@@ -185,7 +186,7 @@ class Adapter:
 
     def _product(
         self, base: Checkpoint, module: str, pair: Mapping[str, str], own: TensorSpec
-    ) -> Change:
+    ) -> TensorChange:
         """The change of a module that has the two factors."""
         embedding = "lora_embedding_A" in pair or "lora_embedding_B" in pair
         names = [f"lora_{'embedding_' if embedding else ''}{part}" for part in "AB"]
@@ -214,7 +215,7 @@ class Adapter:
         low, high = (pair[names[0]], turned), (pair[names[1]], turned)
         root = math.sqrt(rank) if self.settings.get("use_rslora") else rank
         left, right = (low, high) if turned else (high, low)
-        return Change(left=left, right=right, scale=alpha / root)
+        return TensorChange(left=left, right=right, scale=alpha / root)
 
     def _home(self, base: Checkpoint, name: str) -> TensorSpec:
         """The base's tensor of a name; the head of a tied base is its embedding."""

@@ -1,8 +1,8 @@
-"""What stands beside the weights: config, generation config, tokenizer, chat template.
+"""The output's files except its weights: config, generation config, tokenizer, chat template.
 
-They come from the System-2 model unless the recipe names other donors. Wherever a donor's token
-ids are not those of the output's tokenizer, they are translated by token string: a stop token that
-is another token's id is a model that never stops.
+They come from the System-2 model unless the recipe names other donors. If a donor's token ids
+differ from those of the output's tokenizer, they are translated by token string, because a model
+whose stop token has a wrong id never stops.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoints.carried_files import File, choose_files, drop_code, without_code
+from laconic.checkpoints.carried_files import CarriedFile, choose_files, drop_code, without_code
 from laconic.checkpoints.checkpoint import Checkpoint, copy_files
 from laconic.checkpoints.layout import tie_flags, with_rows, with_tie
 from laconic.checkpoints.packed_formats import without_quantisation
@@ -32,31 +32,31 @@ ID_KEYS: Final = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "
 
 
 @dataclass(frozen=True)
-class Companions:
-    """The files beside the weights, decided before any is written.
+class ModelFiles:
+    """The files that a checkpoint needs besides its weights, decided before any is written.
 
     Attributes:
-        config: The content of config.json, but for what the weights decide.
-        generation: The content of generation_config.json, or the file to copy as it is.
+        config: The content of config.json, except for values that depend on the weights.
+        generation: The content of generation_config.json, or the file to copy unchanged.
         files: The files to copy: the tokenizer's, the processors', further chat templates, code.
         tied: Whether the head of the config's donor is its embedding.
-        added: Entries to append to its added tokens.
-        template: The chat template, where it is not the one in the tokenizer's folder.
-        code: Whether the code that the config leads to comes along.
-        notes: What the user should know though it is no error.
+        added: Entries to append to the added tokens of its tokenizer.
+        template: The chat template; None if the tokenizer's files contain it already.
+        code: Whether the Python files that the config names are copied, too.
+        notes: What the user should know.
     """
 
     config: Mapping[str, Any]
     generation: Mapping[str, Any] | Path | None
-    files: tuple[File, ...]
+    files: tuple[CarriedFile, ...]
     tied: bool
     added: tuple[Mapping[str, Any], ...] = ()
     template: str | None = None
     code: bool = False
     notes: tuple[str, ...] = ()
 
-    def with_config(self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Companions:
-        """The same with another config."""
+    def with_config(self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> ModelFiles:
+        """The same files with another config."""
         return replace(self, config=change(self.config))
 
     def write(
@@ -65,10 +65,10 @@ class Companions:
         """Write the files.
 
         Args:
-            folder: Where to.
-            rows: Rows of the embedding; None leaves the config's number of tokens as it is.
-            tied: Whether the output head is the embedding matrix; None leaves what the config says.
-            dtype: The type stored; None leaves the config's as it is.
+            folder: The folder to write to.
+            rows: The number of rows of the embedding; None keeps the config's vocabulary size.
+            tied: Whether the output head is the embedding matrix; None keeps the config's value.
+            dtype: The type of the stored weights; None keeps the config's value.
         """
         config = {k: v for k, v in self.config.items() if k != "_name_or_path"}
         said = tie_flags(config)
@@ -93,7 +93,7 @@ class Companions:
             _set_template(folder, self.template)
 
 
-def companions(
+def choose_model_files(
     vocabulary: Vocabulary | None,
     *,
     tokenizer: Checkpoint,
@@ -102,31 +102,31 @@ def companions(
     template: Checkpoint | Path,
     code: bool = False,
     changed: bool = False,
-) -> Companions:
-    """Decide the files beside the weights.
+) -> ModelFiles:
+    """Decide which files the output gets besides its weights.
 
     Args:
-        vocabulary: What the output's rows stand for; None where rows keep their ids.
+        vocabulary: The tokens of the output's rows; None if rows keep their ids.
         tokenizer: The donor of the tokenizer.
         config: The donor of config.json.
         generation: The donor of generation_config.json.
         template: The donor of the chat template, or a Jinja file.
-        code: Whether Python files beside the weights are taken along.
-        changed: Whether the output's config is another than the donor's.
+        code: Whether Python files of the donors are copied, too.
+        changed: Whether the output's config differs from the donor's.
 
     Raises:
-        CheckpointError: For a file that is named but cannot be read.
+        CheckpointError: If a named file cannot be read.
     """
     strings = vocabulary.strings if vocabulary else tokenizer.vocabulary()
     notes: list[str] = []
     file = generation.folder / GENERATION
-    made: Mapping[str, Any] | Path | None = file if file.exists() else None
+    generated: Mapping[str, Any] | Path | None = file if file.exists() else None
     stops, plain = _read(tokenizer.folder / GENERATION), tokenizer.config
-    if isinstance(made, Path):
-        held = read_json(made, CheckpointError)
+    if isinstance(generated, Path):
+        held = read_json(generated, CheckpointError)
         said = f"{GENERATION} of {generation.name}"
         moved = _translated(held, generation.vocabulary(), strings, {**plain, **stops}, said, notes)
-        made = made if moved == held else moved
+        generated = generated if moved == held else moved
     said = f"config.json of {config.name}"
     own = _translated(config.config, config.vocabulary(), strings, {**stops, **plain}, said, notes)
     own, dropped = without_quantisation(own)
@@ -146,9 +146,9 @@ def companions(
     )
     known = {token["content"] for token in vocabulary.added} if vocabulary else set()
     notes += _foreign(text, template, known | set(strings.values()))
-    return Companions(
+    return ModelFiles(
         config=own if code else without_code(own),
-        generation=made,
+        generation=generated,
         files=files,
         tied=config.tied,
         added=vocabulary.added if vocabulary else (),
@@ -162,7 +162,7 @@ def _translated(
     values: Mapping[str, Any],
     source: Mapping[int, str],
     target: Mapping[int, str],
-    spare: Mapping[str, Any],
+    fallback: Mapping[str, Any],
     said: str,
     notes: list[str],
 ) -> dict[str, Any]:
@@ -172,9 +172,9 @@ def _translated(
         values: The config.
         source: The token string of each of its ids.
         target: The token string of each id wanted.
-        spare: Values for keys whose tokens the target does not have at all.
-        said: How a note calls the config.
-        notes: Where to add what the user should know.
+        fallback: Fallback token ids, used when the target vocabulary lacks the config's token.
+        said: The name of the config in notes.
+        notes: The list to which notes are appended.
     """
     if not source or not target or source == target:
         return dict(values)
@@ -196,19 +196,20 @@ def _translated(
     result = dict(values)
     for key, value in values.items():
         if isinstance(value, dict):
-            result[key] = _translated(value, source, target, spare, said, notes)
+            result[key] = _translated(value, source, target, fallback, said, notes)
         elif key.endswith(("_token_id", "_token_ids", "_token_index")) or key in ID_KEYS:
             result[key] = moved(value)
             if result[key] is None and value is not None:
-                result[key] = spare.get(key)
+                result[key] = fallback.get(key)
                 notes.append(
                     f"{key} of {said} is {value!r} ({_strings(value, source)}), which the chosen "
-                    f"tokenizer does not have: the result has {spare.get(key)!r}, as its own model."
+                    f"tokenizer does not have. The result takes {fallback.get(key)!r} from the "
+                    "tokenizer's own model."
                 )
             elif result[key] != value:
                 notes.append(
-                    f"{key} of {said} becomes {result[key]!r} for {value!r}: the same token in the "
-                    "chosen tokenizer."
+                    f"{key} of {said} becomes {result[key]!r} instead of {value!r}: it is the same "
+                    "token in the chosen tokenizer."
                 )
     return result
 
@@ -219,7 +220,7 @@ def _strings(value: Any, source: Mapping[int, str]) -> str:
 
 
 def _template(donor: Checkpoint | Path, tokenizer: Checkpoint) -> str | None:
-    """The chat template's text, where it has to be written; None where it comes with the files."""
+    """The chat template to write; None if the copied tokenizer files contain it."""
     if isinstance(donor, Path):
         return read_text(donor, CheckpointError)
     folders = dict.fromkeys((donor.tokenizer_folder, donor.folder))
@@ -236,10 +237,10 @@ def _template(donor: Checkpoint | Path, tokenizer: Checkpoint) -> str | None:
 
 
 def template_of(folder: Path) -> str | None:
-    """The chat template that a folder's tokenizer would use, if it has one.
+    """The chat template that a folder's tokenizer uses; None if it has none.
 
     Raises:
-        CheckpointError: For a file that is damaged.
+        CheckpointError: If a file is damaged.
     """
     if (folder / TEMPLATE).is_file():
         return read_text(folder / TEMPLATE, CheckpointError)
@@ -254,7 +255,7 @@ def template_of(folder: Path) -> str | None:
 
 
 def _foreign(text: str | None, donor: Checkpoint | Path, known: set[str]) -> list[str]:
-    """A note where a template writes control tokens that the tokenizer would take to pieces."""
+    """A note if a template writes control tokens that the tokenizer splits into several."""
     if text is None or isinstance(donor, Path):
         return []
     path = donor.tokenizer_folder / "tokenizer.json"
@@ -264,12 +265,12 @@ def _foreign(text: str | None, donor: Checkpoint | Path, known: set[str]) -> lis
         return []
     return [
         f"The chat template of {donor.name} writes {', '.join(map(repr, lost[:3]))}, which the "
-        "chosen tokenizer does not have as one token: the model will not see its turns."
+        "chosen tokenizer does not have as one token: the model will not recognise its turns."
     ]
 
 
 def _set_template(folder: Path, text: str) -> None:
-    """Make a text the one chat template of a folder."""
+    """Write the chat template of a folder and remove any other."""
     (folder / TEMPLATE).write_text(text, encoding="utf-8")
     (folder / "chat_template.json").unlink(missing_ok=True)
     settings = _read(folder / "tokenizer_config.json")

@@ -44,7 +44,7 @@ INTEGERS: Final = ("BOOL", *PACKING, "U64", "I64")
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedWeights:
     """The packed weights of a checkpoint.
 
     Attributes:
@@ -85,7 +85,7 @@ class Packed:
         )
 
 
-def find_packed(specs: Mapping[str, TensorSpec], config: Mapping[str, Any]) -> Packed | None:
+def find_packed(specs: Mapping[str, TensorSpec], config: Mapping[str, Any]) -> PackedWeights | None:
     """The packed weights among tensors; None where all weights are plain numbers.
 
     The tensors decide, not the config: one that says ``quantization_config`` over plain weights is
@@ -100,15 +100,15 @@ def find_packed(specs: Mapping[str, TensorSpec], config: Mapping[str, Any]) -> P
         for name, spec in specs.items():
             if re.fullmatch(pattern, name) and (scheme != "MXFP4" or _is_blocks(specs, spec)):
                 own = known if known.startswith((scheme, "compressed", "AWQ")) else scheme
-                return Packed(own, spec)
+                return PackedWeights(own, spec)
     for spec in sorted(specs.values(), key=lambda spec: "scale" in spec.name):
         if spec.dtype.startswith("F8"):
             scaled = any("scale" in name for name in specs)
-            return Packed(known or (UNSAID if scaled else UNSCALED), spec)
+            return PackedWeights(known or (UNSAID if scaled else UNSCALED), spec)
         if spec.dtype in INTEGERS and spec.name.endswith(".weight"):
-            return Packed(known or UNSAID, spec)
+            return PackedWeights(known or UNSAID, spec)
         if known and spec.dtype in PACKING and not spec.name.endswith((".bias", "mask")):
-            return Packed(known, spec)
+            return PackedWeights(known, spec)
     return None
 
 

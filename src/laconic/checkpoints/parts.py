@@ -1,4 +1,4 @@
-"""Parts that a sibling may lack: towers for images and sound, and multi-token prediction layers.
+"""Parts that one of the merged checkpoints may lack: towers, and multi-token prediction layers.
 
 Multi-token prediction (MTP) layers draft tokens ahead; the text model does not read them, and
 transformers leaves them out when it saves a model. So a fine-tune often lacks what its base has.
@@ -16,7 +16,8 @@ from laconic.checkpoints.configs import TEXT, text_config
 from laconic.errors import RecipeError
 
 if TYPE_CHECKING:
-    from laconic.checkpoints.checkpoint import Checkpoint, TensorSpec
+    from laconic.checkpoints.checkpoint import Checkpoint
+    from laconic.checkpoints.header import TensorSpec
     from laconic.checkpoints.layout import Kind
 
 KINDS: Final[tuple[Kind, ...]] = ("towers", "mtp")
@@ -35,7 +36,7 @@ class Parts:
 
     Attributes:
         system2: The System-2 model.
-        apart: The tensors that are not merged; siblings need not agree on them.
+        apart: The tensors that are not merged; the checkpoints may differ in them.
         donors: Those of them that are copied, and from which checkpoint; the others are left out.
         notes: What is done, part by part.
         mtp: Whose MTP layers are written; None for none, or where they are merged.

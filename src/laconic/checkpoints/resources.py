@@ -1,4 +1,4 @@
-"""What a merge costs: bytes to fetch, read and write, disk and memory."""
+"""The cost of a merge: bytes to download, read and write, disk and memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from laconic.errors import CheckpointError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from laconic.checkpoints.checkpoint import Checkpoint, TensorSpec
+    from laconic.checkpoints.checkpoint import Checkpoint
+    from laconic.checkpoints.header import TensorSpec
 
 #: The elements of the blocks in which a merge reads, computes and writes.
 BLOCK: Final = 1 << 19
@@ -24,16 +25,16 @@ FLOAT_BYTES: Final = 4
 
 
 @dataclass(frozen=True)
-class Budget:
+class MergeCost:
     """The cost of a merge in bytes.
 
     Attributes:
-        download: To be fetched from the Hub into its cache.
-        read: Tensor bytes read for the arithmetic.
-        written: Tensor bytes written.
-        memory: The most anonymous memory in use at a time, an estimate; the memory-mapped files'
-            pages are the system's, which takes them back when it needs them.
-        disk_free: Free where the output goes; None where no output was named.
+        download: Bytes to download from the Hub into its cache.
+        read: Bytes of tensors that are read.
+        written: Bytes of tensors that are written.
+        memory: The most anonymous memory in use at a time, estimated. Pages of memory-mapped files
+            are not counted, because the system frees them when it needs memory.
+        disk_free: Free bytes on the output's disk; None if no output was named.
     """
 
     download: int
@@ -43,7 +44,7 @@ class Budget:
     disk_free: int | None = None
 
 
-def reckon(
+def merge_cost(
     members: Sequence[Checkpoint],
     fetched: Sequence[Checkpoint],
     specs: Sequence[TensorSpec],
@@ -52,28 +53,27 @@ def reckon(
     whole: bool,
     copies: int = 0,
     stats: int = 0,
-) -> Budget:
-    """Add up what a merge costs, and refuse one that the disk cannot hold.
+) -> MergeCost:
+    """Add up the cost of a merge, and refuse a merge that does not fit on the disk.
 
     Args:
-        members: The checkpoints of the arithmetic.
+        members: The checkpoints that are merged.
         fetched: Every checkpoint whose weights are needed.
         specs: The tensors to write.
-        output: The folder to create, if it is known.
-        whole: Whether tensors are merged in one piece, one at a time; else in blocks, of which each
-            processor has one.
-        copies: How many tensors in float32 the steps hold beside base, vectors and result.
-        stats: How many bytes of calibration statistics they hold.
+        output: The folder to create; None if it is not known.
+        whole: Whether whole tensors are merged, one at a time; else blocks, one on each processor.
+        copies: How many float32 tensors the steps need in addition to base, vectors and result.
+        stats: The size of the calibration statistics in memory, in bytes.
 
     Raises:
-        CheckpointError: Where the output, or what is to be fetched for it, does not fit.
+        CheckpointError: If the output or the downloads do not fit on their disk.
     """
     missing = {path: size for model in fetched for path, size in model.missing.items()}
     elements = max((math.prod(spec.shape) for spec in specs), default=0)
     if not whole:
         elements = min(elements, BLOCK) * len(os.sched_getaffinity(0))
     download, written = sum(missing.values()), sum(spec.nbytes for spec in specs)
-    budget = Budget(
+    cost = MergeCost(
         download=download,
         read=sum(spec.nbytes for model in members for spec in model.specs.values()),
         written=written,
@@ -94,11 +94,11 @@ def reckon(
                 f"The disk of {places[device]} has {human(free)} free, and {what} needs "
                 f"{human(size)}. Free some, or choose another folder."
             )
-    return budget
+    return cost
 
 
 def human(size: int) -> str:
-    """A number of bytes as people say it, such as ``3.1 GB``."""
+    """A number of bytes in a readable unit, such as ``3.1 GB``."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
@@ -106,7 +106,7 @@ def human(size: int) -> str:
 
 
 def _add(needed: dict[int, int], places: dict[int, Path], path: Path, size: int) -> None:
-    """Count bytes against the disk that a path is on."""
+    """Add bytes to those needed on the disk of a path."""
     place = _standing(path)
     device = place.stat().st_dev
     needed[device] = needed.get(device, 0) + size

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laconic.checkpoints.checkpoint import Checkpoint, TensorSpec
 from laconic.checkpoints.computed_tensors import float32, rounded, row_blocks, spool
+from laconic.checkpoints.header import TensorSpec
 from laconic.errors import CheckpointError, RecipeError
 from laconic.files.json import read_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from laconic.checkpoints.checkpoint import Checkpoint
 
 #: What a row stands for: a token string or, behind the last token, its own position.
 Key = str | int
@@ -115,7 +117,7 @@ def shares(places: NDArray[np.int64], *, base: bool, lenders: int) -> NDArray[np
         lenders: How many of the checkpoints lend rows, counted from the first.
 
     Returns:
-        [checkpoint, row]; a row that nobody holds has no shares.
+        [checkpoint, row]; a row that no checkpoint has gets no shares.
     """
     held = (places >= 0).astype(np.float32)
     held[lenders:] = 0
@@ -138,7 +140,7 @@ def unify(
 
     Raises:
         CheckpointError: For a checkpoint whose tokens are not known, for embeddings of different
-            widths, and for a token that nobody has a row for.
+            widths, and for a token without a row in any checkpoint.
     """
     wanted = vocabulary.keys
     for member in members:
@@ -146,7 +148,7 @@ def unify(
         own, first = _embedding(member), _embedding(members[0])
         if own.name != first.name:
             raise CheckpointError(
-                f"{member.name} and {members[0].name} are no siblings: the embedding is "
+                f"{member.name} and {members[0].name} cannot be merged: the embedding is "
                 f"'{own.name}' in one and '{first.name}' in the other."
             )
         if own.shape[1:] != first.shape[1:]:
@@ -165,7 +167,7 @@ def unify(
                 f"The token {wanted[i]!r} (id {i}) of {vocabulary.donor.name}'s tokenizer has a "
                 "row in none of the merged checkpoints. Choose the tokenizer of one of them."
             )
-    rows = _Rows(tuple(members), places, shares(places, base=base, lenders=lenders))
+    rows = _TokenRows(tuple(members), places, shares(places, base=base, lenders=lenders))
     return tuple(
         member if own == wanted else _unified(number, vocabulary, rows, own)
         for number, (member, own) in enumerate(zip(members, held, strict=True))
@@ -173,7 +175,7 @@ def unify(
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _TokenRows:
     """Where every checkpoint holds the wanted rows, and who lends those that one lacks."""
 
     members: tuple[Checkpoint, ...]
@@ -214,7 +216,9 @@ class _Rows:
         return total
 
 
-def _unified(number: int, vocabulary: Vocabulary, rows: _Rows, held: Sequence[Key]) -> Checkpoint:
+def _unified(
+    number: int, vocabulary: Vocabulary, rows: _TokenRows, held: Sequence[Key]
+) -> Checkpoint:
     """One checkpoint with the wanted rows."""
     member = rows.members[number]
     specs: dict[str, TensorSpec] = {}
@@ -230,7 +234,7 @@ def _unified(number: int, vocabulary: Vocabulary, rows: _Rows, held: Sequence[Ke
         return rows.tensor(number, specs[name])
 
     order = hashlib.sha256(json.dumps(vocabulary.keys).encode()).hexdigest()[:16]
-    return member.derive(
+    return member.with_computed(
         specs.values(),
         values,
         mark=f"rows {order}",
@@ -272,9 +276,9 @@ def _embedding(checkpoint: Checkpoint) -> TensorSpec:
     name = checkpoint.layout.embedding
     if name is None:
         raise CheckpointError(
-            f"Nobody knows which tensor of {checkpoint.name} is the embedding, whose rows "
-            "'tokenizer' would match: transformers has no such model. Add 'head: NAME' to the "
-            "recipe, the name of its output head, or leave 'tokenizer' out."
+            f"It is not known which tensor of {checkpoint.name} is the embedding, whose rows "
+            "'tokenizer' would match, because transformers does not know this model. Add 'head: "
+            "NAME' to the recipe, the name of its output head, or remove 'tokenizer'."
         )
     if name not in checkpoint.specs:
         raise CheckpointError(
@@ -288,9 +292,9 @@ def _check_known(checkpoint: Checkpoint) -> None:
     _embedding(checkpoint)
     if not checkpoint.vocabulary():
         raise CheckpointError(
-            f"{checkpoint.name} has no tokenizer.json, so nobody knows which token each row of its "
-            "embedding is. Load its tokenizer with transformers' AutoTokenizer and save_pretrained "
-            "it into the folder."
+            f"{checkpoint.name} has no tokenizer.json, so it is not known which token each row of "
+            "its embedding belongs to. Load its tokenizer with transformers' AutoTokenizer and "
+            "save_pretrained it into the folder."
         )
 
 

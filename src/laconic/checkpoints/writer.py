@@ -1,4 +1,4 @@
-"""Checkpoints on disk, written in place by many hands at once: atomic and resumable."""
+"""Writing checkpoints: by many threads at once, resumable, and complete or not there at all."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
-from laconic.checkpoints.checkpoint import INDEX, SINGLE, TensorSpec
+from laconic.checkpoints.header import INDEX, SINGLE, TensorSpec, encode_header
 from laconic.errors import CheckpointError
+from laconic.files.append_log import read_lines
 from laconic.files.atomic import lock, make_folder, publish
 from laconic.files.json import write_json
 
@@ -25,26 +26,26 @@ LOCK: Final = ".lock"
 
 
 class CheckpointWriter:
-    """Writes a checkpoint beside its place and moves it there when it is whole.
+    """Writes a checkpoint to a work folder and moves it to its place when it is complete.
 
-    The weight files have their full size from the start; any thread may `put` any part of any
-    tensor at any time. A journal says which tensors are finished: a killed job that is started
-    again with the same `digest` goes on with the others. The journal is kept for as long as the
-    computer runs; after a restart of the computer the work begins anew, because nothing is
-    brought to the disk on the way. `publish` brings all of it there before the folder appears.
+    The weight files have their full size from the start, and any thread may `put` any part of any
+    tensor at any time. A journal lists the finished tensors: a killed job that is started again
+    with the same `digest` continues with the others. The journal is valid until the computer is
+    restarted, because data are not synced to the disk in between; after a restart the work begins
+    anew. `publish` syncs everything before the folder appears.
 
     Args:
-        target: The folder to appear; must be missing or empty.
-        specs: Every tensor to come, in the order of the files.
-        digest: Of all that decides the bytes; work of another digest is thrown away.
+        target: The folder to create; must be missing or empty.
+        specs: Every tensor to write, in the order of the files.
+        digest: A digest of everything that decides the bytes; work of another digest is deleted.
         shard_bytes: The most tensor bytes of one file.
 
     Attributes:
-        work: Where the checkpoint is made.
-        finished: The tensors that an earlier attempt has finished, with what it noted of them.
+        work: The work folder.
+        finished: The tensors that an earlier attempt has finished, with the facts it recorded.
 
     Raises:
-        CheckpointError: Where the folder is in use or cannot be written.
+        CheckpointError: If the folder is in use or cannot be written.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class CheckpointWriter:
             raise
 
     def _keep_or_clear(self) -> None:
-        """Take over the finished tensors of an earlier attempt, or throw its work away."""
+        """Keep the finished tensors of an earlier attempt, or delete its work."""
         lines = _journal(self.work / JOURNAL)
         sizes = {name: _size(specs) for name, specs in self.shards.items()}
         kept = [self.work / name for name in sizes]
@@ -98,10 +99,10 @@ class CheckpointWriter:
                 path.unlink()
 
     def open(self) -> None:
-        """Make the weight files in their full size, with their headers, ready for `put`.
+        """Create the weight files in their full size, with their headers, ready for `put`.
 
         Raises:
-            OSError: Where the disk has no room for them.
+            OSError: If the disk has no room for them.
         """
         for name, specs in self.shards.items():
             file = os.open(self.work / name, os.O_RDWR | os.O_CREAT, 0o666)
@@ -118,7 +119,7 @@ class CheckpointWriter:
 
         Args:
             name: The tensor.
-            start: Where in it the part begins, in bytes.
+            start: The first byte of the part within the tensor.
             values: The part, contiguous, in the tensor's type.
         """
         file, offset = self._places[name]
@@ -127,7 +128,7 @@ class CheckpointWriter:
             _write_at(self._files[file], data, offset + start)
 
     def finish(self, name: str, **facts: Any) -> None:
-        """Note that all of a tensor is written, with what a resumed job should know of it."""
+        """Record that a tensor is written completely, with facts for a resumed job."""
         self._note({"tensor": name, **facts})
 
     def _note(self, line: dict[str, Any]) -> None:
@@ -135,11 +136,10 @@ class CheckpointWriter:
             stream.write(json.dumps(line).encode() + b"\n")
 
     def publish(self) -> Path:
-        """Bring the finished folder to the disk and move it to its place.
+        """Sync the finished folder to the disk and move it to its place.
 
         Raises:
-            OSError: Where the disk fails. Nothing of the work is kept then: what was written to it
-                may be lost.
+            OSError: If the disk fails. The work is deleted then, because its data may be lost.
         """
         if len(self.shards) > 1:
             homes = {
@@ -160,15 +160,15 @@ class CheckpointWriter:
         return self.target
 
     def stands(self) -> bool:
-        """Whether the work is still where it was begun, and not deleted by somebody else."""
+        """Whether the work folder still exists."""
         return self.work.is_dir()
 
     def discard(self) -> None:
-        """Throw the work away: what it would become must not exist."""
+        """Delete the work folder."""
         shutil.rmtree(self.work, ignore_errors=True)
 
     def close(self) -> None:
-        """Close the weight files: from now on others `put` what is missing in them."""
+        """Close the weight files; other processes may fill them from now on."""
         while self._files:
             os.close(self._files.popitem()[1])
 
@@ -181,9 +181,9 @@ class CheckpointWriter:
 
 
 class WeightFile:
-    """A weight file that a `CheckpointWriter` has made, for a process that fills a part of it.
+    """A weight file that a `CheckpointWriter` created, opened by another process to fill a part.
 
-    It takes no lock and keeps no journal: the process that holds the writer does.
+    It has no lock and no journal; the process with the `CheckpointWriter` has both.
 
     Args:
         path: The file.
@@ -228,10 +228,10 @@ class WeightFile:
 
 
 def check_free(target: Path) -> None:
-    """Refuse an output folder that holds something.
+    """Refuse an output folder that is not empty.
 
     Raises:
-        CheckpointError: Where it does, or where a file has its name.
+        CheckpointError: If it is not empty, or if a file has its name.
     """
     if target.is_dir() and not any(target.iterdir()):
         return
@@ -255,20 +255,8 @@ def _shards(specs: Sequence[TensorSpec], limit: int) -> dict[str, list[TensorSpe
 
 
 def _header(specs: Sequence[TensorSpec]) -> bytes:
-    """The head of a safetensors file that holds these tensors in this order."""
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    start = 0
-    for spec in specs:
-        end = start + spec.nbytes
-        entries[spec.stored_as or spec.name] = {
-            "dtype": spec.dtype,
-            "shape": spec.shape,
-            "data_offsets": [start, end],
-        }
-        start = end
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    """The header of a weight file that holds these tensors in this order."""
+    return encode_header(specs, {"format": "pt"})
 
 
 def _starts(specs: Sequence[TensorSpec]) -> dict[str, int]:
@@ -301,11 +289,11 @@ def _write_at(file: int, data: memoryview, offset: int) -> None:
 
 
 def _journal(path: Path) -> list[dict[str, Any]]:
-    """The journal's whole lines; a last line that a kill has cut is no line."""
+    """The complete lines of the journal, without a last line that a kill has cut."""
     if not path.exists():
         return []
     lines = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
+    for line in read_lines(path):
         try:
             lines.append(json.loads(line))
         except ValueError:
@@ -314,7 +302,7 @@ def _journal(path: Path) -> list[dict[str, Any]]:
 
 
 def _boot() -> str:
-    """A name for the time since the computer was started, where the system has one."""
+    """The id of the computer's current start; empty if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

@@ -94,22 +94,22 @@ def calibrate(
     layer's weights at a time. Sensitivity and fisher
     need the whole model. A calibration that is stopped goes on where it was.
     """
-    from laconic.calibration.calibrate import Means, prepare
+    from laconic.calibration.calibrate import CalibrationOptions, prepare
     from laconic.calibration.calibrate import calibrate as measure
-    from laconic.calibration.samples import Choice
+    from laconic.calibration.samples import SampleSelection
 
     chosen = stats != "mutual_information" if answers is None else answers
-    choice = Choice(limit, pick, chosen, raw, max_tokens, seed)
-    means = Means(device, dtype, batch_tokens, threads)
+    selection = SampleSelection(limit, pick, chosen, raw, max_tokens, seed)
+    options = CalibrationOptions(device, dtype, batch_tokens, threads)
     measurement = prepare(
         model,
         data,
         stats,
         against=against,
-        choice=choice,
+        selection=selection,
         reduce=reduce,
         labels=labels,
-        means=means,
+        options=options,
     )
     if dry_run:
         facts = measurement.describe()

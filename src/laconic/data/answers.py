@@ -1,4 +1,4 @@
-"""Answers and pairs of answers, and the JSONL file that keeps them with where they came from."""
+"""Answers and pairs of answers for training, and the JSONL file that stores them."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ GOLD: Final = ("gold", "answer", "ref_answer")
 
 
 @dataclass(frozen=True)
-class Answer:
+class TrainingAnswer:
     """One answer to a problem.
 
     Attributes:
         id: Its name, unique within a file.
         question: The text of the user's turn.
         gold: The right answer.
-        response: What a model wrote.
-        level: The task's own difficulty; None where it has none.
-        length: Its tokens, counted by the writer's tokenizer; None where nobody counted.
-        thought: What the engine saw of a thought.
-        truncated: Whether a budget cut it.
-        kind: What the gold is: an answer, or the exam of a program.
+        response: The text that a model wrote.
+        level: The difficulty that the task gives; None if it gives none.
+        length: Its tokens, counted by the tokenizer of the model that wrote it; None if unknown.
+        thought: Whether the response has a closed thought, an open one, or none.
+        truncated: Whether the token budget cut it.
+        kind: Whether `gold` is an answer, or the tests of a program.
     """
 
     id: str
@@ -58,17 +58,17 @@ class Answer:
     kind: GoldKind = "answer"
 
     @property
-    def answers(self) -> tuple[Answer, ...]:
+    def answers(self) -> tuple[TrainingAnswer, ...]:
         """The answer itself: what a row is made of."""
         return (self,)
 
 
 @dataclass(frozen=True)
-class Pair:
+class AnswerPair:
     """Two answers to one problem, of which the first is preferred."""
 
-    chosen: Answer
-    rejected: Answer
+    chosen: TrainingAnswer
+    rejected: TrainingAnswer
 
     @property
     def id(self) -> str:
@@ -86,25 +86,25 @@ class Pair:
         return self.chosen.level
 
     @property
-    def answers(self) -> tuple[Answer, ...]:
+    def answers(self) -> tuple[TrainingAnswer, ...]:
         """Both answers, the preferred one first."""
         return (self.chosen, self.rejected)
 
 
-Row = Answer | Pair
+Row = TrainingAnswer | AnswerPair
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows for one pool, and what became of the others.
+    """The rows of a pool, and a record of the rows that were left out.
 
     Attributes:
-        rows: Answers or pairs, of one kind.
+        rows: Answers or pairs, all of the same kind.
         kind: ``rows`` for fine-tuning, ``pairs`` for preference training.
-        sources: The runs they came from, each with its folder and digest.
-        dropped: How many answers (of pairs: pairs) were left out, by reason.
-        failed: The problems that no answer got right.
-        steps: What was done so far, each with its settings.
+        sources: The runs with the answers, each with its folder and digest.
+        dropped: The number of answers, or of pairs, that were left out, by reason.
+        failed: The problems without any right answer.
+        steps: The steps so far, each with its settings.
     """
 
     rows: tuple[Row, ...]
@@ -115,11 +115,11 @@ class Selection:
     steps: tuple[Mapping[str, Any], ...] = ()
 
     def keep(self, wrong: Callable[[Row], str], step: Mapping[str, Any]) -> Self:
-        """The rows that nothing is wrong with.
+        """Keep the rows for which `wrong` returns no reason.
 
         Args:
-            wrong: Says why a row is left out; empty where it stays.
-            step: What is done, for the record.
+            wrong: Returns the reason for leaving a row out; empty if the row is kept.
+            step: The settings of this step, for the record.
         """
         reasons = [wrong(row) for row in self.rows]
         gone = Counter(filter(None, reasons))
@@ -130,10 +130,10 @@ class Selection:
 
 
 def write_selection(selection: Selection, path: Path) -> None:
-    """Write rows as JSONL, and where they came from beside it (``short.meta.json``).
+    """Write rows as JSONL, and their origin next to them (``short.meta.json``).
 
     Raises:
-        DataError: Where the files cannot be written.
+        DataError: If the files cannot be written.
     """
     flat = (_flat(row) for row in selection.rows)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in flat)
@@ -177,7 +177,7 @@ def read_selection(path: Path) -> Selection:
     ids = Counter(row.id for row in rows)
     if twice := [name for name, count in ids.items() if count > 1]:
         raise DataError(f"{path}: the id '{twice[0]}' comes {ids[twice[0]]} times.")
-    kinds = {isinstance(row, Pair) for row in rows}
+    kinds = {isinstance(row, AnswerPair) for row in rows}
     if len(kinds) > 1:
         raise DataError(f"{path} holds answers and pairs. Put them in files of their own.")
     kind: Kind = "pairs" if True in kinds else "rows"
@@ -188,7 +188,7 @@ def read_selection(path: Path) -> Selection:
 
 
 def meta_file(path: Path) -> Path:
-    """The file beside rows that says where they came from."""
+    """The file with the origin of a file of rows."""
     return path.with_name(path.name.removesuffix(".jsonl") + ".meta.json")
 
 
@@ -213,8 +213,8 @@ def _with_meta(selection: Selection, path: Path) -> Selection:
 
 
 def _flat(row: Row) -> dict[str, Any]:
-    """A row as its line holds it."""
-    if isinstance(row, Answer):
+    """A row as the mapping that is written to its line."""
+    if isinstance(row, TrainingAnswer):
         return asdict(row)
     same = asdict(row.chosen)
     for name in ("response", "length", "thought", "truncated"):
@@ -228,14 +228,14 @@ def _flat(row: Row) -> dict[str, Any]:
 def _row(row: FileRow) -> Row:
     if "chosen" not in row.values:
         return _answer(row, "response", "")
-    return Pair(_answer(row, "chosen", "chosen_"), _answer(row, "rejected", "rejected_"))
+    return AnswerPair(_answer(row, "chosen", "chosen_"), _answer(row, "rejected", "rejected_"))
 
 
-def _answer(row: FileRow, column: str, prefix: str) -> Answer:
+def _answer(row: FileRow, column: str, prefix: str) -> TrainingAnswer:
     """An answer of a file's row; `prefix` begins the names of what is said of this answer alone."""
     values = row.values
     length, thought = values.get(f"{prefix}length"), values.get(f"{prefix}thought")
-    return Answer(
+    return TrainingAnswer(
         id=row.optional(f"{prefix}id", "id") or str(row.index + 1),
         question=row.text(*QUESTION),
         gold=row.text(*GOLD),

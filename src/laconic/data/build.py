@@ -1,4 +1,4 @@
-"""Build: the whole way from models to packed pools, as one recipe says it."""
+"""Build: all steps from models to packed pools, described by one recipe."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class Sampled:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class PoolRecipe:
-    """One pool: where its answers come from, and which are selected, as `select` takes them.
+    """One pool: the source of its answers, and the arguments of `laconic.data.select.select`.
 
     Attributes:
         sample: Answers to sample first.
-        runs: Runs that are there, folders.
-        reference: Runs that say how difficult problems are: folders, or names of pools.
-        task: The problems in the words to train on, put by `prompt`.
-        role: What the pool is for; by default its name.
+        runs: Folders of existing runs.
+        reference: Runs that tell how difficult problems are: folders, or names of pools.
+        task: The problems in the wording to train on, written with `prompt`.
+        role: The role of the pool in training; by default its name.
     """
 
     sample: Sampled | None = None
@@ -102,17 +102,19 @@ class PoolRecipe:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class DataRecipe:
-    """What is built for which model.
+    """A recipe of training data for one model.
 
     Attributes:
         model: The checkpoint to be trained.
-        pools: By name.
+        pools: The pools, by name.
         policy: How an answer without a thought is written.
-        append: Whether answers are written behind the template's prompt, not by the template.
-        max_tokens: The most tokens of prompt and answer; by default the window.
-        against: Benchmarks and dev sets to keep out: tasks or files.
-        ngram: Words of a shared run that give a row away; 0 looks for whole problems only.
-        overlap: The share of a question's runs that must be shared.
+        append: Whether answers are appended to the template's prompt instead of being written by
+            the template.
+        max_tokens: The most tokens of prompt and answer; by default the model's window.
+        against: Benchmarks and dev sets whose problems are removed: tasks or files.
+        ngram: A row is removed if it shares this many words in a row with a problem; 0 looks for
+            whole problems only.
+        overlap: The share of a question's runs of words that must be shared.
     """
 
     model: str
@@ -138,19 +140,19 @@ def read_data_recipe(path: str | Path) -> DataRecipe:
         )
     except ValidationError as error:
         strange = [one for one in error.errors() if one["type"] == UNKNOWN]
-        raise DataError(f"{path}: {_told((strange or error.errors())[0])}") from None
+        raise DataError(f"{path}: {_first_error((strange or error.errors())[0])}") from None
 
 
 def build(recipe: DataRecipe, output: str | Path, *, progress: Progress = silent) -> Pools:
-    """Sample, select, decontaminate and pack; after an interruption the same call goes on.
+    """Sample, select, decontaminate and pack; the same call continues after an interruption.
 
     Args:
         recipe: What to build.
         output: The folder to work in: ``runs/POOL``, ``POOL.jsonl`` and, last, ``packed``.
-        progress: Told while answers are sampled and rows are packed.
+        progress: Called while answers are sampled and rows are packed.
 
     Raises:
-        LaconicError: As the steps do; the model's template, the tasks and all names are checked
+        LaconicError: As the steps do. The model's template, the tasks and all names are checked
             before anything is sampled.
     """
     output = Path(output)
@@ -195,10 +197,10 @@ def _check(name: str, pool: PoolRecipe, recipe: DataRecipe) -> None:
 def _runs(name: str, pool: PoolRecipe, output: Path, progress: Progress) -> list[Run]:
     found = [read_run(Path(folder)) for folder in pool.runs]
     if pool.sample:
-        asked = {key: value for key, value in asdict(pool.sample).items() if key != "model"}
-        tasks, model = asked.pop("tasks"), pool.sample.model
+        options = {key: value for key, value in asdict(pool.sample).items() if key != "model"}
+        tasks, model = options.pop("tasks"), pool.sample.model
         found.append(
-            sample(model, tasks, output / "runs" / name, progress=progress, **asked),
+            sample(model, tasks, output / "runs" / name, progress=progress, **options),
         )
     return found
 
@@ -210,7 +212,7 @@ def _select(
     recipe: DataRecipe,
     benchmarks: list[Task],
 ) -> Selection:
-    """A pool's rows, those that a benchmark holds taken out."""
+    """The rows of a pool, without those that are problems of a benchmark."""
     reference = [run for one in pool.reference for run in (runs.get(one) or [read_run(Path(one))])]
     chosen = select(
         runs[name],
@@ -233,8 +235,8 @@ def _select(
     return clean
 
 
-def _told(first: Any) -> str:
-    """The first thing that is wrong with a recipe, in words."""
+def _first_error(first: Any) -> str:
+    """The first error in a recipe, as a sentence."""
     place = tuple(map(str, first["loc"]))
     if first["type"] != UNKNOWN:
         return f"{'.'.join(place)}: {first['msg']}."

@@ -1,7 +1,7 @@
-"""Decontaminate: rows whose question is also a problem of a benchmark are taken out, and named.
+"""Decontaminate: remove rows whose question is also a problem of a benchmark, and list them.
 
-Two tests: the whole problem stands in the question, word by word with its operators; or the two
-share a run of n words. What it does not cover: the same problem in other words or other numbers.
+A row is removed if the question contains the whole problem, word by word with its operators, or if
+both share a run of n words. The same problem in other words or with other numbers is not found.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
-class Overlap:
-    """A row that was taken out.
+class ContaminatedRow:
+    """A row that was removed.
 
     Attributes:
-        id: The row.
+        id: The id of the row.
         problem: The benchmark's problem, ``TASK/ID``.
-        how: ``whole`` where all of it stands in the question, else the shared words.
+        how: ``whole`` if the question contains the whole problem; else the shared words.
     """
 
     id: str
@@ -44,7 +44,7 @@ class Overlap:
 
 
 class Benchmarks:
-    """Problems to keep out of training data, ready to be looked up.
+    """The problems that must not be in training data, indexed for search.
 
     Args:
         tasks: The tasks; their problems without any prompt around them.
@@ -71,7 +71,7 @@ class Benchmarks:
                     self._runs[run].add(name)
 
     def find(self, question: str) -> tuple[str, str] | None:
-        """The problem that a question repeats and how; None where there is none."""
+        """The problem that a question repeats, and how; None if there is none."""
         parts = _parts(question)
         for start in range(max(1, len(parts) - SHORT + 1)):
             for whole, name in self._wholes.get(parts[start : start + SHORT], ()):
@@ -94,8 +94,8 @@ class Benchmarks:
 
 def decontaminate(
     selection: Selection, tasks: Sequence[Task], *, n: int = NGRAM, share: float = 0.0
-) -> tuple[Selection, list[Overlap]]:
-    """Take out the rows whose question is also a problem of some benchmark.
+) -> tuple[Selection, list[ContaminatedRow]]:
+    """Remove the rows whose question is also a problem of a benchmark.
 
     Args:
         selection: Answers or pairs.
@@ -104,10 +104,10 @@ def decontaminate(
         share: The share of a question's runs that one problem must hold.
 
     Returns:
-        The rows that stay, and what was taken out and why.
+        The rows that are kept, and the rows that were removed.
     """
     benchmarks = Benchmarks(tasks, n=n, share=share)
-    overlaps: list[Overlap] = []
+    removed: list[ContaminatedRow] = []
     known: dict[str, tuple[str, str] | None] = {}
 
     def wrong(row: Row) -> str:
@@ -116,12 +116,12 @@ def decontaminate(
         found = known[row.question]
         if found is None:
             return ""
-        overlaps.append(Overlap(row.id, *found))
+        removed.append(ContaminatedRow(row.id, *found))
         return "in_benchmark" if found[1] == "whole" else "shares_words"
 
     step = {"step": "decontaminate", "against": [t.source for t in tasks], "n": n, "share": share}
     clean = selection.keep(wrong, step)
-    return clean, overlaps
+    return clean, removed
 
 
 def _parts(text: str) -> Parts:

@@ -1,8 +1,8 @@
-"""Encode: an answer in a model's own turn, as tokens, with proof that nothing was lost on the way.
+"""Encode: an answer as the tokens of the model's turn, with checks that nothing was lost.
 
-The chat template writes the conversation; what it writes must begin exactly as the prompt that the
-model is given when it generates, and go on with exactly the answer. A template that deletes or
-rewrites answers is refused before the first row.
+The chat template writes the conversation. Its text must begin with exactly the prompt that the
+model gets when it generates, followed by exactly the answer. A template that deletes or rewrites
+answers is refused before the first row.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ _LONE_OPENING = re.compile(r"^\s*(?:\\\[|\$\$)\s*$")
 
 @dataclass(frozen=True)
 class Encoded:
-    """An answer as a model is trained on it.
+    """An answer as the model is trained on it.
 
     Attributes:
-        prompt: The text up to where the model's turn begins, as it is when the model generates.
-        response: What the model shall write, without the token that ends its turn.
-        end: That token's text.
-        input_ids: The tokens of it all, ``[token]``.
-        prompt_length: How many of them are the prompt's.
+        prompt: The text before the model's turn, as it is when the model generates.
+        response: The text that the model learns to write, without the token that ends its turn.
+        end: The text of the token that ends the turn.
+        input_ids: The tokens of prompt, response and end, ``[token]``.
+        prompt_length: The number of tokens of the prompt.
     """
 
     prompt: str
@@ -139,15 +139,15 @@ class Encoder:
             self._use(template, own)
         self._ends = end_tokens(_generation_config(checkpoint), self._tokenizer)
         self._append = append
-        asked = self._prompt(_PROBE[0])
-        self.opens = asked.rstrip().endswith(OPEN)
-        self._opening = asked[asked.rfind(OPEN) :] if self.opens else f"{OPEN}\n"
+        probe_prompt = self._prompt(_PROBE[0])
+        self.opens = probe_prompt.rstrip().endswith(OPEN)
+        self._opening = probe_prompt[probe_prompt.rfind(OPEN) :] if self.opens else f"{OPEN}\n"
         if policy == "raw" and self.opens:
             raise DataError(
                 f"raw writes answers without a thought, but the prompt of {self.name} opens one "
                 f"(it ends in {OPEN}). Give --policy think_short or empty_think."
             )
-        self._refuse_two_starts(asked)
+        self._refuse_two_starts(probe_prompt)
         self.end = self._prove()
 
     def encode(self, question: str, answer: str) -> Encoded | str:
@@ -222,28 +222,28 @@ class Encoder:
     def _use(self, template: Path, own: str | None) -> None:
         """Write with another template, which must ask exactly as the model's own does."""
         self._tokenizer.chat_template = read_text(template, DataError)
-        asked = self._prompt(_PROBE[0])
-        if own is not None and asked != own:
+        probe_prompt = self._prompt(_PROBE[0])
+        if own is not None and probe_prompt != own:
             raise DataError(
-                f"{template} asks {asked!r}, and {self.name} by its own template {own!r}: it would "
-                "be trained on prompts that it is never given. Use a template that asks the same, "
-                "or make this one the model's own (chat_template.jinja in its folder)."
+                f"{template} asks {probe_prompt!r}, and {self.name} by its own template {own!r}: "
+                "it would be trained on prompts that it never gets. Use a template that asks the "
+                "same, or make this one the model's own (chat_template.jinja in its folder)."
             )
         if own is None:
             self.template = template_digest(self._tokenizer)
 
-    def _refuse_two_starts(self, asked: str) -> None:
+    def _refuse_two_starts(self, probe_prompt: str) -> None:
         """Refuse prompts that begin with the token of a text's beginning twice.
 
         A template may write that token, and so may a tokenizer; texts that a template wrote are
         encoded without the tokenizer's, so two come from the template or the tokenizer alone.
         """
         start = self._tokenizer.bos_token_id
-        if start is not None and encode_prompt(self._tokenizer, asked)[:2] == [start, start]:
+        if start is not None and encode_prompt(self._tokenizer, probe_prompt)[:2] == [start, start]:
             raise DataError(
                 f"Prompts of {self.name} begin with {self._decode([start])!r} twice, as no text "
                 "does that it has seen. Let its chat template (chat_template.jinja) write it once, "
-                "and its tokenizer add none where special tokens are not asked for."
+                "and its tokenizer add none if no special tokens are requested."
             )
 
     def _prove(self) -> str:
@@ -258,26 +258,26 @@ class Encoder:
         plain = self._rendered(question, final)
         if self._append:
             return self._end_of(plain.rpartition(final)[2])
-        told = self._rendered(question, turn)
+        rendered = self._rendered(question, turn)
         fix = (
             "Give --append, which writes answers behind the prompt as they stand, or a template "
             "for training (--template FILE; TRL brings some in trl/chat_templates)."
         )
-        if thought not in told:
+        if thought not in rendered:
             raise DataError(
                 f"The chat template of {self.name} deletes the thoughts of the model's turns: it "
-                f"writes {told.partition(question)[2][-80:]!r}, and nothing of the thought would "
-                f"be learnt. {fix}"
+                f"writes {rendered.partition(question)[2][-80:]!r}, and nothing of the thought "
+                f"would be learnt. {fix}"
             )
         begun = prompt + (turn.removeprefix(self._opening) if self.opens else turn)
-        if not told.startswith(begun):
-            shown = told[_common(told, begun) :][:60]
+        if not rendered.startswith(begun):
+            shown = rendered[_common(rendered, begun) :][:60]
             raise DataError(
                 f"The chat template of {self.name} does not write the model's turn as the model "
                 f"writes it itself: behind its prompt should stand the answer, from character "
-                f"{_common(told, begun)} it writes {shown!r}. {fix}"
+                f"{_common(rendered, begun)} it writes {shown!r}. {fix}"
             )
-        return self._end_of(told[len(begun) :])
+        return self._end_of(rendered[len(begun) :])
 
     def _end_of(self, tail: str) -> str:
         """The text of the token that ends a turn, from what the template writes behind it."""

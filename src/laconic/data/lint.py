@@ -15,7 +15,7 @@ from laconic.stats.texts import loops
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laconic.data.answers import Answer, Row, Selection
+    from laconic.data.answers import Row, Selection, TrainingAnswer
 
 #: What is looked for, by the reason that is counted.
 CHECKS: Final[Mapping[str, str]] = {
@@ -41,7 +41,7 @@ _MARKER = re.compile(
 _SURROGATE = re.compile("[\ufffd\ud800-\udfff]")
 
 
-def find_fault(answer: Answer, *, max_tokens: int | None = None) -> str:
+def find_fault(answer: TrainingAnswer, *, max_tokens: int | None = None) -> str:
     """The first thing that is wrong with an answer's text; empty where nothing is.
 
     Args:

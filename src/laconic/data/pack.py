@@ -1,21 +1,27 @@
-"""Pack: rows become token ids, each row proven, in one Parquet file a pool beside a manifest."""
+"""Pack: rows become token ids; every row is checked; each pool is a Parquet file."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from laconic.data.answers import Answer, Pair, describe
+from laconic.data.answers import AnswerPair, TrainingAnswer, describe
 from laconic.data.encode import REASONS, Encoded, Encoder
 from laconic.data.lint import CHECKS, lint
-from laconic.data.pools import COLUMNS, MANIFEST, VERSION, file_digest, read_pools
+from laconic.data.pools import (
+    COLUMNS,
+    MANIFEST,
+    VERSION,
+    file_digest,
+    parquet_modules,
+    read_pools,
+)
 from laconic.data.statistics import pool_statistics, statistics_page
 from laconic.errors import DataError, did_you_mean
-from laconic.files.atomic import make_folder, publish
+from laconic.files.atomic import writing_folder
 from laconic.files.json import write_json
 from laconic.runs.run import Generation, Sample
 from laconic.runtime import silent, versions
@@ -45,12 +51,12 @@ _EXPLAINED: Final = {
 
 @dataclass
 class _Packed:
-    """A pool's rows on the way into its file.
+    """The rows of a pool before they are written.
 
     Attributes:
-        rows: What is kept, each row with its answers as they were encoded.
-        dropped: How many rows were left out here, by reason.
-        examples: The first row of each reason.
+        rows: The rows that are kept, each with its encoded answers.
+        dropped: The number of rows that were left out, by reason.
+        examples: The id of the first row with each reason.
     """
 
     rows: list[tuple[Row, tuple[Encoded, ...]]] = field(default_factory=list)
@@ -77,31 +83,32 @@ def pack(
     grades: Path | None = None,
     progress: Progress = silent,
 ) -> Pools:
-    """Encode pools for a model and prove every row; those that fail are left out and counted.
+    """Encode pools for a model and check every row; rows that fail are left out and counted.
 
     Args:
         selections: The rows of each pool, by the pool's name.
         model: The checkpoint to be trained: its tokenizer and chat template are used.
         output: The folder to create.
         policy: How an answer without a thought is written (`laconic.data.encode.Encoder`).
-        roles: What a pool is for, by its name; by default the name itself.
-        template: A chat template to write with, in place of the model's own.
-        append: Write answers behind the template's prompt, not by the template.
+        roles: The role of each pool in training, by its name; by default the name itself.
+        template: A chat template to use instead of the model's own.
+        append: Whether answers are appended to the template's prompt instead of being written by
+            the template.
         max_tokens: The most tokens of prompt and answer; by default the model's window.
-        rejected: What the second answer of a pair must be: ``right``, so that pairs prefer short
-            to long, or ``any``, so that they may prefer right to wrong.
-        allow_code: Whether programs may be run to grade them, in a sandbox.
-        grades: A file of verdicts to use and to add to.
-        progress: Told after each row, once it is encoded and once it is graded.
+        rejected: The rejected answer of a pair must be ``right``, so that pairs prefer short to
+            long answers, or may be ``any``, so that they may also prefer right to wrong ones.
+        allow_code: Whether programs may be run in a sandbox to grade them.
+        grades: A file of earlier verdicts, which are used and extended.
+        progress: Called for each row when it is encoded, and again when it is graded.
 
     Returns:
         The packed folder.
 
     Raises:
-        DataError: For names that cannot be, a template that cannot be trained on, a pool of which
-            nothing is left, or a folder that is there already or cannot be written.
+        DataError: For names that are not allowed, a template that cannot be trained on, a pool
+            without any usable row, or a folder that exists or cannot be written.
     """
-    _arrow()
+    parquet_modules()
     if rejected not in get_args(Rejected):
         raise DataError(f"rejected is '{rejected}'. {did_you_mean(rejected, get_args(Rejected))}")
     output = Path(output)
@@ -120,32 +127,28 @@ def pack(
             done += 2 * len(selection.rows)
             if not packed[name].rows:
                 raise _nothing_left(name, selection, packed[name])
-    beside = output.with_name(f".partial-{output.name}")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        make_folder(beside)
-        _write(beside, selections, packed, roles, encoder, rejected)
-        publish(beside, output)
+        with writing_folder(output) as partial:
+            _write(partial, selections, packed, roles, encoder, rejected)
     except OSError as error:
-        shutil.rmtree(beside, ignore_errors=True)
         raise DataError(f"{output} cannot be written: {error.strerror or error}.") from error
     return read_pools(output)
 
 
 def _part(progress: Progress, before: int, whole: int, name: str) -> Progress:
-    """The progress of one pool as a part of the whole."""
+    """The progress of one pool, reported as part of the whole."""
 
-    def told(done: int, total: int, note: str = "") -> None:
+    def report(done: int, total: int, note: str = "") -> None:
         progress(before + done, whole, note or name)
 
-    return told
+    return report
 
 
 def check_names(selections: Mapping[str, object], roles: Mapping[str, str]) -> None:
-    """Refuse names of pools that cannot be a file's, and roles of pools that there are not.
+    """Refuse pool names that cannot be file names, and roles of unknown pools.
 
     Raises:
-        DataError: With the name.
+        DataError: Naming the pool.
     """
     if not selections:
         raise DataError("There is nothing to pack. Name a pool and its file: short=short.jsonl.")
@@ -195,28 +198,28 @@ def _wrong(
     rejected: Rejected,
     progress: Progress,
 ) -> dict[int, str]:
-    """Why rows are left out in whose text the grader does not find the right answer, by place."""
-    asked = [
+    """The reasons for rows in whose text the grader does not find the right answer, by place."""
+    graded = [
         (place, side, _question(row, side, piece))
         for place, (row, pieces) in enumerate(encoded)
         for side, piece in enumerate(pieces)
         if side == 0 or rejected == "right"
     ]
-    each = max(len(asked) // max(len(encoded), 1), 1)
+    each = max(len(graded) // max(len(encoded), 1), 1)
 
-    def told(done: int, total: int, note: str = "") -> None:
+    def report(done: int, total: int, note: str = "") -> None:
         progress(done // each, total // each, note)
 
-    results = score_all([question for _, _, question in asked], grader, told)
+    results = score_all([question for _, _, question in graded], grader, report)
     wrong: dict[int, str] = {}
-    for (place, side, _), result in zip(asked, results, strict=True):
+    for (place, side, _), result in zip(graded, results, strict=True):
         if not result.correct:
             wrong.setdefault(place, "rejected_not_right" if side else "not_right")
     return wrong
 
 
 def _question(row: Row, side: int, piece: Encoded) -> tuple[Sample, Generation]:
-    """What the grader is asked of one of a row's answers: the text that will be trained on."""
+    """An encoded answer as the grader gets it: the text that will be trained on."""
     answer = row.answers[side]
     sample = Sample("", row.id, row.question, answer.gold, kind=answer.kind)
     return sample, Generation(piece.response, piece.length, 0, False, "stop")
@@ -239,7 +242,7 @@ def _write(
     encoder: Encoder,
     rejected: Rejected,
 ) -> None:
-    """Everything a packed folder holds."""
+    """Write all files of a packed folder."""
     pools: dict[str, dict[str, Any]] = {}
     statistics: dict[str, dict[str, Any]] = {}
     for name, one in packed.items():
@@ -283,7 +286,7 @@ def _write(
 def _write_parquet(
     path: Path, pairs: bool, rows: Sequence[tuple[Row, tuple[Encoded, ...]]]
 ) -> None:
-    pa, parquet = _arrow()
+    pa, parquet = parquet_modules()
     whole, ids = pa.int32(), pa.list_(pa.int32())
     kinds = dict.fromkeys(("input_ids", "labels", "prompt_ids", "chosen_ids", "rejected_ids"), ids)
     kinds |= dict.fromkeys(("length", "chosen_length", "rejected_length"), whole)
@@ -295,24 +298,8 @@ def _write_parquet(
     parquet.write_table(pa.table(columns), path, compression="zstd")
 
 
-def _arrow() -> tuple[Any, Any]:
-    """The modules ``pyarrow`` and ``pyarrow.parquet``.
-
-    Raises:
-        DataError: Where they are not installed.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise DataError(
-            "Packed pools are Parquet files, which take pyarrow: pip install 'laconic[train]'."
-        ) from None
-    return pyarrow, parquet
-
-
 def _plain_row(row: Row, pieces: tuple[Encoded, ...]) -> dict[str, Any]:
-    assert isinstance(row, Answer)
+    assert isinstance(row, TrainingAnswer)
     (piece,) = pieces
     return {
         "id": row.id,
@@ -326,7 +313,7 @@ def _plain_row(row: Row, pieces: tuple[Encoded, ...]) -> dict[str, Any]:
 
 
 def _pair_row(row: Row, pieces: tuple[Encoded, ...]) -> dict[str, Any]:
-    assert isinstance(row, Pair)
+    assert isinstance(row, AnswerPair)
     chosen, rejected = pieces
     return {
         "id": row.id,

@@ -30,21 +30,37 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+def parquet_modules() -> tuple[Any, Any]:
+    """The modules ``pyarrow`` and ``pyarrow.parquet``.
+
+    Raises:
+        DataError: If they are not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise DataError(
+            "Packed pools are Parquet files and need pyarrow: pip install 'laconic[train]'."
+        ) from None
+    return pyarrow, parquet
+
+
 @dataclass(frozen=True)
 class Pool:
     """One pool of a packed folder.
 
     Attributes:
-        name: What mixtures call it.
+        name: The name by which mixtures refer to it.
         path: Its Parquet file.
         kind: ``rows`` for fine-tuning, ``pairs`` for preference training.
         role: ``short``, ``long`` or a word of the user's.
-        rows: How many rows it has.
-        tokens: All tokens of its rows, prompts included (pairs: both answers, prompts left out).
-        label_tokens: The tokens that are trained on.
-        digest: Of the file's bytes.
-        sources: The runs its answers came from, each with its folder and digest.
-        dropped: How many answers were left out on the way, by reason.
+        rows: The number of rows.
+        tokens: The number of tokens: prompts and answers; for pairs, both answers without prompts.
+        label_tokens: The number of tokens that are trained on.
+        digest: A digest of the file's bytes.
+        sources: The runs with the answers, each with its folder and digest.
+        dropped: The number of answers that were left out, by reason.
     """
 
     name: str
@@ -62,18 +78,14 @@ class Pool:
         """Its rows as a pyarrow table with the columns of `COLUMNS`, checked against the manifest.
 
         Raises:
-            DataError: Where the file is missing, not the one that was packed, or has other columns.
+            DataError: If the file is missing, was changed since it was packed, or has other
+                columns.
         """
-        try:
-            from pyarrow import ArrowException, parquet
-        except ImportError:
-            raise DataError(
-                "Packed pools are Parquet files, which take pyarrow: pip install 'laconic[train]'."
-            ) from None
+        pyarrow, parquet = parquet_modules()
         self.verify()
         try:
             table = parquet.read_table(self.path)
-        except (ArrowException, OSError, ValueError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
             raise DataError(f"{self.path} cannot be read: {str(error).splitlines()[0]}.") from error
         wanted = list(COLUMNS[self.kind])
         if table.column_names != wanted:

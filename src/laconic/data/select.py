@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from laconic.data.answers import Answer, Pair, Selection
+from laconic.data.answers import AnswerPair, Selection, TrainingAnswer, describe
 from laconic.data.pools import file_digest
 from laconic.errors import DataError, did_you_mean
 from laconic.runs.run import results_file
@@ -35,7 +35,7 @@ STEP: Final = 1.5
 
 @dataclass(frozen=True)
 class Filter:
-    """What an answer must be to be selected, beside right and whole.
+    """The conditions on selected answers; all must be right and complete, too.
 
     Attributes:
         levels: The task's own difficulties that are wanted; empty for all.
@@ -133,7 +133,7 @@ def select(
         ratio: How many times the shorter's tokens the longer answer of a pair must have.
         limit: The most rows; which ones, and in which order rows stand, is drawn from the seed.
         seed: The only source of randomness.
-        questions: The problems in the words to train on; by default those the runs asked in.
+        questions: The problems in the wording to train on; by default the wording of the runs.
 
     Raises:
         DataError: For runs that are empty or unfinished, filters that cannot hold, or where
@@ -153,7 +153,7 @@ def select(
         _refuse_unfinished(run)
     rates = _pass_rates(reference)
     dropped: Counter[str] = Counter()
-    problems: dict[Problem, list[Answer]] = {}
+    problems: dict[Problem, list[TrainingAnswer]] = {}
     failed = []
     for key, results in _by_problem(runs).items():
         if reason := wanted.problem(results[0][1].level, rates.get(key)):
@@ -174,8 +174,9 @@ def select(
         dropped["over_limit"] += sum(len(row.answers) for row in rows[limit:])
         rows = rows[:limit]
     if not rows:
-        told = ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in dropped.most_common())
-        raise DataError(f"No answer is left: {told}. Widen the filters, or sample more answers.")
+        raise DataError(
+            f"No answer is left: {describe(dropped)}. Relax the filters, or sample more answers."
+        )
     step = {
         "step": "select",
         "rule": rule,
@@ -198,7 +199,7 @@ def select(
 
 
 def _choose(
-    rule: Rule, problems: Sequence[list[Answer]], ratio: float, dropped: Counter[str]
+    rule: Rule, problems: Sequence[list[TrainingAnswer]], ratio: float, dropped: Counter[str]
 ) -> list[Row]:
     """The rows that a rule takes of each problem's answers; the others are counted."""
     if rule == "all":
@@ -223,38 +224,38 @@ def _choose(
     return rows
 
 
-def _pair(short: Answer, long: Answer, ratio: float) -> Pair | None:
+def _pair(short: TrainingAnswer, long: TrainingAnswer, ratio: float) -> AnswerPair | None:
     """Two answers as a pair; None where the longer is not long enough."""
     if short is long or (long.length or 0) < ratio * (short.length or 0):
         return None
     if short.question != long.question:
         raise DataError(
-            f"{short.id} and {long.id} answer the same problem asked in other words. Say in which "
-            "words to train (--task), or make pairs of one run."
+            f"{short.id} and {long.id} answer the same problem in different wording. Choose the "
+            "wording to train on (--task), or make pairs from one run."
         )
-    return Pair(short, long)
+    return AnswerPair(short, long)
 
 
 class _Balance:
-    """Takes of each problem the answer whose length is the rarest among those taken so far.
+    """Chooses for each problem the answer whose length class is the rarest so far.
 
-    Problems whose answers lie in few classes of length come first in the count, so that the others
-    can even it out.
+    Problems whose answers fall into few length classes are counted first, so that the other
+    problems can balance them.
     """
 
-    def __init__(self, problems: Sequence[list[Answer]]) -> None:
-        self._taken: dict[str, Answer] = {}
+    def __init__(self, problems: Sequence[list[TrainingAnswer]]) -> None:
+        self._taken: dict[str, TrainingAnswer] = {}
         counts: Counter[int] = Counter()
         for answers in sorted(problems, key=lambda one: len({self._class(a) for a in one})):
             pick = min(answers, key=lambda a: (counts[self._class(a)], a.length or 0, a.id))
             counts[self._class(pick)] += 1
             self._taken |= dict.fromkeys((answer.id for answer in answers), pick)
 
-    def take(self, answers: Sequence[Answer]) -> Answer:
+    def take(self, answers: Sequence[TrainingAnswer]) -> TrainingAnswer:
         return self._taken[answers[0].id]
 
     @staticmethod
-    def _class(answer: Answer) -> int:
+    def _class(answer: TrainingAnswer) -> int:
         return math.floor(math.log(max(1, answer.length or 1), STEP))
 
 
@@ -298,8 +299,8 @@ def _name(key: Problem) -> str:
     return name if name.startswith(f"{task}/") else f"{task}/{name}"
 
 
-def _answer(name: str, result: Result) -> Answer:
-    return Answer(
+def _answer(name: str, result: Result) -> TrainingAnswer:
+    return TrainingAnswer(
         id=name,
         question=result.problem,
         gold=result.gold,
@@ -318,7 +319,9 @@ def _thought(result: Result) -> Thought:
     return "open" if result.thinking_length else "none"
 
 
-def _reword(problems: dict[Problem, list[Answer]], questions: Task, dropped: Counter[str]) -> None:
+def _reword(
+    problems: dict[Problem, list[TrainingAnswer]], questions: Task, dropped: Counter[str]
+) -> None:
     """Put every problem in the words of a task; those it does not have are counted and left out."""
     words = {_name((sample.task, sample.id)): sample.problem for sample in questions.samples}
     for key in list(problems):

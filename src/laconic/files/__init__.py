@@ -1,7 +1,7 @@
 """Files that users name and files that laconic writes: read within bounds, written whole.
 
-- `text`: the only way user files are opened: regular files, bounded size, UTF-8.
+- `text`: the only reader of files that users name: regular files, bounded size, UTF-8.
 - `json`, `yaml`: strict readers with errors that name file, line and key.
-- `atomic`: write beside, sync, rename; folders that appear complete; locks.
-- `append_log`: files of lines that survive a crash, plain or gzipped.
+- `atomic`: files and folders that appear complete or not at all; locks.
+- `append_log`: files to which lines are appended and which survive a crash, plain or gzipped.
 """

@@ -1,6 +1,6 @@
-"""Files of lines that are appended to, plain or gzipped, and that a crash cannot spoil.
+"""Files to which lines are appended, plain or gzipped; a crash loses at most the last lines.
 
-A gzipped one is a row of whole gzip members, one for each piece appended: any tool unpacks it.
+A gzipped file is a sequence of complete gzip members, one for each append: any tool can read it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHUNK: Final = 2**16
-#: The most bytes that a file may unpack to.
+#: A gzipped file may unpack to at most this many bytes.
 MOST_BYTES: Final = 2**34
 GZIP: Final = b"\x1f\x8b"
-#: What to do where results are damaged.
+#: The advice for damaged results.
 REPAIR: Final = (
-    "Run the command that made them again, with the same options and output folder: the whole "
-    "results are kept, and only the damaged ones are asked again."
+    "Run the command that made them again, with the same options and output folder: intact "
+    "results are kept, and only the damaged ones are generated again."
 )
 #: How the members begin that are written here: deflate, without a name or a time.
 _BEGIN: Final = GZIP + b"\x08\x00\x00\x00\x00\x00"
@@ -31,25 +31,25 @@ _BEGIN: Final = GZIP + b"\x08\x00\x00\x00\x00\x00"
 _GZIP_BITS: Final = 31
 
 
-def is_packed(path: Path) -> bool:
-    """Whether a file is, or by its name shall be, gzipped."""
+def is_gzipped(path: Path) -> bool:
+    """Whether a file is gzipped, by its name."""
     return path.suffix == ".gz"
 
 
-def pack(lines: str, path: Path) -> bytes:
-    """Lines as they are appended to a file: a gzip member of their own where it is gzipped."""
+def encode_lines(lines: str, path: Path) -> bytes:
+    """The bytes to append to a file: a gzip member if the file is gzipped, else UTF-8 text."""
     content = lines.encode("utf-8")
-    return gzip.compress(content, compresslevel=6, mtime=0) if is_packed(path) else content
+    return gzip.compress(content, compresslevel=6, mtime=0) if is_gzipped(path) else content
 
 
 @dataclass(frozen=True)
-class Salvage:
-    """What is left of a file after a crash.
+class SalvagedLines:
+    """The readable part of a file after a crash.
 
     Attributes:
-        lines: The whole lines; a gzip member that is damaged has none.
-        end: Where the last whole line or member ends, in bytes; a crash cut what follows.
-        fault: What is damaged before that, in one sentence; else empty.
+        lines: The complete lines; a damaged gzip member has none.
+        end: The end of the last complete line or member, in bytes; a crash cut what follows.
+        fault: A sentence on damage before `end`; empty if there is none.
     """
 
     lines: list[bytes]
@@ -58,11 +58,11 @@ class Salvage:
 
 
 def read_lines(path: Path) -> list[bytes]:
-    """The whole lines of a file; what a crash left half-written at its end is left out.
+    """The complete lines of a file; a line that a crash cut at its end is left out.
 
     Raises:
-        RunError: For a gzipped file that is damaged elsewhere, or unpacks to too much.
-        OSError: Where it cannot be read.
+        RunError: If a gzipped file is damaged elsewhere, or unpacks to too many bytes.
+        OSError: If it cannot be read.
     """
     found = salvage(path)
     if found.fault:
@@ -70,16 +70,16 @@ def read_lines(path: Path) -> list[bytes]:
     return found.lines
 
 
-def salvage(path: Path) -> Salvage:
-    """What can be read of a file, damaged or not.
+def salvage(path: Path) -> SalvagedLines:
+    """Read all lines of a file that can be read, even if the file is damaged.
 
     Raises:
-        RunError: For a gzipped file that unpacks to too much.
-        OSError: Where it cannot be read.
+        RunError: If a gzipped file unpacks to too many bytes.
+        OSError: If it cannot be read.
     """
     content = regular(path).read_bytes()
-    if not is_packed(path):
-        return Salvage(content.split(b"\n")[:-1], content.rfind(b"\n") + 1, "")
+    if not is_gzipped(path):
+        return SalvagedLines(content.split(b"\n")[:-1], content.rfind(b"\n") + 1, "")
     pieces: list[bytes] = []
     fault, size, at, whole = "", 0, 0, 0
     while 0 <= at < len(content):
@@ -96,7 +96,7 @@ def salvage(path: Path) -> Salvage:
         pieces.append(piece)
         size += len(piece)
         at = whole = end
-    return Salvage(b"".join(pieces).split(b"\n")[:-1], whole, fault)
+    return SalvagedLines(b"".join(pieces).split(b"\n")[:-1], whole, fault)
 
 
 class _TooMuchError(Exception):

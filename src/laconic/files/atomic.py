@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all, after a power loss too, and who holds them.
+"""Files and folders that appear whole or not at all, also after a power loss; locks on files.
 
-Whatever is written beside its place and renamed goes through here: the bytes are on the disk before
-the new name is, and the new name is before the call returns.
+This is the only module that writes to a temporary name and renames. It brings the bytes to the disk
+before the rename, and the new name before it returns.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
     from laconic.errors import LaconicError
 
-#: What a file system says that brings folders to the disk by itself, or not at all.
+#: The errors of a file system on which a folder cannot be synced; it does so itself, or never.
 _NOT_FOR_FOLDERS: Final = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}
-#: What a file system says that knows no locks.
+#: The errors of a file system without locks.
 _NO_LOCKS: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
@@ -60,10 +61,10 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Where to write a file, which takes its place when the block ends well.
+    """A path to write a file to, which is moved to its place when the block ends without an error.
 
-    A reader sees the old file or the new one, after a power loss too. After an error the old one
-    stands, and nothing is left beside it.
+    A reader sees the old file or the new one, after a power loss too. After an error the old file
+    is still there, and no partial one.
 
     Args:
         path: The file's place; its folder must be there.
@@ -71,22 +72,45 @@ def writing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: Where it cannot be written.
     """
-    beside = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.partial")
     try:
-        yield beside
-        sync(beside)
-        beside.replace(path)
+        yield partial
+        sync(partial)
+        partial.replace(path)
     except BaseException:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
         raise
     sync(path.parent)
 
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, as `writing` does."""
-    with writing(path) as beside:
-        beside.write_bytes(content)
+    with writing(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextmanager
+def writing_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, which is moved to its place when the block ends without an error.
+
+    A reader sees the whole folder or none, after a power loss too. After an error nothing is left.
+    What an earlier process that was killed left behind is deleted.
+
+    Args:
+        folder: The folder's place: missing, or an empty folder.
+
+    Raises:
+        OSError: Where it cannot be written.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        make_folder(partial)
+        yield partial
+        publish(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def sync_all(folder: Path) -> None:
@@ -100,25 +124,34 @@ def sync_all(folder: Path) -> None:
     sync(folder.absolute().parent)
 
 
-def publish(beside: Path, folder: Path) -> None:
-    """Move a finished folder to its place, all that it holds on the disk before.
+def publish(partial: Path, folder: Path) -> None:
+    """Move a finished folder to its place, after all that it holds is on the disk.
 
     Args:
-        beside: The folder as it was made, on the same file system.
+        partial: The folder as it was made, on the same file system.
         folder: Its place: missing, or an empty folder.
 
     Raises:
         OSError: Where it cannot be brought to the disk or moved.
     """
-    sync_all(beside)
-    beside.replace(folder)
+    sync_all(partial)
+    partial.replace(folder)
     sync(folder.parent)
-    if beside.parent != folder.parent:
-        sync(beside.parent)
+    if partial.parent != folder.parent:
+        sync(partial.parent)
+
+
+def wait_for_lock(stream: IO[Any]) -> None:
+    """Hold an open file against every other process, until it is closed; wait for it first.
+
+    Raises:
+        OSError: Where the file system knows no locks.
+    """
+    fcntl.flock(stream, fcntl.LOCK_EX)
 
 
 def lock(stream: IO[Any], busy: LaconicError) -> None:
-    """Hold an open file against every other process, until it is closed.
+    """Hold an open file against every other process, until it is closed, or refuse.
 
     Args:
         stream: The file.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
-from laconic.files.atomic import publish
+from laconic.files.atomic import writing_folder
 from laconic.files.text import open_binary
 from laconic.importing.budgets import find_budget
 from laconic.importing.formats import find_logs, read_log
@@ -110,17 +109,15 @@ def import_log(
     }
     with Grader(grades=grades) as grader:
         results = score_all(completions, grader, progress)
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
     try:
-        with RunWriter(beside, experiment, provenance, compress=compress) as writer:
+        with (
+            writing_folder(folder) as partial,
+            RunWriter(partial, experiment, provenance, compress=compress) as writer,
+        ):
             writer.append(results)
             writer.finish()
-        publish(beside, folder)
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return read_run(folder)
 
 

@@ -1,6 +1,7 @@
-"""What two checkpoints have in common and how a merge of them would fare.
+"""Comparison of checkpoints before a merge: compatibility, base, distances, agreement.
 
-- `inspect`: the comparison. Start here.
+- `inspect`: the comparison as a value. Start here.
 - `sums`, `shared`, `config_diff`: weights, vocabularies and settings compared.
-- `verdict`: what follows for a merge. `text`, `picture`, `record`, `files`: how it is shown.
+- `verdict`: what follows for a merge. `text`, `picture`, `record`: the result as text, picture and
+  JSON. `files`: writing them.
 """

@@ -1,4 +1,4 @@
-"""What differs beside the weights: config, generation config, tokenizer, chat template."""
+"""Differences of config, generation config, tokenizer, chat template and head."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoints.checkpoint import setting
+from laconic.checkpoints.configs import setting
 from laconic.checkpoints.model_files import GENERATION, template_of
 from laconic.errors import CheckpointError
 from laconic.files.json import read_json
@@ -18,19 +18,19 @@ from laconic.files.yaml import load_yaml
 if TYPE_CHECKING:
     from laconic.checkpoints.checkpoint import Checkpoint
 
-#: What configs say of how they were written, not of the model.
+#: Keys that tell how a config was written, and nothing about the model.
 NOISE: Final = ("transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache")
 THINK: Final = "<think>"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Something beside the weights that is not the same in all checkpoints.
+    """A setting that is not the same in all checkpoints.
 
     Attributes:
-        where: The file or the thing: ``config``, ``generation``, ``tokenizer``.
-        key: What differs.
-        values: What it is in each checkpoint, the base first, in a few words.
+        where: Where the setting is: ``config``, ``generation``, ``tokenizer`` or ``weights``.
+        key: The setting.
+        values: Its value in each checkpoint as short text, the base first.
     """
 
     where: str
@@ -39,10 +39,10 @@ class Difference:
 
 
 def differences(members: Sequence[Checkpoint]) -> tuple[Difference, ...]:
-    """Everything beside the weights that is not the same in all of some checkpoints.
+    """The settings that are not the same in all checkpoints.
 
     Raises:
-        CheckpointError: For a file that is damaged.
+        CheckpointError: If a file is damaged.
     """
     generation = [_generation(member) for member in members]
     facts = [
@@ -62,7 +62,7 @@ def _generation(member: Checkpoint) -> Mapping[str, Any]:
 
 
 def parent_of(member: Checkpoint) -> str | None:
-    """The base that a checkpoint's own model card names, if it does."""
+    """The base that a checkpoint's model card names; None if it names none."""
     card = member.folder / "README.md"
     try:
         text = read_text(card, CheckpointError) if card.is_file() else ""
@@ -76,13 +76,13 @@ def parent_of(member: Checkpoint) -> str | None:
 
 
 def same_model(said: str, member: Checkpoint) -> bool:
-    """Whether a name on a card is that of a checkpoint, whoever has it in whichever folder."""
+    """Whether a name on a card is the name of a checkpoint; owners and folders do not count."""
     own = Path(member.name.partition("@")[0]).name.casefold()
     return Path(said.partition("@")[0]).name.casefold() == own
 
 
 def signs_of_swap(base: Checkpoint, model: Checkpoint) -> tuple[str, ...]:
-    """What speaks for the base having been made from the model, instead of the other way round."""
+    """Signs that the base was trained from the model, and not the model from the base."""
     parent = parent_of(base)
     template = template_of(base.tokenizer_folder), template_of(model.tokenizer_folder)
     thinks = [
@@ -91,15 +91,15 @@ def signs_of_swap(base: Checkpoint, model: Checkpoint) -> tuple[str, ...]:
     ]
     signs = (
         (parent is not None and same_model(parent, model), f"its card names {parent} as its base"),
-        (not base.tied and model.tied, f"it has a head of its own where {model.name}'s is tied"),
-        (template[0] and not template[1], f"it has a chat template and {model.name} none"),
+        (not base.tied and model.tied, f"its head is untied and that of {model.name} is tied"),
+        (template[0] and not template[1], f"it has a chat template and {model.name} has none"),
         (thinks[0] and not thinks[1], f"it knows {THINK} and {model.name} does not"),
     )
     return tuple(words for there, words in signs if there)
 
 
 def _of_keys(where: str, tables: Sequence[Mapping[str, Any]]) -> list[Difference]:
-    """The keys of files, nested ones with dots."""
+    """The keys of several files in which they differ; nested keys are joined with dots."""
     flat = [dict(_flat(table)) for table in tables]
     names = dict.fromkeys(key for table in flat for key in table)
     return [
@@ -110,23 +110,24 @@ def _of_keys(where: str, tables: Sequence[Mapping[str, Any]]) -> list[Difference
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+    """The values of a nested mapping, with the keys that lead to them joined with dots."""
+    values: list[tuple[str, Any]] = []
     for key, value in table.items():
         if isinstance(value, dict):
-            found += _flat(value, f"{prefix}{key}.")
+            values += _flat(value, f"{prefix}{key}.")
         else:
-            found.append((f"{prefix}{key}", value))
-    return found
+            values.append((f"{prefix}{key}", value))
+    return values
 
 
 def _brief(value: object) -> str:
-    """A value in at most 40 characters, told from others by its length where it is longer."""
+    """A value as text; more than 40 characters are cut, and their number is given."""
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 40 else f"{text[:24]}... ({len(text)} characters)"
 
 
 def _tokens(member: Checkpoint, base: Checkpoint) -> str:
-    """How many tokens there are, and how many ids are others than the base's."""
+    """The number of tokens, and the number of ids that mean another token in the base."""
     own, theirs = member.vocabulary(), base.vocabulary()
     if not own:
         return "no tokenizer.json"
@@ -135,15 +136,15 @@ def _tokens(member: Checkpoint, base: Checkpoint) -> str:
 
 
 def _stop(member: Checkpoint, generation: Mapping[str, Any]) -> str:
-    """The tokens that end a completion: ids and strings."""
-    held = generation.get("eos_token_id", setting(member.config, "eos_token_id"))
-    ids = held if isinstance(held, list) else [held]
+    """The ids and strings of the tokens that end a completion."""
+    stop = generation.get("eos_token_id", setting(member.config, "eos_token_id"))
+    ids = stop if isinstance(stop, list) else [stop]
     known = member.vocabulary()
     return ", ".join(f"{i} {known[i]}" if i in known else str(i) for i in ids)
 
 
 def _templates(members: Sequence[Checkpoint]) -> list[str]:
-    """Each chat template by a letter, equal ones by the same."""
+    """A letter for each chat template; equal templates have the same letter."""
     texts = [template_of(member.tokenizer_folder) for member in members]
     letters: dict[str, str] = {}
     for text in texts:

@@ -1,4 +1,4 @@
-"""The files of an inspection: checked before anything is read, written whole or not at all."""
+"""Writing the files of an inspection: paths are checked first, files appear complete."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ PICTURES: Final = (".png", ".svg")
 
 
 def check(*, json: Path | None = None, picture: Path | None = None) -> None:
-    """Refuse files that could not be written, before hours of reading.
+    """Refuse files that cannot be written, before any weight is read.
 
     Raises:
-        LaconicError: For a picture of another kind, and for folders that are files or missing.
+        LaconicError: If a picture has another suffix, if a path is a folder, or if its folder is
+            missing.
     """
     if picture is not None and picture.suffix.lower() not in PICTURES:
         raise LaconicError(
@@ -33,23 +34,26 @@ def check(*, json: Path | None = None, picture: Path | None = None) -> None:
 
 
 def write(
-    found: Inspection, *, json: Path | None = None, picture: Path | None = None
+    inspection: Inspection, *, json: Path | None = None, picture: Path | None = None
 ) -> list[Path]:
-    """Write an inspection's files, each beside first, then renamed; returns which.
+    """Write an inspection's files; each appears complete or not at all.
+
+    Returns:
+        The files written.
 
     Raises:
-        LaconicError: For a file that cannot be written.
+        LaconicError: If a file cannot be written.
     """
     from laconic.inspection.record import to_json
 
     files: dict[Path, bytes] = {}
     if json is not None:
-        files[json.expanduser()] = to_json(found).encode()
+        files[json.expanduser()] = to_json(inspection).encode()
     if picture is not None:
         from laconic.inspection.picture import draw
         from laconic.reporting.drawing import rendered
 
-        files[picture.expanduser()] = rendered(draw(found), picture.suffix.lower().lstrip("."))
+        files[picture.expanduser()] = rendered(draw(inspection), picture.suffix.lower().lstrip("."))
     for path, content in files.items():
         try:
             write_file(path, content)

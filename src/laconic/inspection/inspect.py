@@ -1,4 +1,4 @@
-"""What a user wants to know before merging: siblings or not, which base, how far, where, agreed."""
+"""The comparison of a base with its models: compatible, right base, distances, agreement."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from laconic.checkpoints.adapter import open_weights
+from laconic.checkpoints.name_map import COMPONENTS, component_of
 from laconic.inspection.config_diff import Difference, differences
-from laconic.inspection.shared import ENOUGH, PARTS, Overlap, Shared, comparable, overlap, part_of
-from laconic.inspection.sums import Broken, Sums, measure, total
-from laconic.inspection.verdict import Choice, Sibling, choose_base, siblings, warnings
+from laconic.inspection.shared import (
+    ENOUGH,
+    CommonTensors,
+    SharedTensor,
+    common_tensors,
+    comparable,
+)
+from laconic.inspection.sums import DistanceSums, NonFiniteValues, measure, total
+from laconic.inspection.verdict import (
+    BaseVerdict,
+    ModelCompatibility,
+    check_compatibility,
+    choose_base,
+    warnings,
+)
 from laconic.runtime import silent
 
 if TYPE_CHECKING:
@@ -26,21 +39,21 @@ __all__ = ["Inspection", "inspect"]
 
 @dataclass(frozen=True)
 class Inspection:
-    """All that was found of a base, its models, and other candidates for the base.
+    """The comparison of a base, its models, and other candidates for the base.
 
     Attributes:
         base: The base's name.
         models: The models' names.
         candidates: The names of other checkpoints that might be the base.
-        used: Which of them, counted from the base, the sums are over.
-        siblings: For each model, whether it can be merged with the base.
-        choice: What the distances say of the base.
-        warnings: What would make a merge wrong or useless.
-        notes: What a merge would note, and what was compared how.
-        differences: What is not the same beside the weights; values by base, models, candidates.
-        overlap: Which tensors were compared, and which not.
-        broken: Values that are no numbers.
-        sums: Over each tensor that was compared, by its name.
+        used: The checkpoints that `sums` covers, by their places in `names`; the base is first.
+        compatibility: For each model, whether it can be merged with the base.
+        base_verdict: What the distances between the checkpoints say of the base.
+        warnings: Reasons why a merge would be wrong or useless, in sentences.
+        notes: The notes that a merge would print, and notes on the comparison.
+        differences: Differences of config, tokenizer and template, with one value for each name.
+        common_tensors: Which tensors were compared, and which were not.
+        broken: NaN and infinite values, by checkpoint and tensor.
+        sums: The sums over each tensor that was compared, by the tensor's name.
         depth: The layers of the base's text model.
     """
 
@@ -48,54 +61,56 @@ class Inspection:
     models: tuple[str, ...]
     candidates: tuple[str, ...]
     used: tuple[int, ...]
-    siblings: tuple[Sibling, ...]
-    choice: Choice
+    compatibility: tuple[ModelCompatibility, ...]
+    base_verdict: BaseVerdict
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     differences: tuple[Difference, ...]
-    overlap: Overlap
-    broken: tuple[Broken, ...]
-    sums: Mapping[str, Sums]
+    common_tensors: CommonTensors
+    broken: tuple[NonFiniteValues, ...]
+    sums: Mapping[str, DistanceSums]
     depth: Depth
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything that was given, the base first."""
+        """The base, the models and the candidates, in this order."""
         return (self.base, *self.models, *self.candidates)
 
     @property
     def compared(self) -> dict[int, str]:
-        """The models that the sums are over: their names by their places there."""
+        """The names of the models that `sums` covers, by their places in `used`."""
         return {i: self.names[n] for i, n in enumerate(self.used) if 1 <= n <= len(self.models)}
 
     @cached_property
     def layers(self) -> int:
-        """How many layers were compared."""
+        """The number of layers that were compared."""
         return 1 + max((i for i in map(self.depth.of, self.sums) if i is not None), default=-1)
 
     @cached_property
-    def matrices(self) -> Sums:
-        """The sums over the matrices of the layers, which say what was made from what."""
-        return _matrices(self.sums, self.overlap, len(self.used), len(self.compared), self.depth)
+    def matrices(self) -> DistanceSums:
+        """The sums over the attention and MLP matrices, from which the base is judged."""
+        return _matrices(
+            self.sums, self.common_tensors, len(self.used), len(self.compared), self.depth
+        )
 
     @cached_property
-    def whole(self) -> Sums:
+    def whole(self) -> DistanceSums:
         """The sums over everything."""
         return self._total(self.sums)
 
     @cached_property
-    def parts(self) -> dict[str, Sums]:
-        """The sums over each part of the model that there is, in the order of a forward pass."""
-        made = {part: [n for n in self.sums if part_of(n) == part] for part in PARTS}
-        return {part: self._total(names) for part, names in made.items() if names}
+    def parts(self) -> dict[str, DistanceSums]:
+        """The sums over each part that the model has, in the order of a forward pass."""
+        by_part = {part: [n for n in self.sums if component_of(n) == part] for part in COMPONENTS}
+        return {part: self._total(names) for part, names in by_part.items() if names}
 
-    def layer(self, first: int, last: int | None = None, part: str | None = None) -> Sums:
+    def layer(self, first: int, last: int | None = None, part: str | None = None) -> DistanceSums:
         """The sums over some layers.
 
         Args:
             first: The first of them.
-            last: The last of them; None means that there is one only.
-            part: Only this part of them; None means all.
+            last: The last of them; None means the first only.
+            part: Restrict the sums to this part; None means all parts.
         """
         end = first if last is None else last
         return self._total(
@@ -103,10 +118,10 @@ class Inspection:
             for name in self.sums
             if (layer := self.depth.of(name)) is not None
             and first <= layer <= end
-            and part in (None, part_of(name))
+            and part in (None, component_of(name))
         )
 
-    def _total(self, names: Iterable[str]) -> Sums:
+    def _total(self, names: Iterable[str]) -> DistanceSums:
         return total((self.sums[n] for n in names), len(self.used), len(self.compared))
 
 
@@ -119,11 +134,11 @@ def inspect(
 ) -> Inspection:
     """Compare models with their base, value by value, in one pass over the weights.
 
-    Memory does not grow with the checkpoints: they are read in blocks.
+    Weights are read in blocks, so memory does not grow with the size of the checkpoints.
 
     Args:
-        base: What the task vectors start from: a folder, a Hub id, ``lab:NAME`` or BASE+ADAPTER.
-        models: What would be merged.
+        base: The start of the task vectors: a folder, a Hub id, ``lab:NAME`` or BASE+ADAPTER.
+        models: The models to merge.
         candidates: Other checkpoints that may be the models' base.
         progress: Called after each tensor.
 
@@ -131,13 +146,13 @@ def inspect(
         CheckpointError: For a checkpoint that is missing, damaged, packed, or cannot be read.
     """
     members = [open_weights(member) for member in (base, *models, *candidates)]
-    fits, notes = siblings(members[: 1 + len(models)])
+    fits, notes = check_compatibility(members[: 1 + len(models)])
     used, aside = _used(members)
     chosen = [members[i] for i in used]
     counted = sum(1 <= i <= len(models) for i in used)
-    common = overlap(chosen)
-    sums: dict[str, Sums] = {}
-    broken: tuple[Broken, ...] = ()
+    common = common_tensors(chosen)
+    sums: dict[str, DistanceSums] = {}
+    broken: tuple[NonFiniteValues, ...] = ()
     if len(used) > 1:
         sums, broken = measure(chosen, common.tensors, models=counted, progress=progress)
     depth = members[0].layout.depth
@@ -154,14 +169,14 @@ def inspect(
         models=tuple(m.name for m in members[1 : 1 + len(models)]),
         candidates=tuple(m.name for m in members[1 + len(models) :]),
         used=tuple(used),
-        siblings=fits,
-        choice=choose_base(chosen, counted, core),
+        compatibility=fits,
+        base_verdict=choose_base(chosen, counted, core),
         warnings=said,
         notes=tuple(
             dict.fromkeys((*notes, *(n for m in members for n in m.notes), *common.notes, *aside))
         ),
         differences=differences(members),
-        overlap=common,
+        common_tensors=common,
         broken=broken,
         sums=sums,
         depth=depth,
@@ -169,28 +184,28 @@ def inspect(
 
 
 def _used(members: Sequence[Checkpoint]) -> tuple[list[int], list[str]]:
-    """The members that have enough in common with the first to be compared; a note on others."""
-    used, aside = [0], []
+    """The checkpoints that have enough in common with the base, and notes on the others."""
+    used, notes = [0], []
     for i, member in enumerate(members[1:], 1):
         share = comparable(members[0], member)
         if share >= ENOUGH:
             used.append(i)
         else:
-            aside.append(
+            notes.append(
                 f"{member.name} is left out of the numbers: {share:.0%} of the values of "
                 f"{members[0].name} have a counterpart in it.".replace("%", " %")
             )
-    return used, aside
+    return used, notes
 
 
 def _matrices(
-    sums: Mapping[str, Sums], common: Overlap, members: int, models: int, depth: Depth
-) -> Sums:
-    """The sums over the attention and MLP matrices; over everything where there are none."""
+    sums: Mapping[str, DistanceSums], common: CommonTensors, members: int, models: int, depth: Depth
+) -> DistanceSums:
+    """The sums over the attention and MLP matrices; if there are none, over everything."""
 
-    def core(tensor: Shared) -> bool:
+    def core(tensor: SharedTensor) -> bool:
         inside = depth.of(tensor.name) is not None and len(tensor.shape) > 1
-        return inside and part_of(tensor.name) in ("attention", "mlp")
+        return inside and component_of(tensor.name) in ("attention", "mlp")
 
     chosen = [sums[t.name] for t in common.tensors if t.name in sums and core(t)]
     return total(chosen or sums.values(), members, models)

@@ -33,46 +33,48 @@ LONGEST_NAME: Final = 60
 WORDS: Final[dict[str, Any]] = {"color": INK, "fontfamily": FONT, "parse_math": False}
 
 
-def draw(found: Inspection) -> Figure:
+def draw(inspection: Inspection) -> Figure:
     """A figure with a panel for each model and, for several, one for how they agree."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = max(1, len(found.compared)) + (len(found.compared) > 1)
+    panels = max(1, len(inspection.compared)) + (len(inspection.compared) > 1)
     figure = Figure(
         figsize=(WIDTH, PANEL * panels + 0.4), dpi=DPI, facecolor=PAPER, layout="constrained"
     )
     FigureCanvasAgg(figure)
     axes = figure.subplots(panels, 1, squeeze=False)[:, 0]
-    if not found.compared:
+    if not inspection.compared:
         axes[0].set_axis_off()
         axes[0].text(0.5, 0.5, "Nothing could be compared.", ha="center", fontsize=12, **WORDS)
         return figure
-    names = labels(found.names)
-    highest = max(_changes(axis, found, i) for axis, i in zip(axes, found.compared, strict=False))
-    for axis, i in zip(axes, found.compared, strict=False):
+    names = labels(inspection.names)
+    highest = max(
+        _changes(axis, inspection, i) for axis, i in zip(axes, inspection.compared, strict=False)
+    )
+    for axis, i in zip(axes, inspection.compared, strict=False):
         axis.set_ylim(0, highest * 1.08 or 1.0)
-        title = f"{_short(names[found.used[i]])}: change from {_short(names[0])}"
-        _frame(axis, found, title, "|change| / |base|, %")
-    if len(found.compared) > 1:
-        _agreement(axes[-1], found)
+        title = f"{_short(names[inspection.used[i]])}: change from {_short(names[0])}"
+        _frame(axis, inspection, title, "|change| / |base|, %")
+    if len(inspection.compared) > 1:
+        _agreement(axes[-1], inspection)
     axes[-1].set_xlabel("layer", fontsize=10, **WORDS)
     return figure
 
 
-def _changes(axes: Axes, found: Inspection, i: int) -> float:
+def _changes(axes: Axes, inspection: Inspection, i: int) -> float:
     """Draw one model's relative norms; returns the largest, in percent."""
     highest = 0.0
-    for part, sums in found.parts.items():
+    for part, sums in inspection.parts.items():
         colour, marker = LOOKS[part]
         points = [
             (layer, 100 * value)
-            for layer in range(found.layers)
-            if (value := found.layer(layer, part=part).relative(i)) is not None
+            for layer in range(inspection.layers)
+            if (value := inspection.layer(layer, part=part).relative(i)) is not None
         ]
         if part in OUTSIDE:
             whole = sums.relative(i)
-            points = [] if whole is None else [(_place(found, part), 100 * whole)]
+            points = [] if whole is None else [(_place(inspection, part), 100 * whole)]
         if not points:
             continue
         x, y = zip(*points, strict=True)
@@ -91,14 +93,14 @@ def _changes(axes: Axes, found: Inspection, i: int) -> float:
     return highest
 
 
-def _agreement(axes: Axes, found: Inspection) -> None:
+def _agreement(axes: Axes, inspection: Inspection) -> None:
     """Draw the cosine of each pair's task vectors, layer by layer."""
-    markers, names = "os^Dv", labels(found.names)
-    for number, (i, j) in enumerate(combinations(found.compared, 2)):
+    markers, names = "os^Dv", labels(inspection.names)
+    for number, (i, j) in enumerate(combinations(inspection.compared, 2)):
         points = [
             (layer, cosine)
-            for layer in range(found.layers)
-            if (cosine := found.layer(layer).cosine(i, j)) is not None
+            for layer in range(inspection.layers)
+            if (cosine := inspection.layer(layer).cosine(i, j)) is not None
         ]
         if points:
             x, y = zip(*points, strict=True)
@@ -109,21 +111,21 @@ def _agreement(axes: Axes, found: Inspection) -> None:
                 marker=markers[number % len(markers)],
                 markersize=5,
                 linewidth=1.5,
-                label=f"{_short(names[found.used[i]])} and {_short(names[found.used[j]])}",
+                label=" and ".join(_short(names[inspection.used[one]]) for one in (i, j)),
             )
     axes.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 2)))
     axes.set_ylim(-1.05, 1.05)
     _legend(axes)
     _frame(
         axes,
-        found,
+        inspection,
         "Do the task vectors agree? 1: the same; 0: unrelated; \N{MINUS SIGN}1: opposed",
         "cosine",
     )
 
 
-def _place(found: Inspection, part: str) -> int:
-    return -1 if part == "embedding" else found.layers
+def _place(inspection: Inspection, part: str) -> int:
+    return -1 if part == "embedding" else inspection.layers
 
 
 def _legend(axes: Axes) -> None:
@@ -140,12 +142,12 @@ def _legend(axes: Axes) -> None:
         )
 
 
-def _frame(axes: Axes, found: Inspection, title: str, what: str) -> None:
+def _frame(axes: Axes, inspection: Inspection, title: str, what: str) -> None:
     axes.set_title(title, loc="left", fontsize=11, pad=22, **WORDS)
     axes.set_ylabel(what, fontsize=9, **WORDS)
-    outside = [part for part in OUTSIDE if part in found.parts]
-    places = sorted([*_ticks(found.layers), *(_place(found, part) for part in outside)])
-    names = {_place(found, part): part for part in outside}
+    outside = [part for part in OUTSIDE if part in inspection.parts]
+    places = sorted([*_ticks(inspection.layers), *(_place(inspection, part) for part in outside)])
+    names = {_place(inspection, part): part for part in outside}
     axes.set_xticks(places, [names.get(place, str(place)) for place in places])
     axes.set_xlim(min(places, default=0) - 0.4, max(places, default=0) + 0.4)
     axes.tick_params(labelsize=9, color=GRID, labelcolor=INK, labelfontfamily=FONT)

@@ -8,66 +8,74 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from laconic.inspection.shared import part_of
+from laconic.checkpoints.name_map import component_of
 from laconic.inspection.verdict import RULE
 
 if TYPE_CHECKING:
     from laconic.inspection.inspect import Inspection
-    from laconic.inspection.sums import Sums
+    from laconic.inspection.sums import DistanceSums
 
 SCHEMA = 1
 
 
-def to_json(found: Inspection) -> str:
-    """An inspection as JSON: shares are fractions; what does not exist is null."""
-    return json.dumps(record(found), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def to_json(inspection: Inspection) -> str:
+    """An inspection as JSON: shares are fractions; numbers that do not exist are null."""
+    return json.dumps(record(inspection), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def record(found: Inspection) -> dict[str, Any]:
+def record(inspection: Inspection) -> dict[str, Any]:
     """An inspection as plain values."""
     return {
         "schema": SCHEMA,
-        "base": found.base,
-        "models": list(found.models),
-        "candidates": list(found.candidates),
-        "siblings": [asdict(sibling) for sibling in found.siblings],
-        "choice": {**asdict(found.choice), "rule": RULE, "distances": _distances(found)},
-        "warnings": list(found.warnings),
-        "notes": list(found.notes),
-        "differences": [asdict(difference) for difference in found.differences],
+        "base": inspection.base,
+        "models": list(inspection.models),
+        "candidates": list(inspection.candidates),
+        "siblings": [asdict(model) for model in inspection.compatibility],
+        "choice": {
+            **asdict(inspection.base_verdict),
+            "rule": RULE,
+            "distances": _distances(inspection),
+        },
+        "warnings": list(inspection.warnings),
+        "notes": list(inspection.notes),
+        "differences": [asdict(difference) for difference in inspection.differences],
         "compared": {
-            "tensors": len(found.sums),
-            "values": found.whole.elements,
-            "left_out": dict(found.overlap.left_out),
+            "tensors": len(inspection.sums),
+            "values": inspection.whole.elements,
+            "left_out": dict(inspection.common_tensors.left_out),
         },
         "not_numbers": [
-            {**asdict(broken), "checkpoint": found.names[found.used[broken.checkpoint]]}
-            for broken in found.broken
+            {**asdict(broken), "checkpoint": inspection.names[inspection.used[broken.checkpoint]]}
+            for broken in inspection.broken
         ],
-        "whole": numbers(found, found.whole),
-        "parts": {part: numbers(found, sums) for part, sums in found.parts.items()},
+        "whole": numbers(inspection, inspection.whole),
+        "parts": {part: numbers(inspection, sums) for part, sums in inspection.parts.items()},
         "layers": [
             {
                 "layer": layer,
-                **numbers(found, found.layer(layer)),
+                **numbers(inspection, inspection.layer(layer)),
                 "parts": {
-                    part: numbers(found, sums)
-                    for part in found.parts
-                    if (sums := found.layer(layer, part=part)).elements
+                    part: numbers(inspection, sums)
+                    for part in inspection.parts
+                    if (sums := inspection.layer(layer, part=part)).elements
                 },
             }
-            for layer in range(found.layers)
+            for layer in range(inspection.layers)
         ],
         "tensors": {
-            name: {"part": part_of(name), "layer": found.depth.of(name), **numbers(found, sums)}
-            for name, sums in found.sums.items()
+            name: {
+                "part": component_of(name),
+                "layer": inspection.depth.of(name),
+                **numbers(inspection, sums),
+            }
+            for name, sums in inspection.sums.items()
         },
     }
 
 
-def numbers(found: Inspection, sums: Sums) -> dict[str, Any]:
-    """Every figure of some tensors, by model and by pair of models."""
-    compared = found.compared
+def numbers(inspection: Inspection, sums: DistanceSums) -> dict[str, Any]:
+    """All numbers of some tensors, by model and by pair of models."""
+    compared = inspection.compared
     return {
         "values": sums.elements,
         "base_norm": sums.norm(0),
@@ -94,21 +102,21 @@ def numbers(found: Inspection, sums: Sums) -> dict[str, Any]:
     }
 
 
-def _distances(found: Inspection) -> list[dict[str, Any]]:
-    """How far every checkpoint is from every other one, over the matrices of the layers."""
+def _distances(inspection: Inspection) -> list[dict[str, Any]]:
+    """The distance between all checkpoints, over the attention and MLP matrices."""
     return [
         {
-            "from": found.names[start],
-            "to": found.names[end],
-            "relative": _some(found.matrices.relative(j, i)),
-            "alignment": _some(found.matrices.alignment(i, j)),
+            "from": inspection.names[start],
+            "to": inspection.names[end],
+            "relative": _some(inspection.matrices.relative(j, i)),
+            "alignment": _some(inspection.matrices.alignment(i, j)),
         }
-        for i, start in enumerate(found.used)
-        for j, end in enumerate(found.used)
+        for i, start in enumerate(inspection.used)
+        for j, end in enumerate(inspection.used)
         if i != j
     ]
 
 
 def _some(value: float | None) -> float | None:
-    """A number that JSON has."""
+    """The number, or None if JSON cannot write it."""
     return None if value is None or not math.isfinite(value) else value

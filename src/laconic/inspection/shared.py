@@ -1,4 +1,4 @@
-"""What several checkpoints have in common: tensors of one shape, rows of one token string."""
+"""The tensors that several checkpoints have in common, with rows matched by token string."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from laconic.checkpoints.checkpoint import FLOATS, Checkpoint, natural
+from laconic.checkpoints.header import FLOATS
+from laconic.checkpoints.layout import natural
 from laconic.checkpoints.vocabulary import keys, match
 
 if TYPE_CHECKING:
@@ -16,26 +17,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: The parts of a model that are reported, in the order of a forward pass.
-PARTS: Final = ("embedding", "attention", "mlp", "norm", "head", "other")
-#: The least share of the base's values that must have a counterpart for numbers to mean anything.
+    from laconic.checkpoints.checkpoint import Checkpoint
+
+#: A checkpoint is compared if it has a counterpart for at least this share of the base's values.
 ENOUGH: Final = 0.5
-#: What modules with a row for each token or place are called.
-EMBEDDINGS: Final = (
-    "embed_tokens", "wte", "wpe", "tok_embeddings", "embed_in", "word_embeddings", "embeddings",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedTensor:
     """A tensor that every checkpoint has.
 
     Attributes:
-        name: Its name; a tied head has the head's.
-        shape: Of what is compared.
+        name: Its name; for a tied head, the name of the head.
+        shape: The shape of the values that are compared.
         homes: The name under which each checkpoint stores it.
-        places: The row of each checkpoint's tensor that is compared, [checkpoint, row]; None
-            where all rows are, in order.
+        places: The rows of each checkpoint's tensor that are compared, [checkpoint, row]; None
+            if all rows are compared in order.
     """
 
     name: str
@@ -45,43 +42,30 @@ class Shared:
 
     @property
     def elements(self) -> int:
-        """How many values are compared in each checkpoint."""
+        """The number of values that are compared in each checkpoint."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
-class Overlap:
-    """What can be compared, and what cannot.
+class CommonTensors:
+    """The tensors that can be compared, and those that cannot.
 
     Attributes:
-        tensors: What can be, in the order of the model.
-        left_out: The name of each tensor that cannot, and why.
+        tensors: The tensors that all checkpoints have, in the order of the model.
+        left_out: The reason for each tensor that cannot be compared, by its name.
         notes: What the user should know of the comparison.
     """
 
-    tensors: tuple[Shared, ...]
+    tensors: tuple[SharedTensor, ...]
     left_out: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
 
-def part_of(name: str) -> str:
-    """The part of the model that a tensor belongs to: one of `PARTS`."""
-    words = name.lower().split(".")
-    if "lm_head" in words or "embed_out" in words or name == "output.weight":
-        return "head"
-    if any(word in EMBEDDINGS for word in words):
-        return "embedding"
-    if any("norm" in word or word.startswith("ln_") for word in words):
-        return "norm"
-    if any("attn" in word or "attention" in word for word in words):
-        return "attention"
-    if any(word in ("mlp", "feed_forward", "ffn", "block_sparse_moe") for word in words):
-        return "mlp"
-    return "other"
-
-
 def comparable(base: Checkpoint, other: Checkpoint) -> float:
-    """The share of the base's values, rows of tokens aside, that another has a counterpart for."""
+    """The share of the base's values that have a counterpart of the same shape in another.
+
+    Embedding and head are left out.
+    """
     total = common = 0
     for name, spec in base.specs.items():
         if name in base.layout.by_token or spec.dtype not in FLOATS:
@@ -93,16 +77,16 @@ def comparable(base: Checkpoint, other: Checkpoint) -> float:
     return common / total if total else 0.0
 
 
-def overlap(members: Sequence[Checkpoint]) -> Overlap:
+def common_tensors(members: Sequence[Checkpoint]) -> CommonTensors:
     """The tensors that all checkpoints have, with rows matched by token string where ids differ.
 
     Args:
         members: The checkpoints, the base first.
     """
     names = {name for member in members for name in member.specs}
-    tensors: list[Shared] = []
+    tensors: list[SharedTensor] = []
     left_out: dict[str, str] = {}
-    rows = _Rows(members)
+    rows = _MatchedRows(members)
     for name in sorted(names, key=natural):
         homes = [member.home(name) for member in members]
         lacking = [m.name for m, home in zip(members, homes, strict=True) if home not in m.specs]
@@ -119,17 +103,17 @@ def overlap(members: Sequence[Checkpoint]) -> Overlap:
         places = rows.places([spec.shape[0] for spec in specs]) if by_token else None
         if places is not None:
             shape = (places.shape[1], *specs[0].shape[1:])
-            tensors.append(Shared(name, shape, tuple(homes), places))
+            tensors.append(SharedTensor(name, shape, tuple(homes), places))
         elif len({spec.shape for spec in specs}) > 1:
             sizes = {str(list(spec.shape)): m.name for m, spec in zip(members, specs, strict=True)}
             left_out[name] = ", ".join(f"{size} in {owner}" for size, owner in sizes.items())
         else:
-            tensors.append(Shared(name, specs[0].shape, tuple(homes)))
-    return Overlap(tuple(tensors), left_out, tuple(rows.notes))
+            tensors.append(SharedTensor(name, specs[0].shape, tuple(homes)))
+    return CommonTensors(tuple(tensors), left_out, tuple(rows.notes))
 
 
-class _Rows:
-    """Rows of the same token in every checkpoint; equal vocabularies keep theirs in order."""
+class _MatchedRows:
+    """Finds the rows of the same token in every checkpoint."""
 
     def __init__(self, members: Sequence[Checkpoint]) -> None:
         self._members = members
@@ -137,7 +121,7 @@ class _Rows:
         self.notes: list[str] = []
 
     def places(self, counts: Sequence[int]) -> NDArray[np.int64] | None:
-        """[checkpoint, row]; None where the rows stand for the same, or nobody knows for what."""
+        """The matching rows, [checkpoint, row]; None if they are equal already, or not known."""
         key = tuple(counts)
         if key not in self._known:
             self._known[key] = self._matched(counts)

@@ -1,4 +1,4 @@
-"""An inspection in the terminal: the verdicts first, then the tables that they come from."""
+"""An inspection as text for the terminal: the conclusions first, then the tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from laconic.inspection.inspect import Inspection
-    from laconic.inspection.sums import Sums
+    from laconic.inspection.sums import DistanceSums
 
 #: More layers than this are shown in bands, unless all are asked for.
 MOST_ROWS = 12
@@ -25,85 +25,85 @@ BAR = 12
 MOST_SIDE_BY_SIDE = 2
 
 
-def to_text(found: Inspection, *, layers: bool = False, width: int | None = None) -> str:
+def to_text(inspection: Inspection, *, layers: bool = False, width: int | None = None) -> str:
     """An inspection as plain text.
 
     Args:
-        found: What to show.
-        layers: Whether every layer has a row of its own.
-        width: Columns; by default the terminal's, 80 where there is none.
+        inspection: The inspection.
+        layers: Whether each layer has its own row.
+        width: The width in columns; by default that of the terminal, or 80 if there is none.
     """
-    return set_lines(_things(found, layers=layers), width=width) + "\n"
+    return set_lines(_things(inspection, layers=layers), width=width) + "\n"
 
 
-def headlines(found: Inspection) -> Iterator[str]:
-    """The verdicts, a sentence or two each."""
-    for sibling in found.siblings:
-        if sibling.reason:
-            word = "yes, but" if sibling.fits else "no."
-            yield f"Siblings: {word} {sibling.reason}"
-    plainly = [sibling.name for sibling in found.siblings if sibling.fits and not sibling.reason]
+def headlines(inspection: Inspection) -> Iterator[str]:
+    """The conclusions, a sentence or two each."""
+    for model in inspection.compatibility:
+        if model.reason:
+            word = "yes, but" if model.fits else "no."
+            yield f"Compatible: {word} {model.reason}"
+    plainly = [model.name for model in inspection.compatibility if model.fits and not model.reason]
     if plainly:
         names = ", ".join(plainly[:-1]) + (" and " if plainly[1:] else "") + plainly[-1]
-        yield f"Siblings: yes. {names} can be merged with {found.base}."
-    yield from _base(found)
-    whole = found.whole
-    for i, j in combinations(found.compared, 2):
+        yield f"Compatible: yes. {names} can be merged with {inspection.base}."
+    yield from _base(inspection)
+    whole = inspection.whole
+    for (i, first), (j, second) in combinations(inspection.compared.items(), 2):
         cosine, conflicts = whole.cosine(i, j), whole.conflicts(i, j)
         if cosine is not None:
             yield (
-                f"Agreement: the task vectors of {found.compared[i]} and {found.compared[j]} have "
-                f"the cosine {cosine:.2f}; {_percent(conflicts)} % of what both change, they pull "
-                "apart (50 % is chance)."
+                f"Agreement: the task vectors of {first} and {second} have the "
+                f"cosine {cosine:.2f}. Of the values that both change, they change "
+                f"{_percent(conflicts)} % in opposite directions (50 % is chance)."
             )
 
 
-def _base(found: Inspection) -> Iterator[str]:
-    choice = found.choice
+def _base(inspection: Inspection) -> Iterator[str]:
+    verdict = inspection.base_verdict
     words = {
-        "fits": f"{found.base} fits.",
-        "another": f"not {found.base}; {choice.best} fits better.",
-        "unrelated": f"not {found.base}.",
-        "far": f"{found.base} is doubtful.",
+        "fits": f"{inspection.base} fits.",
+        "another": f"not {inspection.base}; {verdict.best} fits better.",
+        "unrelated": f"not {inspection.base}.",
+        "far": f"{inspection.base} is doubtful.",
         "unknown": "cannot be told.",
     }
-    yield f"Base: {words[choice.fit]} {' '.join(choice.sentences)}"
-    if choice.fit in ("fits", "far") and len(found.used) == 2:
+    yield f"Base: {words[verdict.fit]} {' '.join(verdict.sentences)}"
+    if verdict.fit in ("fits", "far") and len(inspection.used) == 2:
         yield (
-            "Which of two was made from the other, no distance says: it is the same both ways. "
-            "A third checkpoint (--candidate) does."
+            "Distances do not show which of two checkpoints was made from the other, because they "
+            "are the same in both directions. A third checkpoint (--candidate) shows it."
         )
-    if choice.fit != "unknown":
+    if verdict.fit != "unknown":
         yield RULE
 
 
-def _things(found: Inspection, *, layers: bool) -> Iterator[str | Table]:
-    yield from headlines(found)
-    for what, lines in (("Warning", found.warnings), ("Note", found.notes)):
+def _things(inspection: Inspection, *, layers: bool) -> Iterator[str | Table]:
+    yield from headlines(inspection)
+    for what, lines in (("Warning", inspection.warnings), ("Note", inspection.notes)):
         for line in lines:
             yield ""
             yield f"{what}: {line}"
-    if found.sums and found.compared:
-        for i in found.compared:
-            yield _part_table(found, i)
-        if len(found.compared) > 1:
-            yield _agreement_table(found)
-        if found.layers:
-            yield _layer_table(found, every=layers)
-        if len(found.used) > 2:
-            yield _distance_table(found)
-    if found.differences:
-        yield _difference_table(found)
-    if found.overlap.left_out:
+    if inspection.sums and inspection.compared:
+        for i in inspection.compared:
+            yield _part_table(inspection, i)
+        if len(inspection.compared) > 1:
+            yield _agreement_table(inspection)
+        if inspection.layers:
+            yield _layer_table(inspection, every=layers)
+        if len(inspection.used) > 2:
+            yield _distance_table(inspection)
+    if inspection.differences:
+        yield _difference_table(inspection)
+    if inspection.common_tensors.left_out:
         yield ""
-        names = [f"{name} ({why})" for name, why in found.overlap.left_out.items()]
+        names = [f"{name} ({why})" for name, why in inspection.common_tensors.left_out.items()]
         yield f"Not compared: {some(names, 4)}."
 
 
-def _part_table(found: Inspection, i: int) -> Table:
-    """How far a model is from the base, part by part."""
+def _part_table(inspection: Inspection, i: int) -> Table:
+    """The distance of a model from the base, part by part."""
 
-    def row(title: str, sums: Sums) -> tuple[Cell, ...]:
+    def row(title: str, sums: DistanceSums) -> tuple[Cell, ...]:
         return (
             Cell(title),
             Cell(number(sums.elements, 0)),
@@ -113,23 +113,23 @@ def _part_table(found: Inspection, i: int) -> Table:
             Cell(_percent(sums.unchanged(i))),
         )
 
-    base, name = labels(found.names)[0], _label(found, i)
+    base, name = labels(inspection.names)[0], _label(inspection, i)
     columns = ("values", "|base|", "|change|", "change, %", "unchanged, %")
     return Table(
         f"{name}: its task vector (change = {name} {MINUS} {base}) by part",
         (Column("part", numeric=False), *map(Column, columns)),
         (
-            row("whole model", found.whole),
-            *(row(part, sums) for part, sums in found.parts.items()),
+            row("whole model", inspection.whole),
+            *(row(part, sums) for part, sums in inspection.parts.items()),
         ),
     )
 
 
-def _agreement_table(found: Inspection) -> Table:
-    """Whether task vectors agree: by part for two of them, pair by pair for more."""
-    pairs = list(combinations(found.compared, 2))
+def _agreement_table(inspection: Inspection) -> Table:
+    """How far task vectors agree: by part for two of them, by pair for more."""
+    pairs = list(combinations(inspection.compared, 2))
 
-    def row(title: str, sums: Sums, i: int, j: int) -> tuple[Cell, ...]:
+    def row(title: str, sums: DistanceSums, i: int, j: int) -> tuple[Cell, ...]:
         both = int(sums.changed[i - 1, j - 1]) / sums.elements if sums.elements else None
         cosine = sums.cosine(i, j)
         return (
@@ -139,21 +139,21 @@ def _agreement_table(found: Inspection) -> Table:
             Cell(_percent(sums.conflicts(i, j))),
         )
 
-    names = {i: _label(found, i) for i in found.compared}
+    names = {i: _label(inspection, i) for i in inspection.compared}
     if len(pairs) == 1:
         ((i, j),) = pairs
         head, caption = "part", f"{names[i]} and {names[j]}: do their task vectors agree?"
-        rows = [row("whole model", found.whole, i, j)]
-        rows += [row(part, sums, i, j) for part, sums in found.parts.items()]
+        rows = [row("whole model", inspection.whole, i, j)]
+        rows += [row(part, sums, i, j) for part, sums in inspection.parts.items()]
     else:
         head, caption = "pair", "Do the task vectors agree? (whole model)"
-        rows = [row(f"{names[i]} and {names[j]}", found.whole, i, j) for i, j in pairs]
-    columns = ("cosine", "both change, %", "pulled apart, % of both")
+        rows = [row(f"{names[i]} and {names[j]}", inspection.whole, i, j) for i, j in pairs]
+    columns = ("cosine", "both change, %", "opposed, % of both")
     return Table(caption, (Column(head, numeric=False), *map(Column, columns)), tuple(rows))
 
 
 def labels(names: Sequence[str]) -> list[str]:
-    """Names as short as tables want them: without folders, where they stay different."""
+    """Short names for tables: without folders, unless two names would become equal."""
     ends = ["+".join(Path(part).name for part in name.split("+")) for name in names]
     return [
         end if end and ends.count(end) == names.count(name) else name
@@ -162,41 +162,45 @@ def labels(names: Sequence[str]) -> list[str]:
 
 
 def bands(layers: int, *, every: bool) -> list[tuple[int, int]]:
-    """The first and last layer of each row: single layers if they are few or all asked for."""
+    """The first and last layer of each row: one layer each if there are few, or for `every`."""
     count = layers if every or layers <= MOST_ROWS else BANDS
     edges = [round(i * layers / count) for i in range(count + 1)]
     return [(first, after - 1) for first, after in pairwise(edges)]
 
 
-def _layer_table(found: Inspection, *, every: bool) -> Table:
-    """Where in depth the changes are."""
-    rows = bands(found.layers, every=every)
-    parts = [part for part in found.parts if found.layer(0, found.layers, part).elements]
-    single = len(found.compared) == 1
-    highest = max(found.layer(*band).relative(i) or 0.0 for band in rows for i in found.compared)
+def _layer_table(inspection: Inspection, *, every: bool) -> Table:
+    """The changes layer by layer."""
+    rows = bands(inspection.layers, every=every)
+    parts = [
+        part for part in inspection.parts if inspection.layer(0, inspection.layers, part).elements
+    ]
+    single = len(inspection.compared) == 1
+    highest = max(
+        inspection.layer(*band).relative(i) or 0.0 for band in rows for i in inspection.compared
+    )
     columns = [Column("layers" if rows[0][1] > rows[0][0] else "layer", numeric=False)]
-    for i in found.compared:
-        columns.append(Column("all" if single else _label(found, i)))
+    for i in inspection.compared:
+        columns.append(Column("all" if single else _label(inspection, i)))
         columns.append(Column("", numeric=False))
     if single:
         columns += [Column(part) for part in parts]
-    pair = len(found.compared) == MOST_SIDE_BY_SIDE
-    columns += [Column("cosine"), Column("pulled apart")] if pair else []
+    pair = len(inspection.compared) == MOST_SIDE_BY_SIDE
+    columns += [Column("cosine"), Column("opposed")] if pair else []
 
     def row(first: int, last: int) -> tuple[Cell, ...]:
         cells = [Cell(str(first) if first == last else f"{first}-{last}")]
-        here = found.layer(first, last)
-        for i in found.compared:
+        here = inspection.layer(first, last)
+        for i in inspection.compared:
             share = here.relative(i) or 0.0
             cells.append(Cell(_percent(share)))
             cells.append(Cell("\N{FULL BLOCK}" * round(BAR * share / highest) if highest else ""))
         if single:
-            (i,) = found.compared
-            cells += [Cell(_percent(found.layer(first, last, p).relative(i))) for p in parts]
+            (i,) = inspection.compared
+            cells += [Cell(_percent(inspection.layer(first, last, p).relative(i))) for p in parts]
         if pair:
-            cosine = here.cosine(*found.compared)
+            cosine = here.cosine(*inspection.compared)
             cells.append(Cell(DASH if cosine is None else number(cosine, 3)))
-            cells.append(Cell(_percent(here.conflicts(*found.compared))))
+            cells.append(Cell(_percent(here.conflicts(*inspection.compared))))
         return tuple(cells)
 
     return Table(
@@ -206,44 +210,50 @@ def _layer_table(found: Inspection, *, every: bool) -> Table:
     )
 
 
-def _distance_table(found: Inspection) -> Table:
+def _distance_table(inspection: Inspection) -> Table:
     """How far each model is from every checkpoint that could be its base."""
-    names = [_label(found, i) for i in range(len(found.used))]
+    names = [_label(inspection, i) for i in range(len(inspection.used))]
 
     def cell(m: int, c: int) -> Cell:
         if m == c:
             return Cell(DASH)
-        nearest = min((x for x in range(len(names)) if x != m), key=lambda x: _far(found, m, x))
-        return Cell(("nearest " if c == nearest else "") + _percent(found.matrices.relative(m, c)))
+        nearest = min(
+            (x for x in range(len(names)) if x != m), key=lambda x: _far(inspection, m, x)
+        )
+        return Cell(
+            ("nearest " if c == nearest else "") + _percent(inspection.matrices.relative(m, c))
+        )
 
     return Table(
         "Which base? |model - base| / |base| in %, attention and MLP matrices",
-        (Column("as base", numeric=False), *(Column(names[m]) for m in found.compared)),
-        tuple((Cell(name), *(cell(m, c) for m in found.compared)) for c, name in enumerate(names)),
+        (Column("as base", numeric=False), *(Column(names[m]) for m in inspection.compared)),
+        tuple(
+            (Cell(name), *(cell(m, c) for m in inspection.compared)) for c, name in enumerate(names)
+        ),
     )
 
 
-def _label(found: Inspection, i: int) -> str:
-    """The short name of one of those that the sums are over."""
-    return labels(found.names)[found.used[i]]
+def _label(inspection: Inspection, i: int) -> str:
+    """The short name of a checkpoint by its place in `Inspection.used`."""
+    return labels(inspection.names)[inspection.used[i]]
 
 
-def _far(found: Inspection, m: int, c: int) -> float:
-    return found.matrices.distance(m, c)
+def _far(inspection: Inspection, m: int, c: int) -> float:
+    return inspection.matrices.distance(m, c)
 
 
-def _difference_table(found: Inspection) -> Table:
-    """What is not the same beside the weights."""
+def _difference_table(inspection: Inspection) -> Table:
+    """The differences of config, generation config, tokenizer, chat template and head."""
     return Table(
-        "Differences beside the weights",
+        "Differences in settings and tokenizer",
         (
             Column("where", numeric=False),
             Column("what", numeric=False),
-            *(Column(name, numeric=False) for name in labels(found.names)),
+            *(Column(name, numeric=False) for name in labels(inspection.names)),
         ),
         tuple(
             (Cell(d.where), Cell(d.key), *(Cell(value) for value in d.values))
-            for d in found.differences
+            for d in inspection.differences
         ),
     )
 

@@ -25,7 +25,7 @@ DRILL_SLIPS: Final = 0.3
 
 
 @dataclass(frozen=True)
-class Text:
+class TrainingText:
     """One training text.
 
     Attributes:
@@ -55,22 +55,22 @@ class Part:
     even: bool = False
 
 
-def add(text: Text, piece: Piece) -> None:
+def add(text: TrainingText, piece: Piece) -> None:
     """Append a piece to a text under construction."""
     ids = encode(piece.text)
     text.ids.extend(ids)
     text.learned.extend([piece.learned] * len(ids))
 
 
-def assemble(pieces: Iterable[Piece]) -> Text:
+def assemble(pieces: Iterable[Piece]) -> TrainingText:
     """Pieces in a row as one training text."""
-    text = Text(array("H"), array("B"))
+    text = TrainingText(array("H"), array("B"))
     for piece in pieces:
         add(text, piece)
     return text
 
 
-def drill(rng: random.Random, names: str) -> Text:
+def drill(rng: random.Random, names: str) -> TrainingText:
     """Unconnected lines, some with a check, cut to `DRILL_LENGTH` tokens.
 
     Only results and checks are learned: what a line asks for is random.
@@ -79,7 +79,7 @@ def drill(rng: random.Random, names: str) -> Text:
         rng: Every choice comes from here.
         names: The variables that lines may set.
     """
-    text = Text(array("H"), array("B"))
+    text = TrainingText(array("H"), array("B"))
     while len(text.ids) < DRILL_LENGTH:
         operator = "*" if rng.random() < DRILL_PRODUCTS else rng.choice(SUMS)
         constant = rng.randint(2 if operator == "*" else 1, 9)
@@ -92,10 +92,10 @@ def drill(rng: random.Random, names: str) -> Text:
         add(text, stop)
         if checked:
             add(text, Piece(check(line, shown, CHECK), True))
-    return Text(text.ids[:DRILL_LENGTH], text.learned[:DRILL_LENGTH])
+    return TrainingText(text.ids[:DRILL_LENGTH], text.learned[:DRILL_LENGTH])
 
 
-def texts(part: Part, rng: random.Random, levels: Levels = LEVELS) -> list[Text]:
+def texts(part: Part, rng: random.Random, levels: Levels = LEVELS) -> list[TrainingText]:
     """The texts of one part, all from training problems.
 
     Args:
@@ -123,7 +123,7 @@ def evened(levels: Levels) -> Levels:
     return {level: (longest, longest * i // steps) for i, level in enumerate(sorted(levels))}
 
 
-def readings(style: str, count: int, levels: Levels = LEVELS) -> list[Text]:
+def readings(style: str, count: int, levels: Levels = LEVELS) -> list[TrainingText]:
     """Dev problems answered in a style, with only what lines take from the question learned.
 
     Args:
@@ -143,7 +143,9 @@ def readings(style: str, count: int, levels: Levels = LEVELS) -> list[Text]:
     return found
 
 
-def batches(found: Sequence[Text], *, budget: int, rng: random.Random) -> list[list[Text]]:
+def batches(
+    found: Sequence[TrainingText], *, budget: int, rng: random.Random
+) -> list[list[TrainingText]]:
     """Texts of like length together, at most `budget` padded tokens each, in random order.
 
     Args:
@@ -152,7 +154,7 @@ def batches(found: Sequence[Text], *, budget: int, rng: random.Random) -> list[l
         rng: Breaks ties in length and orders the batches.
     """
     order = sorted(found, key=lambda text: (len(text.ids), rng.random()))
-    made: list[list[Text]] = [[]]
+    made: list[list[TrainingText]] = [[]]
     for text in order:
         if made[-1] and (len(made[-1]) + 1) * len(text.ids) > budget:
             made.append([])
@@ -161,7 +163,7 @@ def batches(found: Sequence[Text], *, budget: int, rng: random.Random) -> list[l
     return made
 
 
-def digest(found: Iterable[Text]) -> str:
+def digest(found: Iterable[TrainingText]) -> str:
     """A fingerprint of a corpus: every token and every mask, in order."""
     state = hashlib.sha256()
     for text in found:

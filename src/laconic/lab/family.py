@@ -14,8 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoints.checkpoint import EMBED
+from laconic.checkpoints.layout import EMBED
 from laconic.errors import LaconicError, did_you_mean
+from laconic.files.atomic import writing, writing_folder
+from laconic.files.json import read_json, write_json
 from laconic.lab import corpus, tokenizer
 from laconic.lab.fit import fit, misread, network
 from laconic.lab.phases import MEMBERS, MISREAD, PHASES, Phase
@@ -39,7 +41,7 @@ MODULES: Final = ("corpus", "family", "fit", "phases", "sizes", "styles", "token
 
 
 @dataclass(frozen=True)
-class Plan:
+class LabPlan:
     """What a training run is asked for, besides the recipe.
 
     Attributes:
@@ -86,10 +88,10 @@ def write(target: Path) -> Path:
     Raises:
         LaconicError: The target holds something.
     """
-    with building(target) as beside:
+    with building(target) as partial:
         for name in MEMBERS:
-            shutil.copytree(SHIPPED / name, beside / name)
-        shutil.copy(SHIPPED / RECORD, beside / RECORD)
+            shutil.copytree(SHIPPED / name, partial / name)
+        shutil.copy(SHIPPED / RECORD, partial / RECORD)
     return target
 
 
@@ -121,26 +123,26 @@ def train(
     """
     from laconic.backends.contract.decoding import using_threads
 
-    shape, plan = size_of(size), Plan(size, seed, threads, check_device(device))
-    with building(target) as beside, using_threads(threads):
+    shape, plan = size_of(size), LabPlan(size, seed, threads, check_device(device))
+    with building(target) as partial, using_threads(threads):
         kept = target.with_name(f"{target.name}.phases")
         kept.mkdir(parents=True, exist_ok=True)
         made = train_phases(PHASES, kept, plan, progress=progress)
         for name in MEMBERS:
-            export(made[name][0], beside / name, shape)
+            export(made[name][0], partial / name, shape)
         record = {
             "command": plan.command,
             **origin(plan),
             "phases": {phase.name: made[phase.name][1] for phase in PHASES},
-            "files": {name: sha256((beside / name / WEIGHTS).read_bytes()) for name in MEMBERS},
+            "files": {name: sha256((partial / name / WEIGHTS).read_bytes()) for name in MEMBERS},
         }
-        (beside / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(kept)
     return target
 
 
 def train_phases(
-    phases: Sequence[Phase], kept: Path, plan: Plan, *, progress: Progress | None = None
+    phases: Sequence[Phase], kept: Path, plan: LabPlan, *, progress: Progress | None = None
 ) -> dict[str, tuple[State, dict[str, Any]]]:
     """Train phases in order, each from its start, or load those that an earlier call finished.
 
@@ -169,16 +171,16 @@ def train_phases(
         if not weights.exists():
             start = made[phase.start][0] if phase.start else None
             state, done = train_phase(phase, start, plan, progress=progress)
-            record.write_text(json.dumps(done), encoding="utf-8")
-            save_file(state, weights.with_suffix(".partial"))
-            weights.with_suffix(".partial").rename(weights)
-        done = json.loads(record.read_text(encoding="utf-8"))
+            write_json(record, done)
+            with writing(weights) as partial:
+                save_file(state, partial)
+        done = read_json(record, LaconicError)
         made[phase.name] = load_file(weights), done | ({"before": before} if before else {})
     return made
 
 
 def train_phase(
-    phase: Phase, start: State | None, plan: Plan, *, progress: Progress | None = None
+    phase: Phase, start: State | None, plan: LabPlan, *, progress: Progress | None = None
 ) -> tuple[State, dict[str, Any]]:
     """Train one phase.
 
@@ -246,21 +248,15 @@ def export(state: State, target: Path, size: Size) -> None:
 
 @contextmanager
 def building(target: Path) -> Iterator[Path]:
-    """A folder beside the target that becomes the target when the block ends well.
+    """An empty folder to fill, which becomes the target when the block ends without an error.
 
     Raises:
-        LaconicError: The target holds something.
+        LaconicError: Where the target holds something.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise LaconicError(f"{target} already holds something. Give a folder that does not exist.")
-    beside = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
-        yield beside
-        beside.rename(target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with writing_folder(target) as partial:
+        yield partial
 
 
 def check_device(name: str) -> str:
@@ -278,7 +274,7 @@ def check_device(name: str) -> str:
     return name
 
 
-def origin(plan: Plan) -> dict[str, Any]:
+def origin(plan: LabPlan) -> dict[str, Any]:
     """What the weights depend on besides the recipe."""
     import tokenizers
     import torch

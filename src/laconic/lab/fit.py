@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import Qwen2ForCausalLM
 
-    from laconic.lab.corpus import Text
+    from laconic.lab.corpus import TrainingText
     from laconic.lab.sizes import Size
 
 SPREAD: Final = 0.05
@@ -25,7 +25,7 @@ ASKED: Final = 16
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LearningRateSchedule:
     """How a phase is trained.
 
     Attributes:
@@ -86,7 +86,7 @@ def network(size: Size, seed: int | None = None) -> Qwen2ForCausalLM:
     return model
 
 
-def collate(batch: Sequence[Text]) -> tuple[Tensor, Tensor]:
+def collate(batch: Sequence[TrainingText]) -> tuple[Tensor, Tensor]:
     """Token ids and labels, [text, token], padded on the right; labels hold only learned tokens."""
     import torch
 
@@ -103,8 +103,8 @@ def collate(batch: Sequence[Text]) -> tuple[Tensor, Tensor]:
 
 def fit(
     model: Qwen2ForCausalLM,
-    batches: Sequence[Sequence[Text]],
-    schedule: Schedule,
+    batches: Sequence[Sequence[TrainingText]],
+    schedule: LearningRateSchedule,
     *,
     label: str = "",
     progress: Callable[[int, int, str], None] | None = None,
@@ -151,7 +151,7 @@ def fit(
     return losses
 
 
-def misread(model: Qwen2ForCausalLM, texts: Sequence[Text]) -> float:
+def misread(model: Qwen2ForCausalLM, texts: Sequence[TrainingText]) -> float:
     """The share of texts in which the model would write some learned token otherwise.
 
     Args:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from laconic.lab.corpus import Part
-from laconic.lab.fit import Schedule
+from laconic.lab.fit import LearningRateSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ class Phase:
     start: str | None
     parts: tuple[Part, ...]
     budget: int
-    schedule: Schedule
+    schedule: LearningRateSchedule
     remedy: tuple[Part, ...] = ()
     round: int = 0
 
@@ -65,21 +65,21 @@ PHASES: Final = (
         None,
         (Part("drill", 4800),),
         budget=480,
-        schedule=Schedule(1.5e-3, floor=0.1, warmup=50),
+        schedule=LearningRateSchedule(1.5e-3, floor=0.1, warmup=50),
     ),
     Phase(
         "skills",
         "drill",
         (Part("skill", 5500), Part("base", 3000)),
         budget=768,
-        schedule=Schedule(1.2e-3),
+        schedule=LearningRateSchedule(1.2e-3),
     ),
     Phase(
         "base",
         "skills",
         (Part("skill", 5000, MUTE), Part("base", 3500, MUTE)),
         budget=768,
-        schedule=Schedule(1e-3),
+        schedule=LearningRateSchedule(1e-3),
         remedy=(Part("skill", 2500, MUTE, even=True), Part("base", 3500, MUTE)),
     ),
     Phase(
@@ -87,13 +87,13 @@ PHASES: Final = (
         "base",
         (Part("instruct", 600, MUTE),),
         budget=1024,
-        schedule=Schedule(3e-4, decay=0.0, warmup=20),
+        schedule=LearningRateSchedule(3e-4, decay=0.0, warmup=20),
     ),
     Phase(
         "system2",
         "base",
         (Part("thinking", 2600, MUTE),),
         budget=1024,
-        schedule=Schedule(5e-4, decay=0.0, warmup=20),
+        schedule=LearningRateSchedule(5e-4, decay=0.0, warmup=20),
     ),
 )

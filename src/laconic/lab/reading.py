@@ -21,7 +21,7 @@ CHECK: Final = re.compile(r"^(?:Wait|Hmm),", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkingCounts:
     """What the responses of a model show beyond being right or wrong, all of them together.
 
     Attributes:
@@ -39,7 +39,7 @@ class Work:
     broken: int
 
 
-def work(results: Sequence[Result]) -> Work:
+def count_workings(results: Sequence[Result]) -> WorkingCounts:
     """Count checks, misread lines, slips and repairs in what a model wrote."""
     checks = misread = slips = repaired = broken = 0
     for result in results:
@@ -56,7 +56,7 @@ def work(results: Sequence[Result]) -> Work:
         slips += len(wrong)
         repaired += sum(f"so {line[0]}={_value(line)}" in text for line in wrong)
         broken += not (wrong or elsewhere or result.correct)
-    return Work(checks / len(results), misread, slips, repaired, broken)
+    return WorkingCounts(checks / len(results), misread, slips, repaired, broken)
 
 
 def _value(line: tuple[str, ...]) -> str:

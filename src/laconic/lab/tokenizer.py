@@ -11,6 +11,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
+from laconic.errors import LaconicError
+from laconic.files.json import read_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -112,7 +115,7 @@ def save(target: Path, window: int) -> None:
     """Write the tokenizer's files into the folder of a model with that window."""
     build(window).save_pretrained(target)
     settings = target / "tokenizer_config.json"
-    named = json.loads(settings.read_text(encoding="utf-8"))
+    named = read_json(settings, LaconicError)
     named["tokenizer_class"] = "Qwen2Tokenizer"  # known to transformers 4 and 5
     settings.write_text(json.dumps(named, indent=2) + "\n", encoding="utf-8")
 

@@ -10,7 +10,9 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.checkpoints.checkpoint import EMBED, HEAD
+from laconic.checkpoints.layout import EMBED, HEAD
+from laconic.errors import LaconicError
+from laconic.files.json import read_json
 from laconic.lab import tokenizer
 from laconic.lab.family import WEIGHTS, building, folder
 
@@ -37,10 +39,10 @@ def write_variants(target: Path) -> Path:
     Raises:
         LaconicError: The target holds something.
     """
-    with building(target) as beside:
+    with building(target) as partial:
         for name, (member, make) in VARIANTS.items():
-            shutil.copytree(folder(member), beside / name)
-            make(beside / name)
+            shutil.copytree(folder(member), partial / name)
+            make(partial / name)
     return target
 
 
@@ -97,7 +99,7 @@ def revocabulate(model: Path) -> None:
 
     _save(model, {**state, EMBED: torch.cat([rows, unknown])})
     path = model / "tokenizer.json"
-    words = json.loads(path.read_text(encoding="utf-8"))
+    words = read_json(path, LaconicError)
     words["model"]["vocab"] = {t: moved[i] for t, i in words["model"]["vocab"].items()}
     added = [{**token, "id": moved[token["id"]]} for token in words["added_tokens"]]
     like = next(token for token in words["added_tokens"] if token["content"] == tokenizer.UNKNOWN)
@@ -136,5 +138,5 @@ def _save(model: Path, state: State) -> None:
 
 def _configure(model: Path, values: Mapping[str, Any], file: str = "config.json") -> None:
     path = model / file
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_json(path, LaconicError)
     path.write_text(json.dumps({**config, **values}, indent=2) + "\n", encoding="utf-8")

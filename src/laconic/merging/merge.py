@@ -122,7 +122,7 @@ def _write(
             late_notes = tuple(n for n in engine.unchanged_models() if n not in plan.notes)
             for note in late_notes:
                 logger.warning("%s", note)
-            _write_companions(plan, writer.work, (*plan.notes, *late_notes), engine.options.device)
+            _write_model_files(plan, writer.work, (*plan.notes, *late_notes), engine.options.device)
             return Checkpoint(writer.publish())
         except OSError as error:
             lost = f" ({error.filename})" if isinstance(error, FileNotFoundError) else ""
@@ -149,10 +149,9 @@ def _kept(writer: CheckpointWriter) -> str:
     )
 
 
-def _write_companions(plan: Plan, folder: Path, notes: tuple[str, ...], device: str) -> None:
+def _write_model_files(plan: Plan, folder: Path, notes: tuple[str, ...], device: str) -> None:
     """Everything beside the weights: config, tokenizer, templates, card, run.json."""
-    beside = plan.companions
-    beside.write(folder, rows=plan.rows, tied=plan.tied, dtype=plan.recipe.dtype)
+    plan.model_files.write(folder, rows=plan.rows, tied=plan.tied, dtype=plan.recipe.dtype)
     record = {
         "schema": 1,
         "kind": "merge",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from laconic.checkpoints.checkpoint import FLOATS, TensorSpec, natural
+from laconic.checkpoints.header import FLOATS, TensorSpec
+from laconic.checkpoints.layout import natural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

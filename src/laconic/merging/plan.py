@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.checkpoints.adapter import open_weights
-from laconic.checkpoints.checkpoint import FLOATS, HEAD, Checkpoint, TensorSpec
-from laconic.checkpoints.compatibility import check_siblings
+from laconic.checkpoints.compatibility import check_compatible
 from laconic.checkpoints.configs import setting
+from laconic.checkpoints.header import FLOATS, TensorSpec
+from laconic.checkpoints.layout import HEAD
 from laconic.checkpoints.parts import Parts, sort_parts
-from laconic.checkpoints.resources import Budget, reckon
+from laconic.checkpoints.resources import MergeCost, merge_cost
 from laconic.checkpoints.rotary import WINDOW
 from laconic.checkpoints.writer import check_free
 from laconic.errors import RecipeError, did_you_mean
@@ -38,7 +39,8 @@ from laconic.merging.varying import Varying, plain_value
 from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
 
 if TYPE_CHECKING:
-    from laconic.checkpoints.model_files import Companions
+    from laconic.checkpoints.checkpoint import Checkpoint
+    from laconic.checkpoints.model_files import ModelFiles
     from laconic.merging.recipe import Recipe
 
 #: The name that stands for the checkpoint with the largest window, the base included.
@@ -58,7 +60,7 @@ class Plan:
         system2: The one that gives the output its shape, and whatever has no other donor.
         tokenizer: The donor of the tokenizer.
         config: The donor of config.json.
-        companions: The files beside the weights.
+        model_files: The files beside the weights.
         steps: The transforms, the method and the adjustments, in order.
         specs: Every tensor of the output, in the order written.
         copied: Names of those that are copied unmerged: from the System-2 model, or
@@ -76,12 +78,12 @@ class Plan:
     system2: Checkpoint
     tokenizer: Checkpoint
     config: Checkpoint
-    companions: Companions
+    model_files: ModelFiles
     steps: tuple[Step, ...]
     specs: tuple[TensorSpec, ...]
     copied: frozenset[str]
     notes: tuple[str, ...]
-    budget: Budget
+    budget: MergeCost
     statistics: tuple[StatisticsFile, ...] = ()
     hash_inputs: bool = False
     donors: Mapping[str, Checkpoint] = field(default_factory=dict)
@@ -161,7 +163,7 @@ class Plan:
             "rows": self.rows,
             "head": HEADS[self.tied],
             "copied_from_system2": sorted(self.copied - self.donors.keys()),
-            "window": setting(self.companions.config, WINDOW),
+            "window": setting(self.model_files.config, WINDOW),
             "dtype": sorted({FLOATS.get(s.dtype, s.dtype) for s in self.specs}),
             "tensors": len(self.specs),
             "commits": {
@@ -211,11 +213,11 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
     steps, statistics, statistics_notes = _read_stats(recipe, steps, base, models)
     parts = _sort_parts(recipe, base, models, system2)
     sources = resolve_sources(recipe, base, models, system2)
-    companions = sources.companions.with_config(parts.described)
-    sibling_notes = check_siblings(
+    model_files = sources.model_files.with_config(parts.described)
+    sibling_notes = check_compatible(
         sources.members,
         sources.system2,
-        config=companions.config,
+        config=model_files.config,
         rope=recipe.rope_donor,
         apart=parts.apart,
     )
@@ -242,12 +244,12 @@ def plan(recipe: Recipe, output: str | Path | None = None, *, hash_inputs: bool 
         system2=sources.system2,
         tokenizer=sources.tokenizer,
         config=sources.config,
-        companions=companions,
+        model_files=model_files,
         steps=steps,
         specs=specs,
         copied=copied,
         notes=notes,
-        budget=reckon(
+        budget=merge_cost(
             sources.members,
             _fetched(sources.members, sources.system2, copied),
             specs,

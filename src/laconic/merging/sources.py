@@ -11,7 +11,7 @@ from laconic.checkpoints.adapter import open_model
 from laconic.checkpoints.compatibility import check_config
 from laconic.checkpoints.configs import turned
 from laconic.checkpoints.layout import tie_flags
-from laconic.checkpoints.model_files import Companions, companions
+from laconic.checkpoints.model_files import ModelFiles, choose_model_files
 from laconic.checkpoints.vocabulary import Vocabulary, of, unify, union
 from laconic.errors import RecipeError
 
@@ -30,7 +30,7 @@ class MergeSources:
         system2: The one that gives the output its shape.
         config: The donor of config.json.
         tokenizer: The donor of the tokenizer.
-        companions: The files beside the weights.
+        model_files: The files beside the weights.
         notes: What the user should know though it is no error.
     """
 
@@ -39,7 +39,7 @@ class MergeSources:
     system2: Checkpoint
     config: Checkpoint
     tokenizer: Checkpoint
-    companions: Companions
+    model_files: ModelFiles
     notes: tuple[str, ...]
 
     @property
@@ -85,7 +85,7 @@ def resolve_sources(
         if path.suffix in {".jinja", ".jinja2", ".j2"}
         else donor("chat_template", recipe.chat_template, tokenizer)
     )
-    files = companions(
+    model_files = choose_model_files(
         vocabulary,
         tokenizer=tokenizer,
         config=config,
@@ -95,20 +95,20 @@ def resolve_sources(
         changed=bool(recipe.rope_donor or recipe.towers or recipe.mtp),
     )
     if recipe.rope_donor is not None:
-        files = files.with_config(lambda values: turned(values, rope.config))
+        model_files = model_files.with_config(lambda values: turned(values, rope.config))
     everyone = (*members, *(() if system2 in members else (system2,)))
     unified = everyone
     if vocabulary is not None:
         unified = unify(vocabulary, everyone, base=base is not None, lenders=len(members))
     with_vocabulary = dict(zip(map(id, everyone), unified, strict=True))
-    notes = (*_contradictions(everyone), *(n for m in unified for n in m.notes), *files.notes)
+    notes = (*_contradictions(everyone), *(n for m in unified for n in m.notes), *model_files.notes)
     return MergeSources(
         base=with_vocabulary[id(base)] if base else None,
         models=tuple(with_vocabulary[id(model)] for model in models),
         system2=with_vocabulary[id(system2)],
         config=config,
         tokenizer=tokenizer,
-        companions=files,
+        model_files=model_files,
         notes=tuple(dict.fromkeys(notes)),
     )
 

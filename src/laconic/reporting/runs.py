@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from laconic.errors import RunError
 from laconic.files.text import regular
 from laconic.reporting.history import left_early
-from laconic.runs.run import PACKED, RESULTS, is_run, read_run
+from laconic.runs.run import GZIPPED_RESULTS, RESULTS, is_run, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -218,7 +218,7 @@ def _search(folder: Path) -> Iterator[Path]:
 
 def _broken(folder: Path, files: Sequence[str]) -> bool:
     """Whether a run.json that cannot be read stands beside results: a run nobody should lose."""
-    if "run.json" not in files or not {RESULTS, PACKED} & set(files):
+    if "run.json" not in files or not {RESULTS, GZIPPED_RESULTS} & set(files):
         return False
     try:
         json.loads(regular(folder / "run.json").read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 RESULTS = "results.jsonl"
-PACKED = "results.jsonl.gz"
+GZIPPED_RESULTS = "results.jsonl.gz"
 #: What to do where run.json is lost and the results are not.
 AGAIN: Final = (
     "The results beside it are kept: run the command that made them again, with the same options "
@@ -217,9 +217,9 @@ def results_file(folder: Path) -> Path | None:
     Raises:
         RunError: Where there are both.
     """
-    there = [path for path in (folder / RESULTS, folder / PACKED) if path.exists()]
+    there = [path for path in (folder / RESULTS, folder / GZIPPED_RESULTS) if path.exists()]
     if len(there) > 1:
-        raise RunError(f"{folder} holds {RESULTS} and {PACKED}. Delete the one that is not it.")
+        raise RunError(f"{folder} holds {RESULTS} and {GZIPPED_RESULTS}. Delete the wrong one.")
     return there[0] if there else None
 
 

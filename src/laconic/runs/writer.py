@@ -10,12 +10,12 @@ from dataclasses import asdict, replace
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from laconic.errors import DamagedHeadError, RunError
-from laconic.files.append_log import pack, salvage
+from laconic.files.append_log import encode_lines, salvage
 from laconic.files.atomic import lock, make_folder, write_file, writing
 from laconic.files.json import write_json
 from laconic.runs.experiment import difference
 from laconic.runs.run import (
-    PACKED,
+    GZIPPED_RESULTS,
     RESULTS,
     SCHEMA,
     is_run,
@@ -71,7 +71,7 @@ class RunWriter:
         with ExitStack() as stack:
             stack.enter_context(self._explained())
             make_folder(folder)
-            self._path = results_file(folder) or folder / (PACKED if compress else RESULTS)
+            self._path = results_file(folder) or folder / (GZIPPED_RESULTS if compress else RESULTS)
             self._stream = self._open()
             stack.callback(self._stream.close)
             if (folder / "run.json").exists() or self._path.stat().st_size:
@@ -86,7 +86,7 @@ class RunWriter:
             RunError: Where they cannot be written; those before are kept.
         """
         new = list(results)
-        data = memoryview(pack("".join(map(_line, new)), self._path))
+        data = memoryview(encode_lines("".join(map(_line, new)), self._path))
         with self._explained():
             before = os.fstat(self._stream.fileno()).st_size
             try:
@@ -184,7 +184,7 @@ class RunWriter:
             f"{len(self.results):,}",
         )
         lines = "".join(map(_line, self.results.values()))
-        write_file(self._path, pack(lines, self._path))
+        write_file(self._path, encode_lines(lines, self._path))
         new = self._open()
         self._stream.close()
         self._stream = new
@@ -223,7 +223,7 @@ def rewrite(run: Run) -> None:
         with path.open("a") as held:
             lock(held, busy)
             with writing(path) as beside:
-                beside.write_bytes(pack("".join(map(_line, run.results)), path))
+                beside.write_bytes(encode_lines("".join(map(_line, run.results)), path))
                 _write_head(run.folder, between, run.provenance, complete=run.complete)
             _write_head(run.folder, run.experiment, run.provenance, complete=run.complete)
     except OSError as error:

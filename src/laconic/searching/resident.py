@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from laconic.backends.contract.backend import Renewable, Resident
-from laconic.checkpoints.checkpoint import FLOATS, WIDTH, open_checkpoint
+from laconic.checkpoints.checkpoint import open_checkpoint
+from laconic.checkpoints.header import FLOATS, WIDTH
+from laconic.checkpoints.name_map import split_by_tensor
 from laconic.errors import BackendError
 from laconic.evaluation.session import open_engine
 from laconic.merging.engine.members import asked_trims
@@ -242,7 +244,8 @@ class ModelSlot:
         engine = self._folder_slot.take(plan)
         self._slot = self._folder_slot
         if isinstance(engine, Resident):
-            tensors = engine.weights()
+            shapes = {spec.name: spec.shape for spec in plan.specs}
+            tensors = split_by_tensor(engine.weights(), shapes)
             if Weights.fit(tensors, plan):
                 self._slot = InPlaceSlot(engine, Weights(tensors, plan))
         return engine

@@ -19,7 +19,6 @@ An estimate is ``{value, low, high}`` with a 95 % interval; lengths are tokens, 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from laconic.errors import DamagedHeadError, RunError
-from laconic.files.atomic import sync, write_file
+from laconic.files.atomic import sync, wait_for_lock, write_file
 from laconic.files.json import read_json
 from laconic.files.text import read_bytes
 from laconic.searching.goal import ModelSummary  # noqa: TC001  # pydantic reads the fields' types
@@ -230,7 +229,7 @@ def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
 def append_trial(folder: Path, trial: Trial) -> None:
     """Append a trial and flush it to the disk; several processes may do so."""
     with (folder / TRIALS).open("ab+", buffering=0) as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        wait_for_lock(stream)
         written = (folder / TRIALS).read_bytes()
         if written and not written.endswith(b"\n"):  # a crash cut the line before
             stream.truncate(written.rfind(b"\n") + 1)

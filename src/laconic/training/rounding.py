@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from laconic.checkpoints.checkpoint import EMBED, FLOATS, WIDTH
 from laconic.checkpoints.computed_tensors import float32, rounded, row_blocks, spool
+from laconic.checkpoints.header import FLOATS, WIDTH
+from laconic.checkpoints.layout import EMBED
 from laconic.methods.contract.group import TensorGroup
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from laconic.checkpoints.checkpoint import Checkpoint, TensorSpec
+    from laconic.checkpoints.checkpoint import Checkpoint
+    from laconic.checkpoints.header import TensorSpec
     from laconic.training.recipe import TrainRecipe
 
     Floats = NDArray[np.float32]
@@ -114,7 +116,7 @@ def as_delivered(trained: Checkpoint, system2: Checkpoint, seed: int) -> Checkpo
         )
         return spool(spec, blocks)
 
-    return trained.derive(specs.values(), values, mark=f"rounded stochastically {seed}")
+    return trained.with_computed(specs.values(), values, mark=f"rounded stochastically {seed}")
 
 
 def survival(system2: Checkpoint, trained: Checkpoint, delivered: Checkpoint) -> Survival:

@@ -26,7 +26,7 @@ from laconic.merging.plan import Plan, plan
 from laconic.runtime import silent, versions
 
 if TYPE_CHECKING:
-    from laconic.checkpoints.checkpoint import TensorSpec
+    from laconic.checkpoints.header import TensorSpec
     from laconic.merging.engine.members import Array
     from laconic.merging.engine.options import ExecutionOptions
     from laconic.merging.engine.streaming import Limits

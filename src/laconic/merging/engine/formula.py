@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from laconic.checkpoints.checkpoint import FLOATS
+from laconic.checkpoints.header import FLOATS
 from laconic.merging.engine.members import PassResults
 from laconic.methods.contract.group import TensorGroup
 from laconic.methods.contract.kernels.codes import CHUNK

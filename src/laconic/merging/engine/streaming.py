@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from laconic.checkpoints.checkpoint import FLOATS, WIDTH
 from laconic.checkpoints.computed_tensors import float32, rounded
+from laconic.checkpoints.header import FLOATS, WIDTH
 from laconic.errors import CheckpointError
 from laconic.merging.engine.limits import MagnitudeCounter, find_limits
 from laconic.merging.engine.members import asked_sums, asked_trims, open_members
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
-    from laconic.checkpoints.checkpoint import TensorSpec
+    from laconic.checkpoints.header import TensorSpec
     from laconic.merging.engine.formula import Formula
     from laconic.merging.engine.fused import Fused
     from laconic.merging.engine.members import Array, Members
