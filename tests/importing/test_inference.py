@@ -136,7 +136,7 @@ def test_thoughts_that_a_log_leaves_out_are_missed_aloud(tmp_path: Path) -> None
     assert "answers_only" not in kept.provenance
     assert "the thoughts of 4 completions are not in the log's texts" in told(kept)
     comparison = compare([kept, run], baseline=kept.name)
-    (reason,) = comparison.apart["sums"][run.name]
+    (reason,) = comparison.incomparable["sums"][run.name]
     assert reason.words == "the lengths of lost-run leave out the thoughts"
     assert not comparison.pairs
     counted = bring(tmp_path / "counted", [row(0, **used(40, 30))], tokenizer=LAB)

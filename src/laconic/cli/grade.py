@@ -62,7 +62,7 @@ def grade(
         _check_golds(paths, data, allow_code=allow_code, as_json=as_json)
         return
     from laconic.evaluation.regrade import keep, regrade
-    from laconic.reporting.runs import find
+    from laconic.reporting.run_folders import find
     from laconic.scoring.score import Grader
 
     runs = find(paths)

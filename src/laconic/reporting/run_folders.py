@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from laconic.errors import RunError
 from laconic.files.text import regular
-from laconic.reporting.history import left_early
+from laconic.reporting.history import incomplete_candidates
 from laconic.runs.run import PACKED, RESULTS, is_run, read_run
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _folders(paths: Iterable[str | Path]) -> dict[Path, Path]:
         for folder in _search(path):
             study = folder.parent.parent.resolve()
             if study not in early:
-                early[study] = left_early(study)
+                early[study] = incomplete_candidates(study)
             if folder.resolve() not in early[study]:
                 folders.setdefault(folder.resolve(), folder)
     if not folders:
@@ -166,7 +166,7 @@ def _together(
 def _joinable(runs: Sequence[Run]) -> bool:
     """Whether runs are of one model, measured alike, on different tasks."""
     tasks = [task.name for run in runs for task in run.experiment.tasks]
-    alike = {
+    settings = {
         replace(
             run.experiment,
             model="",
@@ -175,7 +175,7 @@ def _joinable(runs: Sequence[Run]) -> bool:
         )
         for run in runs
     }
-    return len(alike) == 1 and len(set(tasks)) == len(tasks)
+    return len(settings) == 1 and len(set(tasks)) == len(tasks)
 
 
 def _joined(runs: Sequence[Run]) -> Run:

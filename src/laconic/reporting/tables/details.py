@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laconic.reporting.tables import Cell, Column, Table, outcome_table
+from laconic.reporting.tables.main import outcome_table
+from laconic.reporting.tables.table import Cell, Column, Table
 from laconic.reporting.wording import (
     DASH,
     number,
@@ -22,7 +23,7 @@ from laconic.scoring.reflection import KEYWORDS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from laconic.reporting.data import Comparison, Row
+    from laconic.reporting.comparison import ReportRow, RunComparison
     from laconic.stats import Ease, Estimate, Level
 
 NAME = Column("run", numeric=False)
@@ -31,9 +32,9 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 EASES: tuple[Ease, ...] = ("easy", "medium", "hard")
 
 
-def detail_tables(c: Comparison, task: str) -> Iterator[Table]:
+def detail_tables(c: RunComparison, task: str) -> Iterator[Table]:
     """Every table of a task beyond the main one, as far as there is something to show."""
-    rows = c.alike(task)
+    rows = c.comparable(task)
     yield outcome_table(c, task)
     yield length_table(c, task)
     if any(len(row.summary.pass_at) > 1 for row in rows):
@@ -50,14 +51,14 @@ def detail_tables(c: Comparison, task: str) -> Iterator[Table]:
     yield budget_table(c, task)
 
 
-def attempt_table(c: Comparison, task: str) -> Table:
+def attempt_table(c: RunComparison, task: str) -> Table:
     """Several answers to a problem: their average, the best of them, the vote."""
-    rows = c.alike(task)
+    rows = c.comparable(task)
     ks = sorted({k for row in rows for k in row.summary.pass_at if k > 1})
     votes = [k for k in ks if k > 2]  # two either agree or tie
     most = {row.name: max(row.summary.pass_at) for row in rows}
 
-    def shares(row: Row) -> Iterator[Cell]:
+    def shares(row: ReportRow) -> Iterator[Cell]:
         s = row.summary
         yield _share(s.accuracy)
         for k in ks:
@@ -78,29 +79,29 @@ def attempt_table(c: Comparison, task: str) -> Table:
     )
 
 
-def length_table(c: Comparison, task: str) -> Table:
+def length_table(c: RunComparison, task: str) -> Table:
     """How long short and long answers are."""
     return Table(
         caption=f"{task}: how long the answers are, in tokens: so many are within",
         columns=(NAME, *(Column(f"{percent(part)} of answers") for part in QUANTILES)),
         rows=tuple(
             (Cell(row.name), *(Cell(tokens(end)) for end in lengths(c, row)))
-            for row in c.alike(task)
+            for row in c.comparable(task)
         ),
     )
 
 
-def lengths(c: Comparison, row: Row) -> list[float]:
+def lengths(c: RunComparison, row: ReportRow) -> list[float]:
     """The length that each of `QUANTILES` of a run's answers keeps within, in tokens."""
     found = np.quantile(c.responses[row.name, row.task].length, QUANTILES)
     return [float(end) for end in found]
 
 
-def cost_table(c: Comparison, task: str) -> Table:
+def cost_table(c: RunComparison, task: str) -> Table:
     """What right answers cost, and lengths where the baseline is right too."""
     pairs = {p.name: p for p in c.pairs if p.task == task}
 
-    def both(row: Row) -> Iterator[Cell]:
+    def both(row: ReportRow) -> Iterator[Cell]:
         p = pairs.get(row.name)
         if p is None:
             yield from [Cell(DASH)] * 4
@@ -134,15 +135,15 @@ def cost_table(c: Comparison, task: str) -> Table:
                 ),
                 *both(row),
             )
-            for row in c.alike(task)
+            for row in c.comparable(task)
         ),
     )
 
 
-def thought_table(c: Comparison, task: str) -> Table:
+def thought_table(c: RunComparison, task: str) -> Table:
     """Thinking, loops, and how much is said after the answer first stands there."""
 
-    def cells(row: Row) -> Iterator[Cell]:
+    def cells(row: ReportRow) -> Iterator[Cell]:
         s, t = row.summary, row.details.texts
         yield Cell(row.name)
         yield Cell(number(s.thinking * 100))
@@ -164,14 +165,14 @@ def thought_table(c: Comparison, task: str) -> Table:
             Column("loops, %"),
             Column("after the answer, %"),
         ),
-        rows=tuple(tuple(cells(row)) for row in c.alike(task)),
+        rows=tuple(tuple(cells(row)) for row in c.comparable(task)),
     )
 
 
-def reflection_table(c: Comparison, task: str) -> Table:
+def reflection_table(c: RunComparison, task: str) -> Table:
     """Reflection by the three lists of keywords."""
 
-    def cells(row: Row, name: str) -> Iterator[Cell]:
+    def cells(row: ReportRow, name: str) -> Iterator[Cell]:
         found = row.details.texts.reflection[name]
         yield Cell(row.name)
         yield Cell(name)
@@ -180,7 +181,7 @@ def reflection_table(c: Comparison, task: str) -> Table:
         yield Cell(number(found.per_reflective, 2))
         yield Cell(number(found.per_thousand, 2))
 
-    rows = c.alike(task)
+    rows = c.comparable(task)
     return Table(
         caption=f"{task}: reflection keywords",
         columns=(
@@ -197,7 +198,7 @@ def reflection_table(c: Comparison, task: str) -> Table:
     )
 
 
-def keyword_table(c: Comparison, task: str) -> Table:
+def keyword_table(c: RunComparison, task: str) -> Table:
     """How often each keyword occurs, as a whole word."""
     return Table(
         caption=f"{task}: each keyword as a whole word, by number, with the share of answers",
@@ -210,36 +211,41 @@ def keyword_table(c: Comparison, task: str) -> Table:
                     for k in row.details.texts.reflection["words"].keywords.values()
                 ),
             )
-            for row in c.alike(task)
+            for row in c.comparable(task)
         ),
     )
 
 
-def level_table(c: Comparison, task: str) -> Table:
+def level_table(c: RunComparison, task: str) -> Table:
     """Accuracy and length by the task's own difficulty."""
-    there = sorted({level for row in c.alike(task) for level in row.summary.by_level})
+    there = sorted({level for row in c.comparable(task) for level in row.summary.by_level})
     return _by_difficulty(
         f"{task}: accuracy in % by difficulty, with interval and mean length",
         [f"level {level}" for level in there],
-        {row.name: [row.summary.by_level.get(level) for level in there] for row in c.alike(task)},
+        {
+            row.name: [row.summary.by_level.get(level) for level in there]
+            for row in c.comparable(task)
+        },
     )
 
 
-def ease_table(c: Comparison, task: str) -> Table:
+def ease_table(c: RunComparison, task: str) -> Table:
     """Accuracy and length by how often all runs together failed a problem."""
-    there = [ease for ease in EASES if any(ease in row.details.by_ease for row in c.alike(task))]
+    there = [
+        ease for ease in EASES if any(ease in row.details.by_ease for row in c.comparable(task))
+    ]
     return _by_difficulty(
         f"{task}: accuracy in % on problems that all runs together found easy (two thirds right "
         "or more), medium, or hard (less than a third), with interval and mean length",
         there,
-        {row.name: [row.details.by_ease.get(ease) for ease in there] for row in c.alike(task)},
+        {row.name: [row.details.by_ease.get(ease) for ease in there] for row in c.comparable(task)},
     )
 
 
-def trend_table(c: Comparison, task: str) -> Table:
+def trend_table(c: RunComparison, task: str) -> Table:
     """Whether harder problems get longer answers."""
 
-    def cells(row: Row) -> Iterator[Cell]:
+    def cells(row: ReportRow) -> Iterator[Cell]:
         found = row.details.trend
         yield Cell(row.name)
         for one in (found.level, found.failed, found.pooled):
@@ -256,16 +262,16 @@ def trend_table(c: Comparison, task: str) -> Table:
             Column("with own failures"),
             Column("with all runs' failures"),
         ),
-        rows=tuple(tuple(cells(row)) for row in c.alike(task)),
+        rows=tuple(tuple(cells(row)) for row in c.comparable(task)),
     )
 
 
-def budget_table(c: Comparison, task: str) -> Table:
+def budget_table(c: RunComparison, task: str) -> Table:
     """Accuracy and length as they would have been under smaller budgets."""
-    rows = c.rebudgeted(task)
+    rows = c.same_but_budget(task)
     caps = sorted({b.cap for row in rows for b in row.details.budgets}, reverse=True)
 
-    def cells(row: Row) -> Iterator[Cell]:
+    def cells(row: ReportRow) -> Iterator[Cell]:
         found = {b.cap: b for b in row.details.budgets}
         yield Cell(row.name)
         for cap in caps:

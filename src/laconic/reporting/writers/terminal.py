@@ -7,7 +7,7 @@ from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from laconic.reporting.tables import Cell, Table
+from laconic.reporting.tables.table import Cell, Table
 from laconic.reporting.wording import plain
 
 if TYPE_CHECKING:

@@ -1,12 +1,13 @@
-"""The tables of a report, as cells of text: text, Markdown and HTML only set them."""
+"""The main tables of a report: accuracy and length, against the baseline, how it was measured."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from laconic.reporting.checks import TRUNCATED
 from laconic.reporting.incomparable import why
+from laconic.reporting.tables.table import Cell, Column, Table
 from laconic.reporting.wording import (
     DASH,
     ROLES,
@@ -27,7 +28,7 @@ from laconic.reporting.wording import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laconic.reporting.data import Comparison, Row
+    from laconic.reporting.comparison import ReportRow, RunComparison
     from laconic.stats import Pair
 
 
@@ -51,47 +52,15 @@ AGAINST: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What a cell says.
-
-    Attributes:
-        text: The value.
-        aside: Its interval or a remark, set smaller.
-        mood: ``yes``, ``no`` or ``unclear`` where the cell is a verdict, ``no`` where it is a cause
-            for concern, else empty.
-    """
-
-    text: str
-    aside: str = ""
-    mood: str = ""
+def main_tables(c: RunComparison) -> list[Table]:
+    """The tables that a paper would hold: the runs of each task, and all tasks together."""
+    found: list[Table | None] = []
+    for task in c.tasks:
+        found += [run_table(c, task), pair_table(c, task), incomparable_table(c, task)]
+    return [table for table in (*found, overall_table(c)) if table]
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column's head.
-
-    Attributes:
-        head: What it holds, unit included.
-        numeric: Whether its cells are aligned to the right.
-        narrow: Whether it is shown where space is scarce too.
-    """
-
-    head: str
-    numeric: bool = True
-    narrow: bool = True
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its caption; the first column names the rows."""
-
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-def main_table(c: Comparison, task: str) -> Table:
+def main_table(c: RunComparison, task: str) -> Table:
     """Every run of a task in one wide table: accuracy, length, and both against the baseline."""
     runs, pairs = run_table(c, task), pair_table(c, task)
     if pairs is None:
@@ -110,9 +79,9 @@ def main_table(c: Comparison, task: str) -> Table:
     )
 
 
-def run_table(c: Comparison, task: str) -> Table:
+def run_table(c: RunComparison, task: str) -> Table:
     """Every run of a task: accuracy, length, and what qualifies them."""
-    rows = c.alike(task)
+    rows = c.comparable(task)
     caps = sorted({row.max_tokens for row in rows if row.max_tokens is not None})
     known = " or ".join(f"{cap:,}" for cap in caps)
     budgets = [f"{known} tokens"] if known else []
@@ -133,10 +102,10 @@ def run_table(c: Comparison, task: str) -> Table:
     )
 
 
-def apart_table(c: Comparison, task: str) -> Table | None:
+def incomparable_table(c: RunComparison, task: str) -> Table | None:
     """The runs of a task that must not be compared with the others; None where all may be."""
-    apart = c.apart.get(task, {})
-    if not apart:
+    incomparable = c.incomparable.get(task, {})
+    if not incomparable:
         return None
     return Table(
         caption=f"{task}: measured otherwise, not to be compared with the runs above",
@@ -155,15 +124,15 @@ def apart_table(c: Comparison, task: str) -> Table | None:
                 ),
                 Cell(tokens(row.summary.length.value), token_interval(row.summary.length)),
                 Cell(number(row.summary.truncated * 100)),
-                Cell(why(apart[row.name])),
+                Cell(why(incomparable[row.name])),
             )
             for row in c.rows(task)
-            if row.name in apart
+            if row.name in incomparable
         ),
     )
 
 
-def pair_table(c: Comparison, task: str) -> Table | None:
+def pair_table(c: RunComparison, task: str) -> Table | None:
     """Every run of a task against the baseline; None where nothing can be compared."""
     pairs = [p for p in c.pairs if p.task == task]
     if not pairs:
@@ -196,7 +165,7 @@ def _verdict(p: Pair) -> Cell:
     return Cell(found.verdict, needed if unsettled(found, p.n) else "", mood=found.verdict)
 
 
-def overall_table(c: Comparison) -> Table | None:
+def overall_table(c: RunComparison) -> Table | None:
     """Runs against the baseline over several tasks; None where there is one task only."""
     if not c.overall:
         return None
@@ -230,19 +199,19 @@ def overall_table(c: Comparison) -> Table | None:
     )
 
 
-def outcome_table(c: Comparison, task: str) -> Table:
+def outcome_table(c: RunComparison, task: str) -> Table:
     """How the grading of every run's answers ended, each answer counted once."""
     return Table(
         caption=f"{task}: how the answers were graded, by number",
         columns=(Column("run", numeric=False), *(Column(head) for head in OUTCOMES.values())),
         rows=tuple(
             (Cell(row.name), *(Cell(f"{row.summary.outcomes[name]:,}") for name in OUTCOMES))
-            for row in c.alike(task)
+            for row in c.comparable(task)
         ),
     )
 
 
-def condition_table(c: Comparison) -> Table:
+def condition_table(c: RunComparison) -> Table:
     """How the runs were measured, and by which method each interval is."""
     names = {row.name for row in c.runs}
     rows = [
@@ -265,7 +234,7 @@ def condition_table(c: Comparison) -> Table:
     )
 
 
-def _run(row: Row, c: Comparison, *, front: bool) -> tuple[Cell, ...]:
+def _run(row: ReportRow, c: RunComparison, *, front: bool) -> tuple[Cell, ...]:
     s = row.summary
     asked = "" if s.n == row.asked else f"of {row.asked:,}"
     return (
@@ -283,7 +252,7 @@ def _run(row: Row, c: Comparison, *, front: bool) -> tuple[Cell, ...]:
     )
 
 
-def _remarks(row: Row, c: Comparison) -> str:
+def _remarks(row: ReportRow, c: RunComparison) -> str:
     """What a run is, and what to know of it."""
     remarks = [ROLES[row.role]]
     if row.name == c.baseline:

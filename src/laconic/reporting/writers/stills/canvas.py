@@ -1,4 +1,4 @@
-"""What the pictures of a report share: fonts, colours, frames, keys, labels, files."""
+"""What still pictures share: fonts, colours, frames, legends, labels, files."""
 
 from __future__ import annotations
 
@@ -9,40 +9,54 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from laconic.reporting.labels import Box, place
-from laconic.reporting.wording import plain
+from laconic.reporting.styles import GRID, INK, MUTED, PALETTE, PAPER, ROLE_MARKS
+from laconic.reporting.wording import ROLES, plain
+from laconic.reporting.writers.stills.labels import Box, place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from laconic.reporting.data import Row
     from laconic.reporting.families import Role
+    from laconic.reporting.styles import Dash, Mark, SeriesStyle
 
 FONT = "DejaVu Sans"
 DPI = 200
+#: Inches.
 WIDTH, HEIGHT = 8.4, 5.4
+WORDS: Final[Mapping[str, Any]] = {"color": INK, "fontfamily": FONT, "parse_math": False}
 LABEL: dict[str, Any] = {"fontsize": 9, "fontfamily": FONT, "parse_math": False}
-MOST_LABELS = 20
+#: A label farther than this from its point gets a line to it, in printer's points.
 FAR = 14.0
-LONGEST_NAME = 30
-INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#dfe3e8", "#ffffff"
+#: Matplotlib's names of the marks and dashes.
+MARKERS: Final[Mapping[Mark, str]] = {
+    "triangle-up": "^",
+    "square": "s",
+    "diamond": "D",
+    "circle": "o",
+    "cross": "P",
+    "star": "*",
+    "hexagon": "h",
+    "triangle-down": "v",
+    "pentagon": "p",
+}
+STROKES: Final[Mapping[Dash, str]] = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 
 
 @dataclass(frozen=True)
-class Look:
+class RoleStyle:
     """How a role is drawn: never by colour alone.
 
     Attributes:
         word: What the legend calls it.
-        marker: The shape.
+        marker: Matplotlib's name of the shape.
         colour: The colour on white.
     """
 
@@ -51,12 +65,15 @@ class Look:
     colour: str
 
 
-LOOKS: dict[Role, Look] = {
-    "system1": Look("System 1", "^", "#0b63c4"),
-    "system2": Look("System 2", "s", "#b5430b"),
-    "base": Look("base", "D", "#6b4fa0"),
-    "merge": Look("merge", "o", "#087a58"),
+ROLE_STYLES: dict[Role, RoleStyle] = {
+    role: RoleStyle(ROLES[role], MARKERS[mark], PALETTE[role][0])
+    for role, mark in ROLE_MARKS.items()
 }
+
+
+def drawn_as(style: SeriesStyle) -> tuple[str, str, str]:
+    """Colour on white, marker and line style of a series, as Matplotlib names them."""
+    return PALETTE[style.colour][0], MARKERS[style.mark], STROKES[style.dash]
 
 
 def as_element(figure: Figure, prefix: str, title: str, words: Sequence[str]) -> str:
@@ -92,36 +109,23 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def frame(axes: Axes, title: str, along: str) -> None:
-    """Title, axes and grid of a panel whose height is accuracy."""
-    words: dict[str, Any] = {"color": INK, "fontfamily": FONT, "parse_math": False}
-    axes.set_title(title, loc="left", fontsize=12, pad=32, **words)
-    axes.set_xlabel(along, fontsize=10, **words)
-    axes.set_ylabel("accuracy, %", fontsize=10, **words)
-    axes.tick_params(labelsize=9, color=GRID, labelcolor=INK, labelfontfamily=FONT)
+def frame(axes: Axes, across: str, up: str, *, size: float) -> None:
+    """The names of the axes, their ticks and the grid.
+
+    Args:
+        axes: The axes.
+        across: What the horizontal axis holds.
+        up: What the vertical axis holds.
+        size: The size of the names, in printer's points; ticks are one smaller.
+    """
+    axes.set_xlabel(across, fontsize=size, **WORDS)
+    axes.set_ylabel(up, fontsize=size, **WORDS)
+    axes.tick_params(labelsize=size - 1, color=GRID, labelcolor=INK, labelfontfamily=FONT)
     axes.grid(visible=True, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
         spine.set_visible(side in {"left", "bottom"})
         spine.set_color(MUTED)
-
-
-def role_keys(rows: Sequence[Row], **line: Any) -> list[Line2D]:
-    """A key for each role that occurs."""
-    from matplotlib.lines import Line2D
-
-    return [
-        Line2D(
-            [],
-            [],
-            marker=look.marker,
-            color=look.colour,
-            label=look.word,
-            **{"linestyle": "none", **line},
-        )
-        for role, look in LOOKS.items()
-        if any(row.role == role for row in rows)
-    ]
 
 
 def legend(axes: Axes, keys: Sequence[Line2D]) -> None:
@@ -138,12 +142,6 @@ def legend(axes: Axes, keys: Sequence[Line2D]) -> None:
         columnspacing=1.3,
         prop={"family": FONT, "size": 9},
     )
-
-
-def named(rows: Sequence[Row], front: Sequence[str]) -> list[Row]:
-    """The rows whose names a picture shows: of many, the parents' and the front's only."""
-    several = len(rows) > MOST_LABELS
-    return [row for row in rows if not several or row.role != "merge" or row.name in front]
 
 
 def label(axes: Axes, points: Sequence[tuple[float, float]], words: Sequence[str]) -> None:
@@ -215,12 +213,3 @@ def _lines(axes: Axes) -> list[Box]:
         for (left, bottom), (right, top) in zip(low, high, strict=True):
             boxes.append((float(left), float(bottom), float(right), float(top)))
     return boxes
-
-
-def short(name: str) -> str:
-    """A name that fits a picture: both ends of a long one."""
-    name = plain(name)
-    if len(name) <= LONGEST_NAME:
-        return name
-    half = LONGEST_NAME // 2
-    return f"{name[:half]}…{name[-half + 1 :]}"

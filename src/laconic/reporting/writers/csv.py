@@ -13,12 +13,12 @@ from laconic.reporting.wording import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from laconic.reporting.data import Comparison, Row
-    from laconic.reporting.tables import Table
+    from laconic.reporting.comparison import ReportRow, RunComparison
+    from laconic.reporting.tables.table import Table
     from laconic.stats import Estimate, Pair
 
 
-def to_csv(c: Comparison) -> str:
+def to_csv(c: RunComparison) -> str:
     """A line for each run and task: shares are fractions, lengths tokens, nothing is empty text.
 
     What is not known or not finite is left empty.
@@ -45,7 +45,7 @@ def tables_to_csv(tables: Iterable[Table]) -> str:
     return stream.getvalue()
 
 
-def _line(c: Comparison, row: Row, pair: Pair | None) -> Iterator[tuple[str, Any]]:
+def _line(c: RunComparison, row: ReportRow, pair: Pair | None) -> Iterator[tuple[str, Any]]:
     s = row.summary
     yield "task", _safe(row.task)
     yield "run", _safe(row.name)
@@ -69,7 +69,7 @@ def _line(c: Comparison, row: Row, pair: Pair | None) -> Iterator[tuple[str, Any
     yield "not_worse", pair.not_worse.verdict if pair else ""
     yield "tested_together", pair.not_worse.tested if pair else ""
     yield "settled_by", (pair.not_worse.settled_by or "") if pair else ""
-    yield "apart", _safe(why(c.apart.get(row.task, {}).get(row.name, ())))
+    yield "apart", _safe(why(c.incomparable.get(row.task, {}).get(row.name, ())))
 
 
 def _estimate(name: str, e: Estimate | None) -> Iterator[tuple[str, Any]]:

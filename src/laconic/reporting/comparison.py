@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from laconic.errors import RunError, did_you_mean
 from laconic.reporting.checks import Condition, conditions, misgivings, unequal
 from laconic.reporting.families import Role, over_tasks, role_of, tested_together
-from laconic.reporting.incomparable import find_apart
+from laconic.reporting.incomparable import find_incomparable
 from laconic.reporting.published import Published, cautions, published
 from laconic.reporting.wording import INTERVALS
 from laconic.stats import (
@@ -39,7 +39,7 @@ from laconic.stats import (
 )
 
 if TYPE_CHECKING:
-    from laconic.reporting.history import Course
+    from laconic.reporting.history import History
     from laconic.reporting.incomparable import Reason
     from laconic.runs.experiment import TaskRecord
     from laconic.runs.run import Result, Run
@@ -52,7 +52,8 @@ class Details:
     """What a report shows of a run on one task beyond the main table.
 
     Attributes:
-        front: How often it stands on the front when the problems are drawn anew; None if apart.
+        front: How often it stands on the front when the problems are drawn anew; None if
+            the run must not be compared.
         texts: Reflection, loops, and what follows the right answer.
         by_ease: Accuracy and length on problems that all runs together found easy, medium or
             hard; empty where nothing was answered twice.
@@ -68,7 +69,7 @@ class Details:
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """One run on one task.
 
     Attributes:
@@ -93,18 +94,18 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Runs side by side, with everything a report shows; print it for a table.
 
     Attributes:
         runs: One row per run and task, task by task, the shortest answers first.
-        pairs: Every other run against the baseline, in the same order; none of those apart.
+        pairs: Every other run against the baseline, in the same order; incomparable runs have none.
         overall: The pairs averaged over the tasks that as many runs as can be share.
         left_out: The tasks, and the runs, that `overall` leaves out to compare like with like.
         pareto: By task, the runs that none beats in both accuracy and length, shortest first.
         warnings: What a reader must know before believing a number.
         unequal: By task, in what compared runs were not measured alike; empty where they were.
-        apart: By task, the runs that must not be compared with the others, and why.
+        incomparable: By task, the runs that must not be compared with the others, and why.
         conditions: How the runs were measured.
         baseline: The run that the others are compared with.
         why: Why it is that one.
@@ -113,17 +114,17 @@ class Comparison:
         intervals: The name of each kind of interval.
         published: Figures of the papers whose protocols runs followed.
         responses: The results themselves, by run and task.
-        courses: How searches and trainings went that were found beside the runs.
+        histories: How searches and trainings went that were found beside the runs.
     """
 
-    runs: tuple[Row, ...]
+    runs: tuple[ReportRow, ...]
     pairs: tuple[Pair, ...]
     overall: tuple[Overall, ...]
     left_out: tuple[str, ...]
     pareto: Mapping[str, tuple[str, ...]]
     warnings: tuple[str, ...]
     unequal: Mapping[str, tuple[str, ...]]
-    apart: Mapping[str, Mapping[str, tuple[Reason, ...]]]
+    incomparable: Mapping[str, Mapping[str, tuple[Reason, ...]]]
     conditions: tuple[Condition, ...]
     baseline: str
     why: str
@@ -134,45 +135,46 @@ class Comparison:
     responses: Mapping[tuple[str, str], Responses] = field(
         default_factory=dict, repr=False, compare=False
     )
-    courses: tuple[Course, ...] = ()
+    histories: tuple[History, ...] = ()
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks, in the order of the first run that was asked each."""
         return tuple(self.pareto)
 
-    def rows(self, task: str) -> tuple[Row, ...]:
+    def rows(self, task: str) -> tuple[ReportRow, ...]:
         """The rows of one task."""
         return tuple(row for row in self.runs if row.task == task)
 
-    def alike(self, task: str) -> tuple[Row, ...]:
+    def comparable(self, task: str) -> tuple[ReportRow, ...]:
         """The rows of one task that may be compared."""
-        return tuple(row for row in self.rows(task) if row.name not in self.apart.get(task, ()))
+        others = self.incomparable.get(task, ())
+        return tuple(row for row in self.rows(task) if row.name not in others)
 
-    def rebudgeted(self, task: str) -> tuple[Row, ...]:
+    def same_but_budget(self, task: str) -> tuple[ReportRow, ...]:
         """The rows of one task that may be compared under budgets that all of them had."""
-        apart = self.apart.get(task, {})
+        incomparable = self.incomparable.get(task, {})
         return tuple(
             row
             for row in self.rows(task)
-            if all(reason.what == "budget" for reason in apart.get(row.name, ()))
+            if all(reason.what == "budget" for reason in incomparable.get(row.name, ()))
         )
 
     def to_text(self, *, width: int | None = None, details: bool = False) -> str:
         """Plain text, as wide as the terminal or `width` columns; `details` shows every table."""
-        from laconic.reporting.text import to_text
+        from laconic.reporting.writers.text import to_text
 
         return to_text(self, width=width, details=details)
 
     def to_json(self) -> str:
         """JSON: shares and changes are fractions, lengths are tokens."""
-        from laconic.reporting.text import to_json
+        from laconic.reporting.writers.json import to_json
 
         return to_json(self)
 
     def to_markdown(self) -> str:
         """Markdown: sentences, misgivings and tables."""
-        from laconic.reporting.text import to_markdown
+        from laconic.reporting.writers.markdown import to_markdown
 
         return to_markdown(self)
 
@@ -191,7 +193,7 @@ def compare(
     *,
     baseline: str | None = None,
     margin: float = MARGIN,
-) -> Comparison:
+) -> RunComparison:
     """Put runs side by side, each compared with the baseline problem by problem.
 
     Args:
@@ -212,22 +214,22 @@ def compare(
     if not parts:
         raise RunError(f"No results yet in {', '.join(named)}. Run laconic eval to its end.")
     chosen, why = _baseline(parts, named, baseline)
-    apart = find_apart(named, parts, chosen)
-    rows = _rows(named, parts, apart)
-    alike = [row for row in rows if row.name not in apart.get(row.task, ())]
-    pairs = tested_together(_pairs(alike, parts, chosen, margin))
+    incomparable = find_incomparable(named, parts, chosen)
+    rows = _rows(named, parts, incomparable)
+    comparable = [row for row in rows if row.name not in incomparable.get(row.task, ())]
+    pairs = tested_together(_pairs(comparable, parts, chosen, margin))
     together, left_out = over_tasks(pairs)
     facts = conditions(named, parts)
-    warnings = misgivings(rows, alike, pairs, named, facts, chosen)
-    return Comparison(
+    warnings = misgivings(rows, comparable, pairs, named, facts, chosen)
+    return RunComparison(
         runs=rows,
         pairs=pairs,
         overall=together,
         left_out=left_out,
-        pareto=_fronts(alike),
+        pareto=_fronts(comparable),
         warnings=(*warnings, *cautions(named)),
-        unequal=unequal(alike, facts),
-        apart=apart,
+        unequal=unequal(comparable, facts),
+        incomparable=incomparable,
         conditions=facts,
         baseline=chosen,
         why=why,
@@ -271,7 +273,7 @@ def _parts(named: Mapping[str, Run]) -> dict[tuple[str, str], Responses]:
     return parts
 
 
-def _fronts(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+def _fronts(rows: Sequence[ReportRow]) -> dict[str, tuple[str, ...]]:
     """The front of each task, in the order of the tasks."""
     points: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
     for row in rows:
@@ -282,8 +284,8 @@ def _fronts(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
 def _rows(
     named: Mapping[str, Run],
     parts: Mapping[tuple[str, str], Responses],
-    apart: Mapping[str, Collection[str]],
-) -> tuple[Row, ...]:
+    incomparable: Mapping[str, Collection[str]],
+) -> tuple[ReportRow, ...]:
     records: dict[str, dict[str, TaskRecord]] = defaultdict(dict)
     for name, run in named.items():
         for record in run.experiment.tasks:
@@ -296,9 +298,9 @@ def _rows(
             name: record.max_tokens or int(runs[name].length.max())
             for name, record in asked.items()
         }
-        details = _details(runs, budgets, apart.get(task, ()))
+        details = _details(runs, budgets, incomparable.get(task, ()))
         several = [
-            Row(
+            ReportRow(
                 name=name,
                 task=task,
                 role=role_of(name),
@@ -315,10 +317,10 @@ def _rows(
 
 
 def _details(
-    runs: Mapping[str, Responses], budgets: Mapping[str, int], apart: Collection[str]
+    runs: Mapping[str, Responses], budgets: Mapping[str, int], incomparable: Collection[str]
 ) -> dict[str, Details]:
     """The details of all runs of a task, by name."""
-    chances = front_chances({name: run for name, run in runs.items() if name not in apart})
+    chances = front_chances({name: run for name, run in runs.items() if name not in incomparable})
     rates = pass_rates(list(runs.values()))
     twice = sum(map(len, runs.values())) > len(rates)
     caps = smaller(list(budgets.values()), list(runs.values()))
@@ -361,7 +363,7 @@ def _baseline(
 
 
 def _pairs(
-    rows: Sequence[Row],
+    rows: Sequence[ReportRow],
     parts: Mapping[tuple[str, str], Responses],
     baseline: str,
     margin: float,
