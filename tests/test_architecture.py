@@ -41,7 +41,10 @@ VERBS = {
     "searching": {"evaluation", "merging"},
     "merging": {"calibration.record"},
 }
-SEAMS = {"methods", "tasks", "backends", "training.controllers", "importing.readers"}
+SEAMS = {
+    *("methods", "tasks", "backends", "training.controllers", "importing.readers"),
+    "reporting.charts",
+}
 
 
 def modules() -> dict[str, Path]:

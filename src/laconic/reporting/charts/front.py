@@ -116,7 +116,7 @@ def _area(c: RunComparison, task: str) -> Area:
     """Where the front would run with other problems of the same kind, 95 times in 100."""
     band = front_band({row.name: c.responses[row.name, task] for row in c.comparable(task)})
     return Area(
-        name="where the front may run",
+        name="95 % band",
         x=band.length,
         low=tuple(100 * value for value in band.low),
         high=tuple(100 * value for value in band.high),

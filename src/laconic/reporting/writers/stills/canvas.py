@@ -139,8 +139,8 @@ def legend(axes: Axes, keys: Sequence[Line2D]) -> None:
         labelcolor=INK,
         handletextpad=0.4,
         handlelength=1.6,
-        columnspacing=1.3,
-        prop={"family": FONT, "size": 9},
+        columnspacing=1.0,
+        prop={"family": FONT, "size": 8},
     )
 
 

@@ -126,7 +126,8 @@ def _keys(chart: Chart, panel: Panel) -> list[Line2D]:
     if len(panel.series) > 1 and panel.front:
         keys.append(Line2D([], [], color=MUTED, linestyle=DASHED, label="front"))
     if panel.area is not None:
-        keys.append(Line2D([], [], color=MUTED, alpha=0.25, linewidth=6, label=panel.area.name))
+        shade: dict[str, Any] = {"alpha": 0.25, "linewidth": 6, "solid_capstyle": "butt"}
+        keys.append(Line2D([], [], color=MUTED, label=panel.area.name, **shade))
     if any(series.x_ends or series.y_ends for series in panel.series):
         keys.append(Line2D([], [], color=MUTED, alpha=0.6, label="95 % interval"))
     return keys
