@@ -16,7 +16,7 @@ from laconic.data.answers import Answer
 from laconic.data.decontaminate import _runs
 from laconic.data.encode import split_answer
 from laconic.data.lint import find_fault
-from laconic.importing.record import answer as gold_of
+from laconic.importing.contract import answer as gold_of
 from laconic.runs.run import Generation, Sample
 from laconic.scoring.answers import boxed_answer, conclusion
 from laconic.scoring.golds import is_number, is_prose

@@ -14,6 +14,7 @@ from laconic.testing.test_backends import *  # noqa: F403
 from laconic.testing.test_backends import MODEL, _has_vllm
 from laconic.testing.test_charts import *  # noqa: F403
 from laconic.testing.test_controllers import *  # noqa: F403
+from laconic.testing.test_log_formats import *  # noqa: F403
 from laconic.testing.test_methods import *  # noqa: F403
 from laconic.testing.test_tasks import *  # noqa: F403
 from tests.support.openai_server import Answer, Body, Chat, serve

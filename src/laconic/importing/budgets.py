@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from laconic.errors import RunError
-from laconic.importing.record import CLOSE, OPEN
+from laconic.importing.contract import CLOSE, OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from laconic.importing.record import Record
+    from laconic.importing.contract import Record
 
 #: A text that ran to its budget counts a few tokens less when it is tokenized again: so many, and
 #: no more than this part of the budget.

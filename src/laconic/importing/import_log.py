@@ -14,10 +14,10 @@ from laconic.errors import RunError
 from laconic.files.atomic import publish
 from laconic.files.text import open_binary
 from laconic.importing.budgets import find_budget
+from laconic.importing.contract import CLOSE
 from laconic.importing.formats import find_logs, read_log
 from laconic.importing.lengths import measure
 from laconic.importing.problems import match_problems
-from laconic.importing.record import CLOSE
 from laconic.runs.experiment import Experiment, Sampling
 from laconic.runs.run import Generation, Run, read_run
 from laconic.runs.writer import RunWriter
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from laconic.importing.budgets import Budget
+    from laconic.importing.contract import Log, Record
     from laconic.importing.lengths import Lengths
-    from laconic.importing.record import Log, Record
     from laconic.runs.experiment import TaskRecord
     from laconic.runs.run import Sample
     from laconic.runtime import Progress

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.errors import RunError, did_you_mean
 from laconic.importing.chats import last_asked, usage
 from laconic.importing.columns import ALIASES, cell, column_of, responses
-from laconic.importing.record import CLOSE, CUT, Log, Record, answer, count, joined, text
+from laconic.importing.contract import CLOSE, CUT, Log, Record, answer, count, joined, text
 from laconic.importing.rows import rows
 
 if TYPE_CHECKING:

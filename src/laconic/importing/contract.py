@@ -1,4 +1,4 @@
-"""What every reader of a log makes of it: records, and what the log says of all of them."""
+"""The contract of log formats: what one declares, and what its reader makes of a log."""
 
 from __future__ import annotations
 
@@ -90,20 +90,50 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Format:
-    """A tool's log, recognised by its content; a module of `readers` has one as ``FORMAT``.
+class KeptFacts:
+    """What a tool's log keeps, in words for the table of docs/import.md.
+
+    Attributes:
+        file: The file, and the option that writes it.
+        lengths: Where lengths come from.
+        thoughts: Where a thought stands.
+        cut: How a completion that its budget cut is known.
+        settings: Where the budget and the sampling stand.
+    """
+
+    file: str
+    lengths: str
+    thoughts: str
+    cut: str
+    settings: str
+
+
+@dataclass(frozen=True)
+class LogFormat:
+    """The log of one tool, recognised by its content.
+
+    To add one, write a module of `laconic.importing.readers` that assigns a `LogFormat` to
+    ``FORMAT``; nothing else is to be edited. Other packages name such an object in the entry-point
+    group ``laconic.log_formats``. `laconic.testing.test_log_formats` is the contract as tests.
 
     Attributes:
         name: The tool.
-        matches: Whether this is the first row, or the whole object, of such a log.
-        read: Reads one.
+        matches: Whether this is the first row, or the whole object, of such a log. It must be
+            false for the examples of all other formats.
+        read: Reads a file of it.
+        example: A small log of one completion: its first row, or the whole object.
+        kept: What the log keeps, for the documentation.
         magic: The first four bytes of a container that only this tool writes; or empty.
+        suffixes: Endings of its files, besides those of JSON, that mark logs in a folder.
     """
 
     name: str
     matches: Callable[[Mapping[str, Any]], bool]
     read: Callable[[Path], Log]
+    example: Mapping[str, Any]
+    kept: KeptFacts
     magic: bytes = b""
+    suffixes: tuple[str, ...] = ()
 
 
 def dig(value: Any, *keys: str | int) -> Any:
