@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from laconic.evaluation.protocols.load import preset_names, read_preset
+from laconic.evaluation.protocols.load import PRESETS
 from laconic.importing.formats import formats
 from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
 from laconic.tasks.contract.prompts import PROMPTS
@@ -61,7 +61,7 @@ def tasks_page() -> str:
     ]
     prompts = [f"| `{name}` | {prompt.help} |" for name, prompt in PROMPTS.items()]
     presets = []
-    for preset in map(read_preset, preset_names()):
+    for preset in PRESETS.all():
         asked = ", ".join(t + (f" x {n}" if n > 1 else "") for t, n in preset.tasks.items())
         roles = "<br>".join(
             f"{role}: `{rule.prompt}`, {rule.max_tokens:,} tokens"

@@ -22,7 +22,7 @@ from laconic.training.evaluators import ask_apart
 from laconic.training.mixture import Plan, split_pools
 from laconic.training.mixture_state import Steering
 from laconic.training.prepare import Job, prepare
-from laconic.training.presets.load import names, read_launch, read_preset
+from laconic.training.presets.load import PRESETS, read_launch
 from laconic.training.recipe import EvaluatorSection, SelectSection, TrainRecipe, set_value
 from laconic.training.run_folder import Places
 from laconic.training.sampler import MixtureSampler
@@ -330,9 +330,9 @@ def test_a_dry_run_counts(pools: Path) -> None:
         Rates(training=0)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", PRESETS.names())
 def test_a_preset_is_a_recipe_with_its_papers_figures(name: str) -> None:
-    preset = read_preset(name)
+    preset = PRESETS.get(name)
     recipe = TrainRecipe.from_dict(preset.recipe)
     facts = preview(recipe, processes=8, rates=Rates(), preset=preset)
     if name == "lab":

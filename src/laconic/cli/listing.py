@@ -12,7 +12,7 @@ from rich.table import Table
 
 from laconic.cli import evaluating
 from laconic.cli.options import Json
-from laconic.cli.presets import merge_presets, print_presets, settings, show_preset, show_settings
+from laconic.cli.presets import described_presets, print_presets, show_preset, show_settings
 from laconic.cli.terminal import out
 from laconic.errors import LaconicError, did_you_mean
 
@@ -29,14 +29,16 @@ def list_(
 ) -> None:
     """List what there is: methods with transforms and adjustments, tasks, backends and so on."""
     if kind == "presets":
-        listed = settings()
+        listed = described_presets()
     elif kind == "prompts":
         listed = evaluating.prompts()
     else:
         listed = [_described(p) for registry in _registries()[kind] for p in registry.all()]
     if as_json:
-        out.print_json(json.dumps([*listed, *(merge_presets() if kind == "presets" else [])]))
+        out.print_json(json.dumps(listed))
         return
+    if kind == "presets":  # merge presets have a table of their own
+        listed = [one for one in listed if one["family"] != "merge preset"]
     columns = ("name", "is a", "summary", *(["source"] if kind == "methods" else []))
     table = Table(*columns, box=None, pad_edge=False)
     for one in listed:
@@ -59,17 +61,13 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Explain one of them: what it does, its parameters, its source."""
-    from laconic.merging.presets.load import presets
-
     plugins = {p.name: p for group in _registries().values() for r in group for p in r.all()}
-    if name in presets():
-        show_preset(presets()[name], as_json=as_json)
-        return
-    if found := [one for one in settings() if one["name"] == name]:
-        show_settings(found, as_json=as_json)
+    presets = [one for one in described_presets() if one["name"] == name]
+    if presets:
+        _show_presets(presets, as_json=as_json)
         return
     if name not in plugins:
-        known = [*plugins, *presets(), *(one["name"] for one in settings())]
+        known = [*plugins, *(one["name"] for one in described_presets())]
         raise LaconicError(f"Nothing is called '{name}'. {did_you_mean(name, known)}")
     plugin = plugins[name]
     if as_json:
@@ -110,6 +108,17 @@ def _registries() -> dict[str, tuple[Registry[Any], ...]]:
         "backends": (BACKENDS,),
         "controllers": (CONTROLLERS,),
     }
+
+
+def _show_presets(presets: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print the presets of one name: one merge preset, or those of evaluation and training."""
+    merges = [one for one in presets if one["family"] == "merge preset"]
+    if as_json:
+        out.print_json(json.dumps(merges[0] if merges else presets))
+    elif merges:
+        show_preset(merges[0]["name"])
+    else:
+        show_settings(presets)
 
 
 def _described(plugin: Plugin[Any]) -> dict[str, Any]:

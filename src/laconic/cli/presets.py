@@ -17,44 +17,38 @@ if TYPE_CHECKING:
     from laconic.merging.presets.load import Preset
 
 
-def settings() -> list[dict[str, Any]]:
-    """The evaluation and training presets, as a list of them says it."""
-    from laconic.evaluation.protocols import load as evaluation
-    from laconic.training.presets import load as training
+def described_presets() -> list[dict[str, Any]]:
+    """Every preset as JSON holds it: evaluation and training presets, then merge presets."""
+    from laconic.evaluation.protocols.load import PRESETS as EVALUATION
+    from laconic.training.presets.load import PRESETS as TRAINING
 
-    asked = [evaluation.read_preset(name) for name in evaluation.preset_names()]
-    trained = [training.read_preset(name) for name in training.names()]
     return [
-        *({"family": "evaluation preset", **_tree(preset)} for preset in asked),
-        *({"family": "training preset", **_tree(preset)} for preset in trained),
+        *(_described("evaluation preset", preset) for preset in EVALUATION.all()),
+        *(_described("training preset", preset) for preset in TRAINING.all()),
+        *map(_described_merge, _merge_presets()),
     ]
 
 
-def show_settings(found: list[dict[str, Any]], *, as_json: bool) -> None:
+def show_settings(found: list[dict[str, Any]]) -> None:
     """Print evaluation and training presets of one name, whole."""
-    if as_json:
-        out.print_json(json.dumps(found))
-        return
     for facts in found:
-        told = {k: v for k, v in facts.items() if k not in ("name", "family", "notes")}
+        shown = {k: v for k, v in facts.items() if k not in ("name", "family", "notes")}
         out.print(f"[bold]{facts['name']}[/] ({facts['family']})\n")
-        text = yaml.safe_dump(told, sort_keys=False, width=78, default_flow_style=None)
+        text = yaml.safe_dump(shown, sort_keys=False, width=78, default_flow_style=None)
         out.print("\n".join([text, *facts["notes"], ""]), markup=False)
 
 
-def merge_presets() -> list[dict[str, Any]]:
-    """The merge presets with the paper's figures, as a list of them says it."""
-    from laconic.merging.presets.load import presets
+def _merge_presets() -> list[Preset]:
+    """The merge presets, in the paper's order."""
+    from laconic.merging.presets.load import PRESETS
 
-    return [_plain(preset) for preset in presets().values()]
+    return sorted(PRESETS.all(), key=lambda preset: preset.order)
 
 
 def print_presets() -> None:
     """Print every merge preset: name, method and values, the paper's figures, what it lacks."""
-    from laconic.merging.presets.load import presets
-
     table = Table("name", "merge", "in the paper", "runs here", box=None, pad_edge=False)
-    for preset in presets().values():
+    for preset in _merge_presets():
         lacks = f"no: needs {', '.join(preset.missing)}" if preset.missing else "yes"
         table.add_row(preset.name, *map(escape, (preset.summary, preset.told, lacks)))
     out.print()
@@ -66,11 +60,11 @@ def print_presets() -> None:
     )
 
 
-def show_preset(preset: Preset, *, as_json: bool) -> None:
-    """Print a preset: its recipe, the paper's figures by data set, the warnings, the command."""
-    if as_json:
-        out.print_json(json.dumps(_plain(preset)))
-        return
+def show_preset(name: str) -> None:
+    """Print a merge preset: its recipe, figures by data set, warnings and command."""
+    from laconic.merging.presets.load import PRESETS
+
+    preset = PRESETS.get(name)
     out.print(f"[bold]{preset.name}[/] (merge preset)\n")
     out.print(f"{preset.summary}. Wu et al. 2025 (arXiv 2503.20641), Table 7.\n", markup=False)
     out.print(yaml.safe_dump(dict(preset.recipe), sort_keys=False), markup=False)
@@ -98,9 +92,9 @@ def preset_values(name: str, flags: dict[str, Any], *, recipe: object) -> dict[s
         RecipeError: For an unknown preset, one that cannot run, a recipe file beside it, or
             missing checkpoints.
     """
-    from laconic.merging.presets.load import find_preset
+    from laconic.merging.presets.load import PRESETS
 
-    preset = find_preset(name)
+    preset = PRESETS.get(name)
     if recipe is not None:
         raise RecipeError(f"Give either a recipe file or --preset {name}, not both.")
     values = preset.values()
@@ -132,12 +126,13 @@ def _figures(preset: Preset) -> Table:
     return table
 
 
-def _plain(preset: Preset) -> dict[str, Any]:
-    missing = list(preset.missing)
-    return {"family": "merge preset", **asdict(preset), "missing": missing}
-
-
-def _tree(preset: Any) -> dict[str, Any]:
+def _described(family: str, preset: Any) -> dict[str, Any]:
     """A preset as JSON and YAML hold it."""
-    tree: dict[str, Any] = json.loads(json.dumps(asdict(preset)))
-    return tree
+    values: dict[str, Any] = json.loads(json.dumps(asdict(preset)))
+    return {"family": family, **values}
+
+
+def _described_merge(preset: Preset) -> dict[str, Any]:
+    values = _described("merge preset", preset) | {"missing": list(preset.missing)}
+    del values["order"]
+    return values

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from laconic.evaluation.protocols.load import preset_names, read_preset
+from laconic.evaluation.protocols.load import PRESETS
 from laconic.reporting.wording import some
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def cautions(named: Mapping[str, Run]) -> Iterator[str]:
 def _presets(named: Mapping[str, Run]) -> list[Preset]:
     """The protocols that some runs followed, each once, that this version knows."""
     names = dict.fromkeys(str(_kept(run).get("name")) for run in named.values())
-    return [read_preset(name) for name in names if name in preset_names()]
+    return [PRESETS.get(name) for name in names if name in PRESETS.names()]
 
 
 def _departures(preset: Preset, named: Mapping[str, Run]) -> Iterator[str]:

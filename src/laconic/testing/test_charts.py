@@ -30,7 +30,7 @@ from laconic.runs.run import Result, Run
 if TYPE_CHECKING:
     from laconic.registry import Plugin
 
-PLUGINS = (*TASK_CHARTS.all(), *HISTORY_CHARTS.all())
+PLUGINS: tuple[Plugin[Any], ...] = (*TASK_CHARTS.all(), *HISTORY_CHARTS.all())
 TASK = "contract"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laconic.evaluation.protocols.load import read_preset
+from laconic.evaluation.protocols.load import PRESETS
 from laconic.reporting.tables.table import Cell, Column, Table
 from laconic.reporting.wording import DASH, number, tokens
 
@@ -29,7 +29,7 @@ def published_table(c: RunComparison, task: str) -> Table | None:
     ]
     return Table(
         caption=f"{task}: beside published figures, which have no intervals "
-        f"({'; '.join(f'{name}: {read_preset(name).source}' for name in sources)})",
+        f"({'; '.join(f'{name}: {PRESETS.get(name).source}' for name in sources)})",
         columns=(
             Column("model", numeric=False),
             Column("accuracy, %"),
