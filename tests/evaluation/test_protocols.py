@@ -16,7 +16,7 @@ from laconic.evaluation.protocols.load import PRESETS, find_preset
 from laconic.reporting.report import compare, to_html, to_json, to_markdown, to_text
 from laconic.runs.experiment import Sampling
 from laconic.runs.run import Run, Sample, read_run
-from laconic.scoring.answers import boxed_answer
+from laconic.scoring.answers.extract import boxed_answer
 from laconic.tasks.contract.prompts import EXAMPLES, PROMPTS, find_prompt, put
 from laconic.tasks.contract.task import TASKS, load_task
 

@@ -11,8 +11,8 @@ import pytest
 from laconic.errors import RunError
 from laconic.importing.budgets import find_budget
 from laconic.importing.chats import message_text, usage
-from laconic.importing.import_log import import_log
 from laconic.importing.contract import Record
+from laconic.importing.import_log import import_log
 from laconic.reporting.report import compare
 
 if TYPE_CHECKING:
@@ -218,7 +218,9 @@ def test_runs_without_a_budget_are_compared_where_nothing_was_cut(tmp_path: Path
         limited.name: ["budget"],
         cut.name: ["budget"],
     }
-    assert not compare([left, limited], baseline=left.name).incomparable  # its longest fits in the budget
+    assert not compare(
+        [left, limited], baseline=left.name
+    ).incomparable  # its longest fits in the budget
 
 
 def test_a_cap_of_the_users_own_cuts_and_compares(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_the_worker_imports_no_torch_and_ends_with_its_grader() -> None:
 @pytest.mark.parametrize("ending", ["pass", "os.kill(os.getpid(), 9)", "raise KeyboardInterrupt"])
 def test_no_worker_outlives_its_parent(ending: str) -> None:
     code = (
-        "import os\nfrom laconic.scoring import Grader\ngrader = Grader()\n"
+        "import os\nfrom laconic.scoring.grader import Grader\ngrader = Grader()\n"
         "grader.compare('x+1', 'y')\nprint(grader._idle[0].process.pid, flush=True)\n" + ending
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

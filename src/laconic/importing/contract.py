@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
-from laconic.scoring.answers import boxed_answer
+from laconic.scoring.answers.extract import boxed_answer
 
 if TYPE_CHECKING:
     from pathlib import Path

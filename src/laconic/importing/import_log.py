@@ -27,7 +27,7 @@ from laconic.scoring.score import GRADER, Grader, score_all
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laconic.importing.budgets import Budget
+    from laconic.importing.budgets import LogBudget
     from laconic.importing.contract import Log, Record
     from laconic.importing.lengths import Lengths
     from laconic.runs.experiment import TaskRecord
@@ -148,7 +148,7 @@ def _experiment(
 
 
 def _provenance(
-    log: Log, records: Sequence[Record], lengths: Lengths, budget: Budget
+    log: Log, records: Sequence[Record], lengths: Lengths, budget: LogBudget
 ) -> dict[str, Any]:
     """What the run says of its log; each note becomes a warning of the report."""
     counts = Counter(record.id or "" for record in records)
@@ -263,7 +263,9 @@ def _samples(records: Sequence[Record], problems: Task) -> list[Sample]:
     return [replace(by_id[record.id or ""], repeat=record.sample or 0) for record in records]
 
 
-def _generations(records: Sequence[Record], lengths: Lengths, budget: Budget) -> list[Generation]:
+def _generations(
+    records: Sequence[Record], lengths: Lengths, budget: LogBudget
+) -> list[Generation]:
     return [
         Generation(
             text=record.response,

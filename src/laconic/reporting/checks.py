@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from laconic.reporting.wording import percent, some
-from laconic.scoring.unread import unread
+from laconic.scoring.unreadable import unread
 
 if TYPE_CHECKING:
     from laconic.reporting.comparison import ReportRow

@@ -15,7 +15,7 @@ from laconic.reporting.published import Published, cautions, published
 from laconic.reporting.wording import INTERVALS
 from laconic.stats import (
     LEVEL,
-    Budget,
+    BudgetOutcome,
     Ease,
     Level,
     Overall,
@@ -65,7 +65,7 @@ class Details:
     texts: Texts
     by_ease: Mapping[Ease, Level]
     trend: Trend
-    budgets: tuple[Budget, ...]
+    budgets: tuple[BudgetOutcome, ...]
 
 
 @dataclass(frozen=True)

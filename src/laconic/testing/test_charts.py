@@ -139,7 +139,7 @@ def test_a_series_has_what_its_kind_needs(charts: list[Chart]) -> None:
                 pairs = [*zip(series.x, series.x_ends, strict=False)]
                 pairs += [*zip(series.y, series.y_ends, strict=False)]
                 assert all(low - 1e-9 <= value <= high + 1e-9 for value, (low, high) in pairs)
-                assert not panel.words or all(0 <= x < len(panel.words) for x in series.x)
+                assert not panel.categories or all(0 <= x < len(panel.categories) for x in series.x)
 
 
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)

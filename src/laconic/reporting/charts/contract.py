@@ -31,8 +31,8 @@ class Series:
     Attributes:
         name: The run.
         role: What the run is; with `style`, its colour and mark.
-        x: Horizontal positions: numbers, or indices of `Panel.words`. One value in ``bars``; the
-            five of `laconic.reporting.tables.details.QUANTILES` in ``boxes``.
+        x: Horizontal positions: numbers, or indices of `Panel.categories`. One value in ``bars``;
+            the five of `laconic.reporting.tables.details.QUANTILES` in ``boxes``.
         y: Values, one for each position; empty in ``bars`` and ``boxes``.
         x_ends: The interval of each position; empty where there is none.
         y_ends: The interval of each value; empty where there is none.
@@ -86,7 +86,7 @@ class Panel:
         across: What the horizontal axis holds, unit included.
         up: What the vertical axis holds; empty where it names the runs.
         series: What is drawn.
-        words: Names of the positions 0, 1, 2 ... of the horizontal axis; empty for numbers.
+        categories: Names of the positions 0, 1, 2 ... of the horizontal axis; empty for numbers.
         ticks: Positions to mark on the horizontal axis; empty to leave them to the writer.
         log: Whether the horizontal axis is logarithmic.
         x_from_zero: Whether the horizontal axis begins at 0.
@@ -98,7 +98,7 @@ class Panel:
     across: str
     up: str
     series: tuple[Series, ...]
-    words: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
     ticks: tuple[float, ...] = ()
     log: bool = False
     x_from_zero: bool = True

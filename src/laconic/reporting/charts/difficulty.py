@@ -93,7 +93,7 @@ def _panels(
                 _series(row, by_run[row.name], measure, shown=row.name in first)
                 for row in c.comparable(task)
             ),
-            words=tuple(words),
+            categories=tuple(words),
             y_from_zero="%" not in up,
         )
         for up, measure in measures

@@ -100,13 +100,13 @@ function lineTraces(chart) {
   return chart.panels.flatMap((panel, place) =>
     panel.series.map((series, i) => {
       const line = colour(series.style.colour);
-      const apart = panel.words.length ? Math.min(0.04, 0.4 / panel.series.length) : 0;
+      const apart = panel.categories.length ? Math.min(0.04, 0.4 / panel.series.length) : 0;
       const aside = apart * (i - (panel.series.length - 1) / 2);
       return {
         x: series.x.map((x) => x + aside),
         y: series.y,
         error_y: bars(series.y, series.y_ends, line),
-        text: series.x.map((x) => panel.words[x] ?? x.toLocaleString("en")),
+        text: series.x.map((x) => panel.categories[x] ?? x.toLocaleString("en")),
         customdata: series.notes,
         mode: series.joined ? "lines+markers" : "markers",
         line: { color: line, width: 1.6, dash: series.style.dash, shape: series.stepped ? "hv" : "linear" },
@@ -207,8 +207,8 @@ function layoutOf(chart, width) {
     if (panel.ticks.length) {
       Object.assign(x, { tickvals: panel.ticks, ticktext: panel.ticks.map((tick) => tick.toLocaleString("en")) });
     }
-    if (panel.words.length) {
-      Object.assign(x, { tickvals: panel.words.map((_, k) => k), ticktext: panel.words });
+    if (panel.categories.length) {
+      Object.assign(x, { tickvals: panel.categories.map((_, k) => k), ticktext: panel.categories });
     } else if (!panel.log) {
       x.tickformat = ",~r";
       x.rangemode = panel.x_from_zero ? "tozero" : "normal";

@@ -27,8 +27,8 @@ def draw_lines(axes: Axes, panel: Panel) -> None:
         axes.set_xscale("log")
     for i, series in enumerate(panel.series):
         _line(axes, series, _shift(panel, i))
-    if panel.words:
-        axes.set_xticks(range(len(panel.words)), panel.words)
+    if panel.categories:
+        axes.set_xticks(range(len(panel.categories)), panel.categories)
     elif panel.x_from_zero and not panel.log and axes.get_xlim()[0] > 0:
         axes.set_xlim(left=0)
     _ticks(axes, panel)
@@ -108,7 +108,7 @@ def _line(axes: Axes, series: Series, shift: float) -> None:
 
 def _shift(panel: Panel, i: int) -> float:
     """How far a series is moved aside, so that intervals at one named position stay apart."""
-    step = min(0.04, 0.4 / len(panel.series)) if panel.words else 0.0
+    step = min(0.04, 0.4 / len(panel.series)) if panel.categories else 0.0
     return step * (i - (len(panel.series) - 1) / 2)
 
 

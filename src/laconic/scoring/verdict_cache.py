@@ -23,7 +23,7 @@ PATIENCE: Final = 5.0
 LOG = logging.getLogger(__name__)
 
 
-class Grades:
+class VerdictCache:
     """A file of verdicts by grader, gold and answer, used by any number of processes at once.
 
     It only saves time: where it is damaged or cannot be written, a warning is logged and grading

@@ -11,8 +11,8 @@ import re
 from fractions import Fraction
 from typing import Final
 
-from laconic.scoring import words
-from laconic.scoring.spelling import as_latex, normalise, rational
+from laconic.scoring.answers import choices
+from laconic.scoring.answers.spelling import as_latex, normalise, rational
 
 #: Numbers this close, of which one is a decimal, may be one number rounded: not ours to decide.
 ROUNDED: Final = Fraction(1, 1000)
@@ -37,13 +37,13 @@ def compare_plain(gold: str, answer: str) -> bool | None:
     """
     if gold.strip() == answer.strip():
         return True
-    letter = words.choice(gold)
-    if letter and (said := words.chosen(answer)):
+    letter = choices.choice(gold)
+    if letter and (said := choices.chosen(answer)):
         return said == letter
     left, right = normalise(gold), normalise(answer)
     if left == right:
         return True
-    mine, theirs = words.word(gold), words.word(answer)
+    mine, theirs = choices.word(gold), choices.word(answer)
     if (mine and theirs) or (_PROSE.fullmatch(left) and _PROSE.fullmatch(right)):
         return (mine or left).casefold() == (theirs or right).casefold()
     if len(left) == len(right) == 1 and left.isalpha() and right.isalpha():

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from laconic.runtime import silent
-from laconic.scoring.algebra import AS_WORDS
-from laconic.scoring.golds import is_number, is_prose, readings
+from laconic.scoring.answers.algebra import AS_WORDS
+from laconic.scoring.answers.references import is_number, is_prose, readings
 from laconic.scoring.worker import Verdict
 from laconic.tasks.contract.exam import Exam
 

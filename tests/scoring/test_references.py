@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from laconic.runs.run import Sample
-from laconic.scoring.check import check_golds
-from laconic.scoring.golds import is_number, readings
+from laconic.scoring.answers.references import is_number, readings
+from laconic.scoring.check_references import check_golds
 from laconic.scoring.score import Grader
 from laconic.tasks.contract.task import load_task
 

@@ -77,3 +77,8 @@ def report(
             else render(comparison, format_, layout=layout)
         )
         out.print(text, markup=False, soft_wrap=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(epilog=EPILOG)(report)

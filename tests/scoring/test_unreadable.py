@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laconic.runs.run import Finish, Outcome, Result
-from laconic.scoring.unread import unread
+from laconic.scoring.unreadable import unread
 
 
 def result(number: int, outcome: Outcome, text: str = "?", finish: Finish = "stop") -> Result:

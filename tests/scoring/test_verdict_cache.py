@@ -9,9 +9,9 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from laconic.scoring import grades as kept
-from laconic.scoring.grades import Grades
+from laconic.scoring import verdict_cache as kept
 from laconic.scoring.score import Grader
+from laconic.scoring.verdict_cache import VerdictCache
 from laconic.scoring.worker import Question, Verdict
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ def count(path: Path) -> int:
 
 def test_a_verdict_is_there_for_the_next_process(tmp_path: Path) -> None:
     path = tmp_path / "new" / "verdicts"
-    with closing(Grades(path, "g/1")) as grades:
+    with closing(VerdictCache(path, "g/1")) as grades:
         grades.put(Question("2", "x", boxed=False), Verdict("unequal", "7", "compared as words"))
-    with closing(Grades(path, "g/1")) as grades:
+    with closing(VerdictCache(path, "g/1")) as grades:
         found = grades.get(Question("2", "x", boxed=False))
         assert found == Verdict("unequal", "7", "compared as words")
         assert grades.get(Question("2", "x", boxed=True)) is None
         assert grades.get(Question("3", "x", boxed=False)) is None
-    with closing(Grades(path, "g/2")) as grades:
+    with closing(VerdictCache(path, "g/2")) as grades:
         assert grades.get(Question("2", "x", boxed=False)) is None
 
 
@@ -58,7 +58,7 @@ def test_a_grader_asks_no_worker_what_it_was_told_before(
 
 
 def test_timeouts_and_errors_are_asked_again(tmp_path: Path) -> None:
-    with closing(Grades(tmp_path / "verdicts", "g")) as grades:
+    with closing(VerdictCache(tmp_path / "verdicts", "g")) as grades:
         grades.put(question(1), Verdict("timeout", reason="late"))
         grades.put(question(2), Verdict("error", reason="died"))
         grades.put(question(3), Verdict("none"))
@@ -68,7 +68,7 @@ def test_timeouts_and_errors_are_asked_again(tmp_path: Path) -> None:
 def test_the_oldest_verdicts_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "MOST", 50)
     monkeypatch.setattr(kept, "BATCH", 10)
-    with closing(Grades(tmp_path / "verdicts", "g")) as grades:
+    with closing(VerdictCache(tmp_path / "verdicts", "g")) as grades:
         for n in range(200):
             grades.put(question(n), Verdict("equal"))
         assert count(tmp_path / "verdicts") == 50
@@ -78,10 +78,10 @@ def test_the_oldest_verdicts_make_room(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_processes_write_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from laconic.scoring import grades\n"
+        "import sys; from pathlib import Path; from laconic.scoring import verdict_cache\n"
         "from laconic.scoring.worker import Question, Verdict\n"
         "grades.BATCH = 5\n"
-        "kept = grades.Grades(Path(sys.argv[1]), 'g')\n"
+        "kept = verdict_cache.VerdictCache(Path(sys.argv[1]), 'g')\n"
         "for n in range(150):\n"
         "    kept.put(Question(str(n + 100 * int(sys.argv[2])), 'x', True), Verdict('equal'))\n"
         "kept.close()\n"

@@ -10,9 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from laconic.cli import evaluating
+from laconic.cli import evaluate
+from laconic.cli.list_presets import described_presets, print_presets, show_preset, show_settings
 from laconic.cli.options import Json
-from laconic.cli.presets import described_presets, print_presets, show_preset, show_settings
 from laconic.cli.terminal import out
 from laconic.errors import LaconicError, did_you_mean
 
@@ -31,7 +31,7 @@ def list_(
     if kind == "presets":
         listed = described_presets()
     elif kind == "prompts":
-        listed = evaluating.prompts()
+        listed = evaluate.prompts()
     else:
         listed = [_described(p) for registry in _registries()[kind] for p in registry.all()]
     if as_json:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from laconic.scoring.answers import marked, tail
-from laconic.scoring.spelling import as_latex
+from laconic.scoring.answers.extract import marked, tail
+from laconic.scoring.answers.spelling import as_latex
 
 #: Words shorter than any that would be taken for one beside variables.
 _SHORT: Final = frozenset({"true", "false", "yes", "no", "none", "even", "odd", "both", "never"})

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from laconic.scoring.limits import too_large
-from laconic.scoring.spelling import normalise, rational
+from laconic.scoring.answers.limits import too_large
+from laconic.scoring.answers.spelling import normalise, rational
 
 UNIT_WORDS: Final = 3
 

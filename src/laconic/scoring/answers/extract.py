@@ -6,7 +6,7 @@ import re
 from collections import deque
 from typing import Final
 
-from laconic.scoring.limits import MAX_CHARACTERS
+from laconic.scoring.answers.limits import MAX_CHARACTERS
 
 #: What is searched of a completion without a box or a conclusion: about the last paragraph.
 TAIL_CHARACTERS: Final = 500

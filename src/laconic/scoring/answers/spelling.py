@@ -2,7 +2,7 @@ r"""Spelling: one LaTeX for the many ways in which people and models write the s
 
 `as_latex` keeps the meaning and is what algebra is handed; `normalise` also takes out what never
 matters to a comparison, such as spaces and units of per cent, and `rational` reads plain numbers.
-All of them expect a text that `laconic.scoring.limits` has passed.
+All of them expect a text that `laconic.scoring.answers.limits` has passed.
 """
 
 # ruff: noqa: RUF001  # signs that look like others are what this table is about
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Final
 
-from laconic.scoring.limits import MAX_CHARACTERS, MAX_DIGITS
+from laconic.scoring.answers.limits import MAX_CHARACTERS, MAX_DIGITS
 
 #: Signs outside ASCII, as LaTeX. Signs of currencies fall away, as the dollar sign does.
 _SIGNS: Final = str.maketrans(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from laconic.cli.list_presets import preset_values
 from laconic.cli.options import Json, Output
-from laconic.cli.presets import preset_values
 from laconic.cli.terminal import progress_bar, say
 from laconic.errors import RecipeError
 from laconic.registry import parse_spec, parse_value
