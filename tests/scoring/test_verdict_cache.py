@@ -80,7 +80,7 @@ def test_processes_write_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from laconic.scoring import verdict_cache\n"
         "from laconic.scoring.worker import Question, Verdict\n"
-        "grades.BATCH = 5\n"
+        "verdict_cache.BATCH = 5\n"
         "kept = verdict_cache.VerdictCache(Path(sys.argv[1]), 'g')\n"
         "for n in range(150):\n"
         "    kept.put(Question(str(n + 100 * int(sys.argv[2])), 'x', True), Verdict('equal'))\n"

@@ -4,9 +4,9 @@ The judge runs an exam's tests in a process that never ran the program. A name t
 from the program is a `RemoteObject` there: a call sends the arguments and brings the result back,
 plain values as data (`values.py`), anything else as another `RemoteObject`. A remote object equals
 only itself, takes part in no arithmetic and is never asked to compare: what the program's classes
-redefine decides nothing. It can be called, iterated, indexed, measured, asked for its truth and for its
-attributes. Arguments that the program changed (lists, dicts, sets, ...) are changed at the judge's
-end too. An exception comes as the nearest class of the interpreter's own.
+redefine decides nothing. It can be called, iterated, indexed, measured, asked for its truth and for
+its attributes. Arguments that the program changed (lists, dicts, sets, ...) are changed at the
+judge's end too. An exception comes as the nearest class of the interpreter's own.
 
 Not covered: tests that pass functions or objects of their own (they end in a TypeError), and tests
 that ask for the class of what the program returns, where the program defines that class.
