@@ -1,4 +1,4 @@
-"""Writes docs/methods.md, tasks.md and the table of training.md from the plug-ins themselves.
+"""Writes docs/methods.md and tasks.md, and the tables of training.md and import.md, from the code.
 
 Run it as ``python docs/generate.py``.
 """
@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from laconic.evaluation.protocols.load import protocol_names, read_protocol
+from laconic.evaluation.protocols.load import PRESETS
+from laconic.importing.formats import formats
 from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
 from laconic.tasks.contract.prompts import PROMPTS
 from laconic.tasks.contract.task import TASKS
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).with_name("methods.md")
 TASKS_PAGE = Path(__file__).with_name("tasks.md")
 TRAINING = Path(__file__).with_name("training.md")
+IMPORT = Path(__file__).with_name("import.md")
+LOGS = re.compile(r"(?<=<!-- log formats -->\n).*?(?=<!-- end -->)", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- controllers -->\n).*?(?=<!-- end -->)", re.DOTALL)
 HEAD = """# Methods, transforms and adjustments
 
@@ -58,7 +61,7 @@ def tasks_page() -> str:
     ]
     prompts = [f"| `{name}` | {prompt.help} |" for name, prompt in PROMPTS.items()]
     presets = []
-    for preset in map(read_protocol, protocol_names()):
+    for preset in PRESETS.all():
         asked = ", ".join(t + (f" x {n}" if n > 1 else "") for t, n in preset.tasks.items())
         roles = "<br>".join(
             f"{role}: `{rule.prompt}`, {rule.max_tokens:,} tokens"
@@ -93,6 +96,24 @@ def training_page() -> str:
     return TABLE.sub(lambda _: controllers(), TRAINING.read_text(encoding="utf-8"))
 
 
+def import_page() -> str:
+    """The page of importing logs, its table of formats from the formats themselves."""
+    rows = [
+        f"| {f.name} | {k.file} | {k.lengths} | {k.thoughts} | {k.cut} | {k.settings} |\n"
+        for f in formats()
+        for k in (f.kept,)
+    ]
+    head = (
+        "| log | file | lengths | thought | cut | budget, sampling |\n|---|---|---|---|---|---|\n"
+    )
+    plain = (
+        "| anything | rows: JSONL, a JSON array, Parquet | a column, usage, or `--tokenizer` | in "
+        "the text, or a column | a column, or inferred | a column, or `--cap` |\n"
+    )
+    table = head + "".join(rows) + plain
+    return LOGS.sub(lambda _: table, IMPORT.read_text(encoding="utf-8"))
+
+
 def controllers() -> str:
     """The table of controllers: what each does to the weights w, its parameters, its source."""
     rows = ["| name | update | parameters | source |", "|---|---|---|---|"]
@@ -118,3 +139,4 @@ if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     TASKS_PAGE.write_text(tasks_page(), encoding="utf-8")
     TRAINING.write_text(training_page(), encoding="utf-8")
+    IMPORT.write_text(import_page(), encoding="utf-8")

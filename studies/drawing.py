@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from laconic.reporting.drawing import DPI, FONT, GRID, INK, MUTED, PAPER, WIDTH
+from laconic.reporting.styles import GRID, INK, MUTED, PAPER
+from laconic.reporting.writers.stills.canvas import DPI, FONT, WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -42,7 +42,7 @@ VERBS = {
     "merging": {"calibration.record"},
 }
 SEAMS = {
-    *("methods", "tasks", "backends", "strategies", "importing.readers"),
+    *("methods", "tasks", "backends", "strategies", "importing.readers", "reporting.charts"),
     *("training.controllers", "training.objectives", "training.rewards"),
 }
 

@@ -116,7 +116,12 @@ def test_the_example_method_keeps_the_contract(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("page", "writer"),
-    [("methods", "page"), ("tasks", "tasks_page"), ("training", "training_page")],
+    [
+        ("methods", "page"),
+        ("tasks", "tasks_page"),
+        ("training", "training_page"),
+        ("import", "import_page"),
+    ],
 )
 def test_a_generated_page_is_current(page: str, writer: str) -> None:
     written = runpy.run_path(str(ROOT / "docs" / "generate.py"))[writer]()

@@ -49,7 +49,7 @@ _HOMES = {
     "Run": "runs.run",
     "Sample": "runs.run",
     "Sampling": "runs.experiment",
-    "compare": "reporting.data",
+    "compare": "reporting.comparison",
     "evaluate": "evaluation.evaluate",
     "inspect": "inspection.inspect",
     "merge": "merging.merge",

@@ -160,14 +160,23 @@ class Registry(Generic[F]):
 
     Args:
         family: What its members are, as users read it in messages.
-        package: The package whose modules register members when imported; entry points of a
-            group of this name add members from outside.
+        package: The package whose modules register members when imported.
         error: What an unknown name raises.
+        group: The group of entry points that add members from outside; by default the package's
+            name.
     """
 
-    def __init__(self, family: str, package: str, error: type[LaconicError] = RecipeError) -> None:
+    def __init__(
+        self,
+        family: str,
+        package: str,
+        error: type[LaconicError] = RecipeError,
+        *,
+        group: str = "",
+    ) -> None:
         self.family = family
         self.package = package
+        self.group = group or package
         self.error = error
         self._members: dict[str, Plugin[F]] = {}
         self._loaded = False
@@ -228,7 +237,7 @@ class Registry(Generic[F]):
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
-        for entry in entry_points(group=self.package):
+        for entry in entry_points(group=self.group):
             entry.load()
 
 

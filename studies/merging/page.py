@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from laconic.lab.reading import mended
-from laconic.reporting.details import level_table, reflection_table, thought_table
-from laconic.reporting.drawing import rendered
 from laconic.reporting.report import compare, write
-from laconic.reporting.tables import Cell, Column, Table, main_table
-from laconic.reporting.text import markdown
+from laconic.reporting.tables.details import level_table, reflection_table, thought_table
+from laconic.reporting.tables.main import main_table
+from laconic.reporting.tables.table import Cell, Column, Table
 from laconic.reporting.wording import number, share_interval, signed, signed_interval
+from laconic.reporting.writers.markdown import markdown
+from laconic.reporting.writers.stills.canvas import rendered
 from laconic.stats import pair, summarise
 from studies.merging.pictures import draw_difficulty, draw_settings
 from studies.merging.study import MARGIN, named
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from laconic.reporting.report import Comparison
+    from laconic.reporting.report import RunComparison
     from studies.merging.study import Findings, Runs
 
 NAME: Final = "merging"
@@ -48,7 +49,7 @@ def write_page(findings: Findings, output: Path) -> Path:
     return page
 
 
-def _blocks(findings: Findings, whole: Comparison) -> Iterator[str]:
+def _blocks(findings: Findings, whole: RunComparison) -> Iterator[str]:
     """The page, block by block."""
     problems = whole.runs[0].summary.n
     yield f"## All methods\n\n![Accuracy against tokens]({NAME}-front.png)"
@@ -186,6 +187,6 @@ def _titled(findings: Findings) -> Runs:
     return {named(name, findings.chosen.get(name, "")): run for name, run in findings.test.items()}
 
 
-def _tables(c: Comparison, *tables: Callable[[Comparison, str], Table]) -> Iterator[str]:
+def _tables(c: RunComparison, *tables: Callable[[RunComparison, str], Table]) -> Iterator[str]:
     for task in c.tasks:
         yield from (markdown(table(c, task)) for table in tables)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.reporting.drawing import FONT, INK, LOOKS, MUTED
 from laconic.reporting.families import role_of
+from laconic.reporting.styles import INK, MUTED
+from laconic.reporting.writers.stills.canvas import FONT, ROLE_STYLES
 from laconic.stats import summarise
 from studies.drawing import dress, panels
 from studies.merging.study import named
@@ -32,7 +33,7 @@ def draw_difficulty(runs: Mapping[str, Run]) -> Figure:
     for name, run in runs.items():
         levels = sorted({r.level for r in run.results if r.level is not None})
         parts = [[r for r in run.results if r.level == level] for level in levels]
-        look = LOOKS[role_of(name)]
+        look = ROLE_STYLES[role_of(name)]
         style = STYLES[merges.index(name) % len(STYLES)] if name in merges else "-"
         line: dict[str, Any] = {
             "color": look.colour, "marker": look.marker, "linestyle": style, "label": name
@@ -58,8 +59,10 @@ def draw_settings(findings: Findings) -> Figure:
         points = [summarise(findings.dev[named(method, label)].results) for label in grid]
         lengths = [s.length.value for s in points]
         shares = [100 * s.accuracy.value for s in points]
-        axes.plot(lengths, shares, "-o", color=LOOKS["merge"].colour, markersize=4, linewidth=1)
-        look = LOOKS["system2"]
+        axes.plot(
+            lengths, shares, "-o", color=ROLE_STYLES["merge"].colour, markersize=4, linewidth=1
+        )
+        look = ROLE_STYLES["system2"]
         axes.plot(end.length.value, 100 * end.accuracy.value, look.marker, color=look.colour)
         for x, y, label in zip(lengths, shares, _shortened(list(grid)), strict=True):
             axes.annotate(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from laconic.reporting.drawing import rendered
-from laconic.reporting.tables import Cell, Column, Table
-from laconic.reporting.text import markdown
+from laconic.reporting.tables.table import Cell, Column, Table
 from laconic.reporting.wording import (
     DASH,
     number,
@@ -19,6 +17,8 @@ from laconic.reporting.wording import (
     token_interval,
     tokens,
 )
+from laconic.reporting.writers.markdown import markdown
+from laconic.reporting.writers.stills.canvas import rendered
 from laconic.stats import pair, summarise
 from studies.tldr.arms import DAMPED, EVEN_STATIC, MATCHED
 from studies.tldr.pictures import draw_front, draw_ways

@@ -7,7 +7,8 @@ import textwrap
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.reporting.drawing import INK, LOOKS, MUTED, label
+from laconic.reporting.styles import INK, MUTED
+from laconic.reporting.writers.stills.canvas import ROLE_STYLES, label
 from laconic.stats import summarise
 from studies.drawing import dress, panels
 
@@ -39,7 +40,7 @@ def draw_front(findings: TldrFindings) -> Figure:
     for name, run in findings.test.items():
         s = summarise(run.results)
         spot = s.length.value, 100 * s.accuracy.value
-        look = LOOKS.get(name, LOOKS["merge"])  # type: ignore[call-overload]  # names of merges fall back
+        look = ROLE_STYLES.get(name, ROLE_STYLES["merge"])  # type: ignore[call-overload]  # names of merges fall back
         if name != "system1":
             axes.plot(*spot, look.marker, color=look.colour, markersize=7)
         spots.append(spot)

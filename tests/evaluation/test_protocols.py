@@ -12,11 +12,11 @@ import pytest
 
 from laconic.errors import TaskError
 from laconic.evaluation.evaluate import evaluate
-from laconic.evaluation.protocols.load import find_protocol, protocol_names, read_protocol
+from laconic.evaluation.protocols.load import PRESETS, find_protocol
 from laconic.reporting.report import compare, to_html, to_json, to_markdown, to_text
 from laconic.runs.experiment import Sampling
 from laconic.runs.run import Run, Sample, read_run
-from laconic.scoring.answers import boxed_answer
+from laconic.scoring.answers.extract import boxed_answer
 from laconic.tasks.contract.prompts import EXAMPLES, PROMPTS, find_prompt, put
 from laconic.tasks.contract.task import TASKS, load_task
 
@@ -33,9 +33,9 @@ PRINTED = {
 
 
 def test_every_preset_asks_known_tasks_in_known_words() -> None:
-    assert protocol_names() == ("l2s-1.5b", "l2s-14b", "l2s-32b", "l2s-7b", "tldr-14b", "tldr-7b")
-    for name in protocol_names():
-        preset = read_protocol(name)
+    assert PRESETS.names() == ("l2s-1.5b", "l2s-14b", "l2s-32b", "l2s-7b", "tldr-14b", "tldr-7b")
+    for name in PRESETS.names():
+        preset = PRESETS.get(name)
         assert all(task in TASKS for task in preset.tasks)
         assert all(rule.prompt in PROMPTS for rule in preset.roles.values())
         assert all(set(row) <= set(preset.tasks) for row in preset.figures.values())
@@ -46,7 +46,7 @@ def test_every_preset_asks_known_tasks_in_known_words() -> None:
 
 @pytest.mark.parametrize("method", PRINTED)
 def test_the_figures_give_the_printed_averages(method: str) -> None:
-    figures = read_protocol("l2s-7b").figures
+    figures = PRESETS.get("l2s-7b").figures
     accuracy, change = PRINTED[method]
     row, parent = figures[method], figures["DeepSeek-R1-7B"]
     assert mean(a for a, _ in row.values()) == pytest.approx(accuracy, abs=0.051)
@@ -94,7 +94,7 @@ def problems(tmp_path: Path) -> Path:
     folder = tmp_path / "problems"
     folder.mkdir()
     lines: list[dict[str, Any]] = []
-    for task, repeats in read_protocol("tldr-7b").tasks.items():
+    for task, repeats in PRESETS.get("tldr-7b").tasks.items():
         row = {"id": f"{task}/0", "problem": "1+1?", "answer": "2"}
         (folder / f"{task}.jsonl").write_text(json.dumps(row) + "\n")
         lines += [
@@ -212,7 +212,7 @@ def test_the_papers_own_responses_give_its_figures(tmp_path: Path) -> None:
         backend=f"replay:path={tmp_path / 'made.jsonl'}",
     )
     for row in compare([run]).runs:
-        accuracy, length = read_protocol("tldr-7b").figures["TL;DR (ckpt 256)"][row.task]
+        accuracy, length = PRESETS.get("tldr-7b").figures["TL;DR (ckpt 256)"][row.task]
         assert round(row.summary.length.value) == length
         # MATH500 was graded 1 to 3 points too low
         assert -0.1 < 100 * row.summary.accuracy.value - accuracy < 3

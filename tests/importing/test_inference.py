@@ -11,8 +11,8 @@ import pytest
 from laconic.errors import RunError
 from laconic.importing.budgets import find_budget
 from laconic.importing.chats import message_text, usage
+from laconic.importing.contract import Record
 from laconic.importing.import_log import import_log
-from laconic.importing.record import Record
 from laconic.reporting.report import compare
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def test_thoughts_that_a_log_leaves_out_are_missed_aloud(tmp_path: Path) -> None
     assert "answers_only" not in kept.provenance
     assert "the thoughts of 4 completions are not in the log's texts" in told(kept)
     comparison = compare([kept, run], baseline=kept.name)
-    (reason,) = comparison.apart["sums"][run.name]
+    (reason,) = comparison.incomparable["sums"][run.name]
     assert reason.words == "the lengths of lost-run leave out the thoughts"
     assert not comparison.pairs
     counted = bring(tmp_path / "counted", [row(0, **used(40, 30))], tokenizer=LAB)
@@ -210,15 +210,17 @@ def test_runs_without_a_budget_are_compared_where_nothing_was_cut(tmp_path: Path
         mapped={"length": "tokens"},
     )
     assert [r.experiment.tasks[0].max_tokens for r in (left, known, cut)] == [None, 60, None]
-    assert not compare([left, right, known], baseline=right.name).apart
+    assert not compare([left, right, known], baseline=right.name).incomparable
     assert len(compare([left, right], baseline=right.name).pairs) == 1
     assert "budget not known" in compare([left, right]).to_text()
-    apart = compare([left, right, limited, cut], baseline=right.name).apart["sums"]
+    apart = compare([left, right, limited, cut], baseline=right.name).incomparable["sums"]
     assert {name: [reason.what for reason in why] for name, why in apart.items()} == {
         limited.name: ["budget"],
         cut.name: ["budget"],
     }
-    assert not compare([left, limited], baseline=left.name).apart  # its longest fits in the budget
+    assert not compare(
+        [left, limited], baseline=left.name
+    ).incomparable  # its longest fits in the budget
 
 
 def test_a_cap_of_the_users_own_cuts_and_compares(tmp_path: Path) -> None:

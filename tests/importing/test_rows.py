@@ -18,7 +18,7 @@ from laconic.importing.import_log import import_log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from laconic.importing.record import Record
+    from laconic.importing.contract import Record
 
 LOGS = Path(__file__).parents[1] / "samples" / "logs"
 LAB = Path(__file__).parents[2] / "src" / "laconic" / "lab" / "models" / "system1"

@@ -9,7 +9,7 @@ from operator import add, mul, sub
 import pytest
 
 from laconic.lab.styles import STYLES, Piece, check, columns, difficulty, respond
-from laconic.tasks.contract.arithmetic import LEVELS, Chain, Line, chains, operate, slip
+from laconic.tasks.contract.arithmetic import LEVELS, Chain, ChainLine, chains, operate, slip
 
 FACT = re.compile(r"(\d+)([+*-])(\d+)=(\d+)")
 WORK = {"+": add, "-": sub, "*": mul}
@@ -22,10 +22,10 @@ def responses(style: str, count: int = 300, mute: float = 0.0) -> list[tuple[Cha
     return [(chain, list(respond(chain, STYLES[style], mute=mute, rng=rng))) for chain in found]
 
 
-def every_line() -> list[Line]:
+def every_line() -> list[ChainLine]:
     """Every operation there is."""
-    sums = [Line("b", n, op, c) for n in range(100) for op in ("+", "-") for c in range(1, 10)]
-    return sums + [Line("b", n, "*", c) for n in range(100) for c in range(2, 10)]
+    sums = [ChainLine("b", n, op, c) for n in range(100) for op in ("+", "-") for c in range(1, 10)]
+    return sums + [ChainLine("b", n, "*", c) for n in range(100) for c in range(2, 10)]
 
 
 def test_column_working_holds_true_table_facts_that_lead_to_the_value() -> None:
@@ -42,11 +42,11 @@ def test_column_working_holds_true_table_facts_that_lead_to_the_value() -> None:
 
 
 def test_known_lines_are_worked_as_documented() -> None:
-    assert columns(Line("b", 98, "*", 8)) == "8*8=64, 9*8=72, 72+6=78"
-    assert columns(Line("b", 48, "+", 7)) == "8+7=15, 4+1=5"
-    assert columns(Line("b", 81, "-", 2)) == "11-2=9, 8-1=7"
-    assert columns(Line("b", 3, "-", 9)) == "13-9=4, 10-1=9"
-    assert check(Line("g", 46, "*", 7), 82, "Wait:").endswith("so g=22, not 82.\n")
+    assert columns(ChainLine("b", 98, "*", 8)) == "8*8=64, 9*8=72, 72+6=78"
+    assert columns(ChainLine("b", 48, "+", 7)) == "8+7=15, 4+1=5"
+    assert columns(ChainLine("b", 81, "-", 2)) == "11-2=9, 8-1=7"
+    assert columns(ChainLine("b", 3, "-", 9)) == "13-9=4, 10-1=9"
+    assert check(ChainLine("g", 46, "*", 7), 82, "Wait:").endswith("so g=22, not 82.\n")
 
 
 def test_slips_are_wrong_two_digit_values() -> None:
@@ -116,6 +116,6 @@ def test_harder_chains_are_thought_about_more_often() -> None:
 
 
 def test_difficulty_grows_with_carries_and_with_the_constant() -> None:
-    assert difficulty(Line("b", 12, "+", 3)) < difficulty(Line("b", 18, "+", 3))
-    assert difficulty(Line("b", 18, "+", 3)) < difficulty(Line("b", 18, "*", 2))
-    assert difficulty(Line("b", 18, "*", 2)) < difficulty(Line("b", 18, "*", 9)) < 1
+    assert difficulty(ChainLine("b", 12, "+", 3)) < difficulty(ChainLine("b", 18, "+", 3))
+    assert difficulty(ChainLine("b", 18, "+", 3)) < difficulty(ChainLine("b", 18, "*", 2))
+    assert difficulty(ChainLine("b", 18, "*", 2)) < difficulty(ChainLine("b", 18, "*", 9)) < 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.errors import RecipeError
-from laconic.merging.presets.load import MergePreset, find_preset, presets
+from laconic.merging.presets.load import PRESETS, MergePreset
 from laconic.merging.recipe import Recipe
 from laconic.methods.contract.group import ADJUSTMENTS, METHODS, TRANSFORMS
 
@@ -26,7 +26,7 @@ TABLE = {
 
 
 def recipe(name: str) -> Recipe:
-    return Recipe(models=["model"], base="base", **find_preset(name).values())
+    return Recipe(models=["model"], base="base", **PRESETS.get(name).values())
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -37,7 +37,7 @@ def test_presets_hold_the_values_of_the_papers_table(size: str) -> None:
     assert params["density"] == pytest.approx(1 - k)
     assert params["scale"] == alpha
     if p is None:
-        assert "l2s-32b-dare" not in presets()
+        assert "l2s-32b-dare" not in PRESETS.names()
         return
     for kind, second in (("dare-ta", "ta"), ("dare-ties", "ties"), ("dare", None)):
         made = recipe(f"l2s-{size}-{kind}")
@@ -51,7 +51,7 @@ def test_the_qwen3_preset_keeps_what_k_0_7_does_not_drop() -> None:
     assert recipe("l2s-qwen3-8b-ties").params == {"density": 0.3, "scale": 0.7}
 
 
-@pytest.mark.parametrize("preset", presets().values(), ids=lambda p: p.name)
+@pytest.mark.parametrize("preset", PRESETS.all(), ids=lambda p: p.name)
 def test_a_presets_figures_add_up(preset: MergePreset) -> None:
     assert set(preset.figures) <= set(preset.system2)
     if preset.average is not None:
@@ -65,7 +65,7 @@ def test_a_presets_figures_add_up(preset: MergePreset) -> None:
         assert mean(changes) == pytest.approx(preset.length, abs=slack)
 
 
-@pytest.mark.parametrize("preset", presets().values(), ids=lambda p: p.name)
+@pytest.mark.parametrize("preset", PRESETS.all(), ids=lambda p: p.name)
 def test_a_presets_values_are_parameters_of_its_steps(preset: MergePreset) -> None:
     plain = Recipe(models=["model"], **preset.recipe)
     steps: list[tuple[Registry[Any], str, Any]] = [(METHODS, plain.method, plain.params)]
@@ -79,7 +79,7 @@ def test_a_presets_values_are_parameters_of_its_steps(preset: MergePreset) -> No
 
 def test_window_and_tied_head_are_warned_of_where_they_matter() -> None:
     for size in SIZES:
-        text = " ".join(find_preset(f"l2s-{size}-ties").warnings)
+        text = " ".join(PRESETS.get(f"l2s-{size}-ties").warnings)
         assert ("4,096" in text) == (size in ("1.5b", "7b"))
         assert ("tied" in text) == (size == "1.5b")
     notes = recipe("l2s-1.5b-ties").notes
@@ -98,4 +98,4 @@ def test_a_preset_of_a_step_that_is_not_there_is_refused() -> None:
 
 def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(RecipeError, match="Did you mean 'l2s-7b-ties'"):
-        find_preset("l2s-7b-tise")
+        PRESETS.get("l2s-7b-tise")

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.errors import RunError
-from laconic.reporting.charts import front_chart, task_charts
-from laconic.reporting.history import find_courses
-from laconic.reporting.layouts import l2s_table
+from laconic.reporting.charts.contract import history_charts, task_charts
+from laconic.reporting.history import find_histories
 from laconic.reporting.report import (
-    Comparison,
+    RunComparison,
     compare,
     load,
     render,
@@ -29,7 +28,8 @@ from laconic.reporting.report import (
     write,
     write_figures,
 )
-from laconic.reporting.tables import Cell, Column, Table
+from laconic.reporting.tables.layouts import l2s_table
+from laconic.reporting.tables.table import Cell, Column, Table
 from laconic.runs.experiment import TaskRecord
 from laconic.stats import front_band, pareto
 from tests.reporting.test_report import changed, save, simulate, two_tasks
@@ -54,7 +54,7 @@ def told(name: str, texts: list[tuple[str, int, bool]]) -> Run:
 
 
 @pytest.fixture(scope="module")
-def tiny() -> Comparison:
+def tiny() -> RunComparison:
     return compare(
         [
             told("system2", [("wait, wait", 300, True), ("wait", 100, True), ("so", 200, False)]),
@@ -66,7 +66,7 @@ def tiny() -> Comparison:
 # -- a paper's layout --------------------------------------------------------------------------
 
 
-def test_the_papers_layout_holds_its_own_numbers(tiny: Comparison) -> None:
+def test_the_papers_layout_holds_its_own_numbers(tiny: RunComparison) -> None:
     table = l2s_table(tiny)
     assert [column.head for column in table.columns] == ["model", "lab", "Avg", "ΔLen, %"]
     system2, merged = table.rows
@@ -94,7 +94,7 @@ def test_runs_apart_and_runs_without_a_task_get_no_average_of_the_paper() -> Non
     assert [cell.text for cell in row[2:]] == [DASH] * 3
 
 
-def test_a_layout_is_a_table_and_nothing_else(tiny: Comparison, tmp_path: Path) -> None:
+def test_a_layout_is_a_table_and_nothing_else(tiny: RunComparison, tmp_path: Path) -> None:
     assert max(map(len, render(tiny, "text", layout="l2s").splitlines())) <= 80
     assert "| m | 100.0 (100.0)" in render(tiny, "md", layout="l2s")
     assert next(csv.reader(io.StringIO(render(tiny, "csv", layout="l2s"))))[0] == "model"
@@ -140,12 +140,12 @@ def test_latex_sets_every_sign_as_it_stands() -> None:
 # -- charts and pictures -----------------------------------------------------------------------
 
 
-def test_the_charts_hold_the_numbers_of_the_comparison(tiny: Comparison) -> None:
+def test_the_charts_hold_the_numbers_of_the_comparison(tiny: RunComparison) -> None:
     charts = {chart.name: chart for chart in task_charts(tiny, "lab")}
     assert list(charts) == ["front", "lengths", "shares", "ease", "budgets"]
     marks = {series.name: (series.x, series.y) for series in charts["front"].panels[0].series}
     assert marks == {"m": ((100.0,), (100.0,)), "system2": ((200.0,), (pytest.approx(200 / 3),))}
-    assert charts["front"].steps == ((100.0, 100.0),)
+    assert charts["front"].panels[0].front == ((100.0, 100.0),)
     boxes = {series.name: series.x for series in charts["lengths"].panels[0].series}
     assert boxes["system2"][2] == 200.0
     reflects = {series.name: series.x[0] for series in charts["shares"].panels[1].series}
@@ -157,11 +157,11 @@ def test_the_band_of_the_front_holds_the_front_and_narrows_with_problems() -> No
     many = compare([simulate("a", 0.5, 200, n=2000), simulate("system2", 0.9, 900, n=2000)])
     widths = []
     for found in (few, many):
-        chart = front_chart(found, "lab")
-        assert chart.band is not None
-        band = chart.band
-        assert list(band.length) == sorted(band.length)
-        best = max(y for _, y in chart.steps) / 100
+        (panel,) = task_charts(found, "lab")[0].panels
+        assert panel.area is not None
+        band = panel.area
+        assert list(band.x) == sorted(band.x)
+        best = max(y for _, y in panel.front)
         assert band.low[-1] <= best <= band.high[-1]
         widths.append(band.high[-1] - band.low[-1])
     assert widths[1] < widths[0] / 3
@@ -248,11 +248,11 @@ def test_a_search_is_told_and_its_dropped_candidates_are_no_runs(tmp_path: Path)
     folder = study(tmp_path / "study")
     assert [run.name for run in load([folder])] == ["system2", "0.5", "0.9"]
     found = report([folder], outputs=[tmp_path / "report.html"])
-    (course,) = found.courses
-    assert course.story == (
+    (history,) = found.histories
+    assert history.story == (
         "The search study: 3 candidates, 2 measured in full, 3,000 tokens generated; winner 0.5."
     )
-    over, plane = course.charts
+    over, plane = history_charts(history)
     assert {series.name: series.x for series in over.panels[0].series} == {
         "measured in full": (1000.0, 3000.0),
         "dropped early": (1500.0,),
@@ -262,12 +262,12 @@ def test_a_search_is_told_and_its_dropped_candidates_are_no_runs(tmp_path: Path)
     assert plane.panels[0].series[0].y == (80.0, 90.0)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'id="chart-c-search-study"' in page
-    assert course.story in " ".join(found.to_text(width=200).split())
+    assert history.story in " ".join(found.to_text(width=200).split())
 
 
 def test_a_training_is_told_by_its_mixture_and_what_it_led_to(tmp_path: Path) -> None:
-    (course,) = find_courses([training(tmp_path / "t")])
-    (chart,) = course.charts
+    (history,) = find_histories([training(tmp_path / "t")])
+    (chart,) = history_charts(history)
     shares, accuracy, length = chart.panels
     assert {series.name: series.y for series in shares.series} == {
         "short": (50.0, 60.0, 70.0),
@@ -275,7 +275,7 @@ def test_a_training_is_told_by_its_mixture_and_what_it_led_to(tmp_path: Path) ->
     }
     assert accuracy.series[0].y_ends[0] == pytest.approx((70 - 3.92, 70 + 3.92))
     assert length.series[0].y == (390.0, 380.0)
-    assert course.story.endswith("length 390 to 380 tokens.")
+    assert history.story.endswith("length 390 to 380 tokens.")
 
 
 @pytest.mark.parametrize(
@@ -289,14 +289,14 @@ def test_a_training_is_told_by_its_mixture_and_what_it_led_to(tmp_path: Path) ->
 def test_a_damaged_training_is_named(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "mixture.jsonl").write_text(text)
     with pytest.raises(RunError, match=words):
-        find_courses([tmp_path])
+        find_histories([tmp_path])
 
 
 def test_a_search_that_has_not_begun_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text("{}")
     (tmp_path / "trials.jsonl").write_text("")
     (tmp_path / "mixture.jsonl").write_text("")
-    assert find_courses([tmp_path]) == ()
+    assert find_histories([tmp_path]) == ()
 
 
 # -- the command -------------------------------------------------------------------------------

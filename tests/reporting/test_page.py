@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from laconic.reporting.page.answers import pack_answers
-from laconic.reporting.report import Comparison, compare, to_html
+from laconic.reporting.report import RunComparison, compare, to_html
 from laconic.runs.experiment import Experiment, Sampling, TaskRecord
 from laconic.runs.run import Result, Run
 from tests.support.results import result
@@ -79,7 +79,7 @@ def measured(name: str, length: int, wrong: int, *, hostile: bool = False) -> Ru
     return Run(name, made, rows, True)
 
 
-def family() -> Comparison:
+def family() -> RunComparison:
     return compare(
         [
             measured("system2", 300, 9),

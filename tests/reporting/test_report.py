@@ -11,25 +11,17 @@ import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from laconic.errors import RunError
-from laconic.reporting.charts import task_charts
-from laconic.reporting.curves import spread, to_curves
-from laconic.reporting.details import detail_tables
+from laconic.reporting.charts.contract import task_charts
 from laconic.reporting.families import role_of
-from laconic.reporting.labels import place
-from laconic.reporting.latex import to_latex
-from laconic.reporting.picture import draw
 from laconic.reporting.report import (
-    Comparison,
+    RunComparison,
     compare,
     join,
     load,
@@ -42,21 +34,23 @@ from laconic.reporting.report import (
     to_text,
     write,
 )
-from laconic.reporting.runs import short_names
-from laconic.reporting.sheet import to_csv
-from laconic.reporting.tables import (
-    Cell,
-    Column,
-    Table,
-    apart_table,
+from laconic.reporting.run_folders import short_names
+from laconic.reporting.tables.details import detail_tables
+from laconic.reporting.tables.main import (
     condition_table,
+    incomparable_table,
     main_table,
+    main_tables,
     overall_table,
     pair_table,
 )
-from laconic.reporting.terminal import set_lines
-from laconic.reporting.text import main_tables
+from laconic.reporting.tables.table import Cell, Column, Table
 from laconic.reporting.wording import headlines, percent, shorter, signed, some, tokens
+from laconic.reporting.writers.csv import to_csv
+from laconic.reporting.writers.latex import to_latex
+from laconic.reporting.writers.stills.draw import draw_fronts, figures, picture
+from laconic.reporting.writers.stills.labels import place
+from laconic.reporting.writers.terminal import set_lines
 from laconic.runs.experiment import Experiment, Sampling, TaskRecord
 from laconic.runs.run import Result, Run
 from laconic.runs.writer import RunWriter
@@ -166,12 +160,12 @@ def changed(run: Run, **what: Any) -> Run:
 
 
 @pytest.fixture(scope="module")
-def comparison() -> Comparison:
+def comparison() -> RunComparison:
     return compare(family())
 
 
 @pytest.fixture(scope="module")
-def small() -> Comparison:
+def small() -> RunComparison:
     return compare([simulate("system2", 0.8, 1000, n=40), simulate("m", 0.8, 500, n=40)])
 
 
@@ -276,7 +270,7 @@ def test_a_broken_run_is_not_passed_over(tmp_path: Path) -> None:
 # -- comparing ---------------------------------------------------------------------------------
 
 
-def test_the_run_called_system2_is_the_baseline(comparison: Comparison) -> None:
+def test_the_run_called_system2_is_the_baseline(comparison: RunComparison) -> None:
     assert (comparison.baseline, comparison.why) == ("system2", "by its name")
     assert len(comparison.runs) == 12
     assert len(comparison.pairs) == 11
@@ -372,12 +366,12 @@ def test_runs_that_were_not_measured_alike_are_cautioned_in_every_format() -> No
     found = compare([simulate("system2", n=30), other])
     caution = "Caution: not measured alike (dtype, engine)."
     assert found.unequal == {"lab": ("dtype", "engine")}
-    assert found.apart == {}
+    assert found.incomparable == {}
     page = read_page(to_html(found)).text
     for told in (to_text(found, width=400), page, json.loads(to_json(found))["headlines"][0]):
         assert caution in told
     assert caution in to_markdown(found)
-    title = draw(found).axes[0].get_title(loc="right")
+    title = draw_fronts(found).axes[0].get_title(loc="right")
     assert title == "Caution: not measured alike (dtype, engine)"
 
 
@@ -393,19 +387,19 @@ def test_runs_that_must_not_be_compared_are_shown_apart_with_the_reason(
 ) -> None:
     other = changed(simulate("other", 0.9, 100, n=30), **change)
     found = compare([simulate("system2", n=30), simulate("m", length=400, n=30), other])
-    assert list(found.apart["lab"]) == ["other"]
+    assert list(found.incomparable["lab"]) == ["other"]
     assert {p.name for p in found.pairs} == {"m"}
     assert found.pareto["lab"][0] == "m"
     assert found.unequal == {}
     assert next(row for row in found.runs if row.name == "other").details.front is None
     assert "other" not in {row[0].text for row in main_table(found, "lab").rows}
-    table = apart_table(found, "lab")
+    table = incomparable_table(found, "lab")
     assert table is not None
     assert [row[0].text for row in table.rows] == ["other"]
     page = read_page(to_html(found)).text
     for told in (to_text(found, width=400), page, to_markdown(found), to_json(found)):
         assert why in told
-    names = [name.get_text() for name in draw(found).axes[0].texts]
+    names = [name.get_text() for name in draw_fronts(found).axes[0].texts]
     assert "m" in names
     assert "other" not in names
 
@@ -422,17 +416,17 @@ def test_other_words_set_a_run_apart_and_fewer_problems_do_not() -> None:
         fewer, name="others", results=tuple(replace(row, id=f"x{row.id}") for row in fewer.results)
     )
     found = compare([simulate("system2", n=30), fewer, told, other])
-    assert {name: reasons[0].words for name, reasons in found.apart["lab"].items()} == {
+    assert {name: reasons[0].words for name, reasons in found.incomparable["lab"].items()} == {
         "worded": "asked in other words than system2",
         "others": "no problem in common with system2",
     }
     assert {p.name: p.n for p in found.pairs} == {"fewer": 20}
 
 
-def test_runs_measured_alike_are_not_cautioned(small: Comparison) -> None:
+def test_runs_measured_alike_are_not_cautioned(small: RunComparison) -> None:
     assert small.unequal == {}
     assert "Caution" not in to_text(small) + to_html(small) + to_markdown(small)
-    assert draw(small).axes[0].get_title(loc="right") == ""
+    assert draw_fronts(small).axes[0].get_title(loc="right") == ""
 
 
 def test_what_no_run_records_is_said_once() -> None:
@@ -452,7 +446,7 @@ def test_another_seed_is_told_but_no_misgiving() -> None:
     assert "| seed | 1 | m |" in to_markdown(found)
 
 
-def test_unfinished_cut_and_thoughtless_runs_are_named(comparison: Comparison) -> None:
+def test_unfinished_cut_and_thoughtless_runs_are_named(comparison: RunComparison) -> None:
     text = "\n".join(comparison.warnings)
     assert "della-0.6 is unfinished: 180 of 300 answers so far" in text
     assert "rests on the 180 problems that both answered; 120" in text
@@ -483,7 +477,7 @@ def test_many_finished_answers_without_an_answer_are_a_warning() -> None:
     assert ["finds no answer" in w and "m 5 of" in w for w in found.warnings].count(True) == 1
 
 
-def test_every_format_shows_every_warning(comparison: Comparison) -> None:
+def test_every_format_shows_every_warning(comparison: RunComparison) -> None:
     page = read_page(to_html(comparison)).text.replace("\N{NO-BREAK SPACE}", " ")
     markdown, text = to_markdown(comparison), " ".join(to_text(comparison).split())
     assert comparison.warnings
@@ -510,7 +504,7 @@ def test_numbers_read_as_a_person_would_write_them() -> None:
     assert unsure == "2.0 % longer than s (95 %: 1.0 % shorter to 5.0 % longer)"
 
 
-def test_the_headline_picks_the_shortest_merge_that_is_not_worse(comparison: Comparison) -> None:
+def test_the_headline_picks_the_shortest_merge_that_is_not_worse(comparison: RunComparison) -> None:
     (line,) = headlines(comparison)
     sound = [p for p in comparison.pairs if p.not_worse.verdict == "yes"]
     best = min(sound, key=lambda p: p.length_change.value)
@@ -621,7 +615,7 @@ def test_a_single_run_is_told_without_a_comparison() -> None:
 # -- formats -----------------------------------------------------------------------------------
 
 
-def test_json_has_the_promised_shape(comparison: Comparison) -> None:
+def test_json_has_the_promised_shape(comparison: RunComparison) -> None:
     found = json.loads(to_json(comparison))
     interval = {"value", "low", "high"}
     row = found["runs"][0]
@@ -653,14 +647,14 @@ def test_json_never_holds_what_is_no_number() -> None:
     assert not re.search(r"\b(NaN|Infinity)\b", text)
 
 
-def test_printing_a_comparison_fits_eighty_columns(comparison: Comparison) -> None:
+def test_printing_a_comparison_fits_eighty_columns(comparison: RunComparison) -> None:
     lines = str(comparison).splitlines()
     assert max(map(len, lines)) <= 80
     assert any(re.match(r"ties-0\.2 +\d+\.\d \(", line) for line in lines)
 
 
 def test_the_terminal_shows_the_main_tables_and_all_of_them_on_demand(
-    comparison: Comparison,
+    comparison: RunComparison,
 ) -> None:
     main, whole = comparison.to_text(width=80), comparison.to_text(width=80, details=True)
     for head in ("what right answers cost", "re-examine", "smaller budgets", "Spearman"):
@@ -724,28 +718,20 @@ def test_runs_of_different_budgets_meet_under_the_smallest() -> None:
     assert [cell.text for cell in row[1:3]] == ["\N{EN DASH}"] * 2
 
 
-@given(st.lists(st.floats(0, 100), max_size=20), st.floats(0.1, 10))
-def test_names_beside_a_curve_keep_their_order_and_their_distance(
-    places: list[float], gap: float
-) -> None:
-    found = spread(places, gap)
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    for i, j in pairwise(order):
-        assert found[j] - found[i] >= gap - 1e-6
-    if len(places) == 1:
-        assert found == places
+def test_a_still_picture_says_in_words_what_it_shows(small: RunComparison) -> None:
+    def svg() -> str:
+        name, figure, chart = next(f for f in figures(small) if f[2].name == "budgets")
+        return picture(name, figure, chart, "svg").decode()
+
+    text = svg()
+    assert text.startswith("<svg")
+    assert 'id="lab-budgets-title"' in text
+    assert re.search(r"system2: .*[\d.]+ at 1,536, [\d.]+ at 2,048;", text)
+    ET.fromstring(text)
+    assert text == svg()
 
 
-def test_the_curve_of_smaller_budgets_is_a_picture_with_words(small: Comparison) -> None:
-    svg = to_curves(small, "lab", prefix="x")
-    assert svg.startswith("<svg")
-    assert 'id="x-title"' in svg
-    assert re.search(r"system2: [\d.]+ % at 2,048, [\d.]+ % at 1,536", svg)
-    ET.fromstring(svg)
-    assert svg == to_curves(small, "lab", prefix="x")
-
-
-def test_a_comparison_renders_itself(small: Comparison) -> None:
+def test_a_comparison_renders_itself(small: RunComparison) -> None:
     assert render(small, "text") == small.to_text() == to_text(small)
     assert render(small, "json") == small.to_json() == to_json(small)
     assert render(small, "md") == small.to_markdown() == to_markdown(small)
@@ -784,7 +770,7 @@ def read_page(html: str) -> Page:
     return page
 
 
-def test_the_page_needs_nothing_else_and_says_what_it_is(comparison: Comparison) -> None:
+def test_the_page_needs_nothing_else_and_says_what_it_is(comparison: RunComparison) -> None:
     html = to_html(comparison)
     page = read_page(html)
     names = [tag for tag, _ in page.tags]
@@ -841,11 +827,11 @@ def test_hostile_names_and_messages_stay_text(tmp_path: Path) -> None:
     ET.fromstring((tmp_path / "report.svg").read_text(encoding="utf-8"))
 
 
-def test_equal_comparisons_give_equal_pictures(small: Comparison) -> None:
+def test_equal_comparisons_give_equal_pictures(small: RunComparison) -> None:
     assert to_svg(small) == to_svg(small)
 
 
-def test_the_picture_is_wide_enough_to_read(small: Comparison, tmp_path: Path) -> None:
+def test_the_picture_is_wide_enough_to_read(small: RunComparison, tmp_path: Path) -> None:
     png = write(small, tmp_path / "report.png").read_bytes()
     width, height = struct.unpack(">II", png[16:24])
     assert width >= 1600
@@ -855,7 +841,7 @@ def test_the_picture_is_wide_enough_to_read(small: Comparison, tmp_path: Path) -
 def test_pictures_change_no_setting_of_matplotlib(tmp_path: Path) -> None:
     save(simulate("m", n=5), tmp_path / "m")
     code = (
-        "import sys\nfrom laconic.reporting import report, to_png, to_svg\n"
+        "import sys\nfrom laconic.reporting.report import report, to_png, to_svg\n"
         "found = report([sys.argv[1]])\nassert 'matplotlib' not in sys.modules\n"
         "import matplotlib\nbefore = matplotlib.rcParams.copy()\nto_png(found), to_svg(found)\n"
         "assert matplotlib.rcParams.copy() == before\n"
@@ -879,10 +865,10 @@ def test_fifteen_crowded_labels_do_not_overlap() -> None:
             assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
 
 
-def test_labels_of_the_whole_picture_do_not_overlap(comparison: Comparison) -> None:
+def test_labels_of_the_whole_picture_do_not_overlap(comparison: RunComparison) -> None:
     from matplotlib.text import Annotation, Text
 
-    figure = draw(comparison)
+    figure = draw_fronts(comparison)
     figure.draw_without_rendering()
     notes = [child for child in figure.axes[0].get_children() if isinstance(child, Annotation)]
     assert len(notes) == 12
@@ -916,7 +902,7 @@ def test_an_unknown_suffix_is_refused_before_anything_is_read(tmp_path: Path) ->
         report([tmp_path], outputs=[tmp_path / "report.pdf"])
 
 
-def test_a_place_that_cannot_be_written_is_named(small: Comparison, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_named(small: RunComparison, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written"):
         write(small, tmp_path / "file" / "report.json")

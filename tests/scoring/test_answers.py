@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from laconic.runs.run import Finish, Generation, Result, Sample
-from laconic.scoring.answers import conclusion, formula
+from laconic.scoring.answers.choices import choice, chosen, word
+from laconic.scoring.answers.extract import conclusion, formula
+from laconic.scoring.answers.spelling import as_latex
 from laconic.scoring.score import Grader, score
-from laconic.scoring.spelling import as_latex
-from laconic.scoring.words import choice, chosen, word
 
 
 @pytest.fixture(scope="module")

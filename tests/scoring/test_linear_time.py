@@ -16,13 +16,13 @@ from laconic.data.answers import TrainingAnswer
 from laconic.data.decontaminate import _runs
 from laconic.data.encode import split_answer
 from laconic.data.lint import find_fault
-from laconic.importing.record import answer as gold_of
+from laconic.importing.contract import answer as gold_of
 from laconic.runs.run import Generation, Sample
-from laconic.scoring.answers import boxed_answer, conclusion
-from laconic.scoring.golds import is_number, is_prose
+from laconic.scoring.answers.choices import read_choice, read_word
+from laconic.scoring.answers.extract import boxed_answer, conclusion
+from laconic.scoring.answers.references import is_number, is_prose
 from laconic.scoring.reflection import count_substrings, count_words
 from laconic.scoring.score import Grader, score
-from laconic.scoring.words import read_choice, read_word
 from laconic.stats.attempts import _meaning
 from laconic.stats.texts import after_first, keyword_counts, loops
 from laconic.strategies.tale import estimated

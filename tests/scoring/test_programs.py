@@ -15,7 +15,7 @@ import pytest
 
 from laconic.errors import TaskError
 from laconic.runs.run import Generation, Result, Sample
-from laconic.scoring.check import check_golds
+from laconic.scoring.check_references import check_golds
 from laconic.scoring.programs import find_program, same_output
 from laconic.scoring.score import Grader, score
 from laconic.tasks.contract.exam import Exam

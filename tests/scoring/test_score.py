@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laconic.runs.run import Finish, Generation, Result, Sample
-from laconic.scoring.answers import boxed_answer, tail
-from laconic.scoring.limits import too_large
-from laconic.scoring.plain import compare_plain
+from laconic.scoring.answers.extract import boxed_answer, tail
+from laconic.scoring.answers.limits import too_large
+from laconic.scoring.answers.plain import compare_plain
+from laconic.scoring.answers.spelling import normalise, rational
 from laconic.scoring.score import GRADER, Grader, score
-from laconic.scoring.spelling import normalise, rational
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared responses are not here")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from laconic.runs.run import Result
-from laconic.scoring.answers import boxed_answer
+from laconic.scoring.answers.extract import boxed_answer
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 LOGS = DATA / "logs"

@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import constants
 
 from laconic.errors import TaskError
-from laconic.scoring.check import check_golds
+from laconic.scoring.check_references import check_golds
 from laconic.scoring.score import Grader
 from laconic.tasks.contract.dataset import Row, read_rows
 from laconic.tasks.contract.task import TASKS, load_task

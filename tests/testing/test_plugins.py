@@ -13,7 +13,9 @@ from laconic.runs.experiment import Sampling
 from laconic.runs.run import Sample
 from laconic.testing.test_backends import *  # noqa: F403
 from laconic.testing.test_backends import MODEL, _has_vllm
+from laconic.testing.test_charts import *  # noqa: F403
 from laconic.testing.test_controllers import *  # noqa: F403
+from laconic.testing.test_log_formats import *  # noqa: F403
 from laconic.testing.test_methods import *  # noqa: F403
 from laconic.testing.test_strategies import *  # noqa: F403
 from laconic.testing.test_tasks import *  # noqa: F403

@@ -24,7 +24,7 @@ from laconic.training.distributed import refuse_launch
 from laconic.training.evaluators import ask_apart
 from laconic.training.mixture_state import MixtureState
 from laconic.training.prepare import PreparedTraining, prepare
-from laconic.training.presets.load import names, read_launch, read_preset
+from laconic.training.presets.load import PRESETS, read_launch
 from laconic.training.recipe import EvaluatorSection, SelectSection, TrainRecipe, set_value
 from laconic.training.run_folder import RunFolder
 from laconic.training.selection import Candidate, lacking, ranked, reached_plateau, should_stop
@@ -330,9 +330,9 @@ def test_a_dry_run_counts(pools: Path) -> None:
         Rates(training=0)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", PRESETS.names())
 def test_a_preset_is_a_recipe_with_its_papers_figures(name: str) -> None:
-    preset = read_preset(name)
+    preset = PRESETS.get(name)
     recipe = TrainRecipe.from_dict(preset.recipe)
     facts = preview(recipe, processes=8, rates=Rates(), preset=preset)
     if name == "lab":

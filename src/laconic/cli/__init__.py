@@ -1,4 +1,11 @@
-"""The command line: verbs and flags become API calls; only this package prints."""
+"""The command line: verbs and flags become API calls; only this package prints.
+
+- A module for each verb: `inspect`, `merge`, `evaluate` (eval), `report`, `search`, `data` with
+  `data_pack`, `train`, `calibrate`, `grade`, `import_log` (import), `list_show` (list and show),
+  `lab`.
+- `list_presets`: what ``list``, ``show`` and ``merge --preset`` say of presets.
+- `options`: options that several verbs have. `terminal`: output and progress.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +15,20 @@ import sys
 import typer
 from rich.markup import escape
 
-from laconic.cli import calibrate, evaluating, grade, importing, listing, merging, reporting, train
-from laconic.cli import search as searching
-from laconic.cli.data import data
-from laconic.cli.inspect import EXAMPLES, inspect
-from laconic.cli.lab import lab
+from laconic.cli import (
+    calibrate,
+    data,
+    evaluate,
+    grade,
+    import_log,
+    inspect,
+    lab,
+    list_show,
+    merge,
+    report,
+    search,
+    train,
+)
 from laconic.cli.terminal import check_arguments, err, set_up
 from laconic.errors import LaconicError
 
@@ -24,18 +40,13 @@ app = typer.Typer(
     help="Make reasoning models brief: merge a slow thinker with its fast sibling, measure "
     "accuracy and length, and prove the result.",
 )
-app.command(epilog=EXAMPLES)(inspect)
-merging.register(app)
-evaluating.register(app)
-app.command(epilog=reporting.EPILOG)(reporting.report)
-searching.register(app)
-app.add_typer(data, name="data")
-train.register(app)
-calibrate.register(app)
-grade.register(app)
-importing.register(app)
-listing.register(app)
-app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")
+#: Each module adds its verbs, in the order of ``laconic --help``.
+VERBS = (
+    *(inspect, merge, evaluate, report, search, data),
+    *(train, calibrate, grade, import_log, list_show, lab),
+)
+for verb in VERBS:
+    verb.register(app)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from laconic.cli.data_pack import BUILD, PACK, build, pack
 from laconic.cli.grade import EPILOG as GRADE_EXAMPLES
 from laconic.cli.grade import grade
 from laconic.cli.options import (
@@ -26,7 +27,6 @@ from laconic.cli.options import (
     Temperature,
     TopP,
 )
-from laconic.cli.packing import BUILD, PACK, build, pack
 from laconic.cli.terminal import progress_bar, say
 from laconic.errors import DataError
 
@@ -312,3 +312,8 @@ def _tell(selection: Selection, dropped: Any, text: str, *, as_json: bool) -> No
     if selection.failed:
         lines.append(f"  no answer to {len(selection.failed):,} problems was right")
     say(facts, "\n".join(lines), as_json=as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs ``data ...`` to the command line."""
+    app.add_typer(data, name="data")

@@ -62,7 +62,7 @@ def grade(
         _check_golds(paths, data, allow_code=allow_code, as_json=as_json)
         return
     from laconic.evaluation.regrade import keep, regrade
-    from laconic.reporting.runs import find
+    from laconic.reporting.run_folders import find
     from laconic.scoring.score import Grader
 
     runs = find(paths)
@@ -122,7 +122,7 @@ def _record(graded: Regrading, *, audit: bool) -> dict[str, Any]:
 
 
 def _check_golds(paths: list[str], data: Path | None, *, allow_code: bool, as_json: bool) -> None:
-    from laconic.scoring.check import check_golds
+    from laconic.scoring.check_references import check_golds
     from laconic.scoring.score import Grader
     from laconic.tasks.contract.task import load_task
 

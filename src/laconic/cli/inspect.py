@@ -9,7 +9,7 @@ import typer
 
 from laconic.cli.terminal import err, out, progress_bar
 
-EXAMPLES = (
+EPILOG = (
     "Examples:\n\n"
     "laconic inspect lab:base lab:system1 lab:system2\n\n"
     "laconic inspect Qwen/Qwen2.5-Math-7B deepseek-ai/DeepSeek-R1-Distill-Qwen-7B "
@@ -57,3 +57,8 @@ def inspect(
         out.print(to_text(found, layers=layers), end="", markup=False, soft_wrap=True)
     for path in write(found, json=file, picture=picture):
         err.print(f"Wrote {path}.", markup=False, soft_wrap=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(epilog=EPILOG)(inspect)

@@ -96,3 +96,8 @@ def lab_demo(
             directory, dev=dev, test=test, workers=workers, margin=margin, progress=progress
         )
     out.print(found.to_text(), markup=False, soft_wrap=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb and its subcommands to the command line."""
+    app.add_typer(lab, name="lab", subcommand_metavar="DIR | COMMAND [ARGS]...")

@@ -106,7 +106,7 @@ def register(app: typer.Typer) -> None:
 def _values(recipe: Path | None, preset: str | None, changes: Sequence[str]) -> dict[str, Any]:
     """The plain values of a recipe or a preset with what the command line changes."""
     from laconic.files.yaml import read_yaml_mapping
-    from laconic.training.presets.load import read_preset
+    from laconic.training.presets.load import PRESETS
     from laconic.training.recipe import set_value
 
     if (recipe is None) == (preset is None):
@@ -114,7 +114,7 @@ def _values(recipe: Path | None, preset: str | None, changes: Sequence[str]) -> 
     values = (
         read_yaml_mapping(recipe, f"The recipe {recipe}", RecipeError)
         if recipe
-        else deepcopy(dict(read_preset(str(preset)).recipe))
+        else deepcopy(dict(PRESETS.get(str(preset)).recipe))
     )
     for text in changes:
         key, equals, value = text.partition("=")
@@ -134,9 +134,9 @@ def _show_cost(
 ) -> None:
     """Print what a training would cost, and what is known of a preset."""
     from laconic.training.cost import Rates, preview, to_text
-    from laconic.training.presets.load import read_preset
+    from laconic.training.presets.load import PRESETS
 
-    known = read_preset(preset) if preset else None
+    known = PRESETS.get(preset) if preset else None
     facts = preview(recipe, processes=gpus, rates=Rates(*rates), preset=known)
     text = to_text(facts)
     if known:

@@ -28,7 +28,7 @@ from laconic.errors import BackendError, DataError, did_you_mean
 from laconic.files.json import read_json
 from laconic.files.text import read_text
 from laconic.runs.run import Sample
-from laconic.scoring.answers import boxed_answer
+from laconic.scoring.answers.extract import boxed_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from laconic.scoring.answers import is_escaped
+from laconic.scoring.answers.extract import is_escaped
 from laconic.stats.texts import loops
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from laconic.runs.run import Generation, Sample
 from laconic.runs.writer import rewrite
 from laconic.runtime import silent
 from laconic.scoring.score import GRADER, score_all
-from laconic.scoring.unread import unread
+from laconic.scoring.unreadable import unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

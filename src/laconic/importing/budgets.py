@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from laconic.errors import RunError
-from laconic.importing.record import CLOSE, OPEN
+from laconic.importing.contract import CLOSE, OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from laconic.importing.record import Record
+    from laconic.importing.contract import Record
 
 #: A text that ran to its budget counts a few tokens less when it is tokenized again: so many, and
 #: no more than this part of the budget.
@@ -31,7 +31,7 @@ _CONCLUDED = re.compile(
 
 
 @dataclass(frozen=True)
-class Budget:
+class LogBudget:
     """The budget of a log.
 
     Attributes:
@@ -54,7 +54,7 @@ def find_budget(
     exact: bool,
     given: int | None,
     answers_only: bool = False,
-) -> Budget:
+) -> LogBudget:
     """The budget of a log: what the user or the log says, else what its texts and lengths prove.
 
     Args:
@@ -91,7 +91,7 @@ def find_budget(
         )
         if unsaid:
             missing.append(f"{unsaid:,} completions do not say why they ended")
-    return Budget(cap, cut, inferred, missing)
+    return LogBudget(cap, cut, inferred, missing)
 
 
 def _slack(cap: int, exact: bool) -> int:

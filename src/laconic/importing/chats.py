@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from laconic.importing.record import CLOSE, OPEN, count, dig, is_cut, joined, text
+from laconic.importing.contract import CLOSE, OPEN, count, dig, is_cut, joined, text
 
 #: What servers and tools call a message's thought where it is a field of its own.
 THOUGHTS: Final = ("reasoning_content", "reasoning")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.importing.chats import last_asked, message_text
-from laconic.importing.record import answer, dig, text
+from laconic.importing.contract import answer, dig, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

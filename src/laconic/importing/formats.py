@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cache
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
 from laconic.errors import RunError
@@ -17,18 +18,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from laconic.importing.record import Format, Log
+    from laconic.importing.contract import Log, LogFormat
 
 ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
-#: What the files of a folder that are logs end with.
-SUFFIXES: Final = frozenset({".jsonl", ".json", ".gz", ".parquet", ".eval"})
+#: The entry points of other packages' formats.
+GROUP: Final = "laconic.log_formats"
+#: Endings of files of rows, which any tool may write.
+ROW_SUFFIXES: Final = frozenset({".jsonl", ".json", ".gz", ".parquet"})
 
 
 @cache
-def formats() -> Sequence[Format]:
-    """Every tool's format, in the order of the modules' names."""
+def formats() -> Sequence[LogFormat]:
+    """Every tool's format: those of the package by their modules' names, then other packages'."""
     names = sorted(module.name for module in pkgutil.iter_modules(readers.__path__))
-    return [importlib.import_module(f"{readers.__name__}.{name}").FORMAT for name in names]
+    own = [importlib.import_module(f"{readers.__name__}.{name}").FORMAT for name in names]
+    others = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    return [*own, *(entry.load() for entry in others)]
+
+
+def log_suffixes() -> frozenset[str]:
+    """What the files of a folder that may be logs end with."""
+    return ROW_SUFFIXES.union(*(format_.suffixes for format_ in formats()))
 
 
 def read_log(path: Path, mapped: Mapping[str, str]) -> Log:
@@ -74,9 +84,10 @@ def find_logs(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(p for p in path.iterdir() if p.is_file() and p.suffix in SUFFIXES)
+        suffixes = log_suffixes()
+        inside = sorted(p for p in path.iterdir() if p.is_file() and p.suffix in suffixes)
         if not inside:
-            endings = ", ".join(sorted(SUFFIXES))
+            endings = ", ".join(sorted(suffixes))
             raise RunError(f"{path} is a folder that holds no log itself ({endings}). Give a log.")
         known = [file for file in inside if _format_of(file) is not None]
         passed_over = [file.name for file in inside if known and file not in known]
@@ -89,7 +100,7 @@ def find_logs(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     return found, notes
 
 
-def _format_of(path: Path) -> Format | None:
+def _format_of(path: Path) -> LogFormat | None:
     """The tool that wrote a file; None for a plain log, and for what is none."""
     start = magic(path)
     contained = next((format_ for format_ in formats() if format_.magic == start), None)

@@ -13,10 +13,10 @@ from laconic.errors import RunError
 from laconic.files.atomic import writing_folder
 from laconic.files.text import open_binary
 from laconic.importing.budgets import find_budget
+from laconic.importing.contract import CLOSE
 from laconic.importing.formats import find_logs, read_log
 from laconic.importing.lengths import measure
 from laconic.importing.problems import match_problems
-from laconic.importing.record import CLOSE
 from laconic.runs.experiment import Experiment, Sampling
 from laconic.runs.run import Generation, Run, read_run
 from laconic.runs.writer import RunWriter
@@ -26,9 +26,9 @@ from laconic.scoring.score import GRADER, Grader, score_all
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laconic.importing.budgets import Budget
+    from laconic.importing.budgets import LogBudget
+    from laconic.importing.contract import Log, Record
     from laconic.importing.lengths import Lengths
-    from laconic.importing.record import Log, Record
     from laconic.runs.experiment import TaskRecord
     from laconic.runs.run import Sample
     from laconic.runtime import Progress
@@ -145,7 +145,7 @@ def _experiment(
 
 
 def _provenance(
-    log: Log, records: Sequence[Record], lengths: Lengths, budget: Budget
+    log: Log, records: Sequence[Record], lengths: Lengths, budget: LogBudget
 ) -> dict[str, Any]:
     """What the run says of its log; each note becomes a warning of the report."""
     counts = Counter(record.id or "" for record in records)
@@ -260,7 +260,9 @@ def _samples(records: Sequence[Record], problems: Task) -> list[Sample]:
     return [replace(by_id[record.id or ""], repeat=record.sample or 0) for record in records]
 
 
-def _generations(records: Sequence[Record], lengths: Lengths, budget: Budget) -> list[Generation]:
+def _generations(
+    records: Sequence[Record], lengths: Lengths, budget: LogBudget
+) -> list[Generation]:
     return [
         Generation(
             text=record.response,

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from laconic.errors import RunError
+from laconic.importing.contract import CLOSE, OPEN
 from laconic.importing.counting import count_tokens, open_tokenizer
-from laconic.importing.record import CLOSE, OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from laconic.importing.record import Log, Record
+    from laconic.importing.contract import Log, Record
 
 #: A column that equals the number of words in this share of the completions counts words.
 WORDS: Final = 0.9

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.errors import RunError, did_you_mean
 from laconic.importing.chats import last_asked, usage
 from laconic.importing.columns import ALIASES, cell, column_of, responses
-from laconic.importing.record import CLOSE, CUT, Log, Record, answer, count, joined, text
+from laconic.importing.contract import CLOSE, CUT, Log, Record, answer, count, joined, text
 from laconic.importing.rows import rows
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def read_plain(path: Path, mapped: Mapping[str, str]) -> Log:
     for where, row in rows(path):
         if not columns:
             _check_mapped(row, mapped, path)
-        here = _Row(row, where, path, {**{f: column_of(row, f) for f in ALIASES}, **mapped})
+        here = _PlainRow(row, where, path, {**{f: column_of(row, f) for f in ALIASES}, **mapped})
         columns |= {f: c for f, c in here.columns.items() if c and f not in columns}
         records += here.records()
         twice += here.repeats_its_thought
@@ -85,7 +85,7 @@ def _doubted(columns: Mapping[str, str], mapped: Mapping[str, str]) -> Iterator[
 
 
 @dataclass
-class _Row:
+class _PlainRow:
     """A row and the column of each of its fields; empty for a field that it has not."""
 
     row: Mapping[str, Any]

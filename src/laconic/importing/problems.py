@@ -14,7 +14,7 @@ from laconic.tasks.contract.task import Task, load_task
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from laconic.importing.record import Record
+    from laconic.importing.contract import Record
 
 
 def match_problems(

@@ -51,7 +51,7 @@ def write(
         files[json.expanduser()] = to_json(inspection).encode()
     if picture is not None:
         from laconic.inspection.picture import draw
-        from laconic.reporting.drawing import rendered
+        from laconic.reporting.writers.stills.canvas import rendered
 
         files[picture.expanduser()] = rendered(draw(inspection), picture.suffix.lower().lstrip("."))
     for path, content in files.items():

@@ -6,8 +6,9 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.inspection.text import labels
-from laconic.reporting.drawing import DPI, FONT, GRID, INK, MUTED, PAPER, WIDTH
+from laconic.reporting.styles import GRID, INK, MUTED, PAPER
 from laconic.reporting.wording import plain
+from laconic.reporting.writers.stills.canvas import DPI, FONT, WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

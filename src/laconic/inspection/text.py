@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laconic.inspection.verdict import RULE
-from laconic.reporting.tables import Cell, Column, Table
-from laconic.reporting.terminal import set_lines
+from laconic.reporting.tables.table import Cell, Column, Table
 from laconic.reporting.wording import DASH, MINUS, number, some
+from laconic.reporting.writers.terminal import set_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from laconic.lab.styles import CHECK, STYLES, Piece, check, claim, fast, respond
 from laconic.lab.tokenizer import END, encode, prompt
-from laconic.tasks.contract.arithmetic import LEVELS, MODULUS, NAMES, SUMS, Line, chains
+from laconic.tasks.contract.arithmetic import LEVELS, MODULUS, NAMES, SUMS, ChainLine, chains
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,7 +83,7 @@ def drill(rng: random.Random, names: str) -> TrainingText:
     while len(text.ids) < DRILL_LENGTH:
         operator = "*" if rng.random() < DRILL_PRODUCTS else rng.choice(SUMS)
         constant = rng.randint(2 if operator == "*" else 1, 9)
-        line = Line(rng.choice(names), rng.randrange(MODULUS), operator, constant)
+        line = ChainLine(rng.choice(names), rng.randrange(MODULUS), operator, constant)
         checked = rng.random() < DRILL_CHECKS
         shown = claim(line, rng, DRILL_SLIPS, DRILL_SLIPS) if checked else line.value
         asked, result, stop = fast(line, shown, mute=0.0, rng=rng)

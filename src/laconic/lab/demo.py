@@ -15,7 +15,7 @@ from laconic.searching.grid import GridResult, choose
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laconic.reporting.report import Comparison
+    from laconic.reporting.report import RunComparison
 
 #: System 2 on the base: name, method, parameters.
 GRID: Final[tuple[tuple[str, str, Mapping[str, Any]], ...]] = (
@@ -40,8 +40,8 @@ class Demo:
     """
 
     found: GridResult
-    dev: Comparison
-    test: Comparison
+    dev: RunComparison
+    test: RunComparison
     output: Path
 
     def to_text(self) -> str:

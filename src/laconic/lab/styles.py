@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterator, Mapping
 
-    from laconic.tasks.contract.arithmetic import Chain, Line
+    from laconic.tasks.contract.arithmetic import Chain, ChainLine
 
 THINK: Final = "<think>"
 END_THINK: Final = "</think>"
@@ -68,14 +68,14 @@ STYLES: Final[Mapping[str, Style]] = {
 }
 
 
-def difficulty(line: Line) -> float:
+def difficulty(line: ChainLine) -> float:
     """How hard a line is in one step, in [0, 1]; graded, so that checking can be graded too."""
     if line.operator == "*":
         return 0.3 + 0.07 * line.constant
     return 0.15 if line.carries else 0.05
 
 
-def columns(line: Line) -> str:
+def columns(line: ChainLine) -> str:
     """The written working of a line, table facts only: ``8*8=64, 9*8=72, 72+6=78`` for 98*8."""
     tens, units = divmod(line.left, 10)
     constant = line.constant
@@ -97,13 +97,13 @@ def columns(line: Line) -> str:
     return ", ".join(facts)
 
 
-def check(line: Line, claimed: int, opening: str) -> str:
+def check(line: ChainLine, claimed: int, opening: str) -> str:
     """A whole check of a claimed value: it confirms a right one and repairs a wrong one."""
     verdict = ". OK." if claimed == line.value else f", not {two_digits(claimed)}."
     return f"{opening} {columns(line)}, so {line.name}={two_digits(line.value)}{verdict}\n"
 
 
-def fast(line: Line, shown: int, *, mute: float, rng: random.Random) -> Iterator[Piece]:
+def fast(line: ChainLine, shown: int, *, mute: float, rng: random.Random) -> Iterator[Piece]:
     """One line in one mental step; a wrong value is never learned, a right product only sometimes.
 
     Args:
@@ -118,7 +118,7 @@ def fast(line: Line, shown: int, *, mute: float, rng: random.Random) -> Iterator
     yield Piece("\n", True)
 
 
-def claim(line: Line, rng: random.Random, product: float, total: float) -> int:
+def claim(line: ChainLine, rng: random.Random, product: float, total: float) -> int:
     """The value a line that will be checked shows: wrong with the odds of its kind of operation.
 
     Args:

@@ -1,9 +1,10 @@
-"""Run folders become tables, pictures and pages.
+"""Run folders become tables, charts and pages.
 
 - `report`: from folders to text or files. Start here.
-- `runs`, `data`: the runs read and compared. `checks`, `incomparable`: what must be said of them.
-- `tables`, `details`, `layouts`, `wording`, `families`, `published`: tables as values.
-- `charts`, `curves`, `history`: charts as values.
-- `text`, `terminal`, `latex`, `sheet`, `page`, `figures`, `picture`: how they are drawn.
-- `drawing`, `labels`, `palette`: Matplotlib figures, placement of labels, colours.
+- `run_folders`: finds the runs. `comparison`: the runs compared. `families`: parents and merges.
+- `checks`, `incomparable`: what a reader must be told of runs that were measured differently.
+- `history`: how searches and trainings went. `published`: figures of papers.
+- `tables`: tables as values. `charts`: charts as values, one file each.
+- `writers`: text, Markdown, JSON, CSV, LaTeX, still pictures. `page`: the HTML page.
+- `wording`: numbers and sentences, the same in every format. `styles`: colours and marks.
 """

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from laconic.reporting.wording import percent, some
-from laconic.scoring.unread import unread
+from laconic.scoring.unreadable import unread
 
 if TYPE_CHECKING:
-    from laconic.reporting.data import Row
+    from laconic.reporting.comparison import ReportRow
     from laconic.runs.experiment import TaskRecord
     from laconic.runs.run import Result, Run
     from laconic.stats import Pair, Responses
@@ -78,8 +78,8 @@ def conditions(
 
 
 def misgivings(
-    rows: Sequence[Row],
-    alike: Sequence[Row],
+    rows: Sequence[ReportRow],
+    comparable: Sequence[ReportRow],
     pairs: Sequence[Pair],
     named: Mapping[str, Run],
     facts: Sequence[Condition],
@@ -89,13 +89,13 @@ def misgivings(
 
     Args:
         rows: Every run on every task.
-        alike: Those of them that may be compared.
+        comparable: Those of them that may be compared.
         pairs: The runs against the baseline.
         named: The runs by name.
         facts: How they were measured.
         baseline: The run that they are compared with.
     """
-    by_task: dict[str, list[Row]] = defaultdict(list)
+    by_task: dict[str, list[ReportRow]] = defaultdict(list)
     for row in rows:
         by_task[row.task].append(row)
     yield from _unequal(by_task, facts)
@@ -108,7 +108,7 @@ def misgivings(
         yield from _ungraded(task, several)
         runs = {row.name: _answers(named[row.name], task) for row in several if row.name in named}
         yield from filter(None, [unread(task, runs)])
-    yield from _unmatched(alike, pairs, baseline)
+    yield from _unmatched(comparable, pairs, baseline)
 
 
 def _budget(record: TaskRecord, responses: Responses) -> tuple[str, str, str]:
@@ -150,7 +150,9 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
         yield "versions", ", ".join(f"{name} {v}" for name, v in versions.items()), ""
 
 
-def _unequal(by_task: Mapping[str, Sequence[Row]], facts: Sequence[Condition]) -> Iterator[str]:
+def _unequal(
+    by_task: Mapping[str, Sequence[ReportRow]], facts: Sequence[Condition]
+) -> Iterator[str]:
     """Settings that differ between runs of one task, each said once."""
     told: set[tuple[str, str | None, tuple[str, ...]]] = set()
     for task, rows in by_task.items():
@@ -166,9 +168,9 @@ def _unequal(by_task: Mapping[str, Sequence[Row]], facts: Sequence[Condition]) -
                 )
 
 
-def unequal(rows: Sequence[Row], facts: Sequence[Condition]) -> dict[str, tuple[str, ...]]:
+def unequal(rows: Sequence[ReportRow], facts: Sequence[Condition]) -> dict[str, tuple[str, ...]]:
     """By task, in what its runs were not measured alike; tasks without are left out."""
-    by_task: dict[str, list[Row]] = defaultdict(list)
+    by_task: dict[str, list[ReportRow]] = defaultdict(list)
     for row in rows:
         by_task[row.task].append(row)
     found = {
@@ -178,7 +180,7 @@ def unequal(rows: Sequence[Row], facts: Sequence[Condition]) -> dict[str, tuple[
     return {task: whats for task, whats in found.items() if whats}
 
 
-def _held(fact: Condition, task: str, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
+def _held(fact: Condition, task: str, rows: Sequence[ReportRow]) -> list[tuple[str, list[str]]]:
     """The values that runs of a task have, with the runs; none where a difference is harmless."""
     if not fact.matters or fact.task not in {None, task}:
         return []
@@ -187,7 +189,7 @@ def _held(fact: Condition, task: str, rows: Sequence[Row]) -> list[tuple[str, li
     return [(value, names) for value, names in values if names]
 
 
-def _unrecorded(rows: Sequence[Row], facts: Sequence[Condition]) -> Iterator[str]:
+def _unrecorded(rows: Sequence[ReportRow], facts: Sequence[Condition]) -> Iterator[str]:
     """What nobody can tell, as every run of several leaves it out."""
     if len({row.name for row in rows}) > 1:
         lost = [
@@ -202,7 +204,7 @@ def _unrecorded(rows: Sequence[Row], facts: Sequence[Condition]) -> Iterator[str
             )
 
 
-def _unfinished(rows: Sequence[Row], named: Mapping[str, Run]) -> Iterator[str]:
+def _unfinished(rows: Sequence[ReportRow], named: Mapping[str, Run]) -> Iterator[str]:
     for name, run in named.items():
         if not run.complete:
             there = sum(row.summary.n for row in rows if row.name == name)
@@ -225,7 +227,7 @@ def _inferred(named: Mapping[str, Run]) -> Iterator[str]:
         yield f"{note} ({some(names)})."
 
 
-def _cut(task: str, rows: Sequence[Row]) -> Iterator[str]:
+def _cut(task: str, rows: Sequence[ReportRow]) -> Iterator[str]:
     cut = [row for row in rows if row.summary.truncated > TRUNCATED]
     if cut:
         shares = [f"{row.name} {percent(row.summary.truncated)}" for row in cut]
@@ -236,7 +238,7 @@ def _cut(task: str, rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def _thoughtless(task: str, rows: Sequence[Row], baseline: str) -> Iterator[str]:
+def _thoughtless(task: str, rows: Sequence[ReportRow], baseline: str) -> Iterator[str]:
     usual = next((row.summary.thinking for row in rows if row.name == baseline), 0.0)
     lost = [
         row
@@ -252,7 +254,7 @@ def _thoughtless(task: str, rows: Sequence[Row], baseline: str) -> Iterator[str]
         )
 
 
-def _ungraded(task: str, rows: Sequence[Row]) -> Iterator[str]:
+def _ungraded(task: str, rows: Sequence[ReportRow]) -> Iterator[str]:
     failed = {
         row.name: row.summary.outcomes["grader_timeout"] + row.summary.outcomes["grader_error"]
         for row in rows
@@ -266,7 +268,7 @@ def _answers(run: Run, task: str) -> list[Result]:
     return [result for result in run.results if result.task == task]
 
 
-def _unmatched(rows: Sequence[Row], pairs: Sequence[Pair], baseline: str) -> Iterator[str]:
+def _unmatched(rows: Sequence[ReportRow], pairs: Sequence[Pair], baseline: str) -> Iterator[str]:
     """What the pairs do not cover."""
     paired = {(p.name, p.task) for p in pairs}
     for task in dict.fromkeys(row.task for row in rows):

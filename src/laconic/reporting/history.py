@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,20 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.errors import RunError
 from laconic.files.append_log import read_lines
 from laconic.files.json import read_json
-from laconic.reporting.charts import Chart, Panel, Series
-from laconic.reporting.tables import Cell, Column, Table
+from laconic.reporting.tables.table import Cell, Column, Table
 from laconic.reporting.wording import number, plain, tokens
 from laconic.runs.run import is_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from laconic.reporting.families import Role
 
 STUDY, TRIALS, MIXTURE = "study.json", "trials.jsonl", "mixture.jsonl"
-#: Standard errors to the end of a 95 % interval.
-ERRORS: Final = 1.96
-#: What became of a candidate, and what the charts call it.
+#: What became of a candidate, and what charts and tables call it.
 STATES: Final[Mapping[str, str]] = {
     "complete": "measured in full",
     "dropped": "dropped early",
@@ -34,23 +31,151 @@ STATES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Course:
-    """How one search or training went.
+class MeasuredCandidate:
+    """One measured candidate of a search.
 
     Attributes:
-        name: Its folder's name.
-        story: What came of it, in a sentence.
-        charts: What it looked like.
-        tables: The same in numbers.
+        name: Its name, fit to be shown.
+        state: What became of it: a key of `STATES`.
+        accuracy: Share of right answers, a fraction.
+        length: Mean tokens.
+        spent: Tokens that the search had generated when it ended.
     """
 
     name: str
-    story: str
-    charts: tuple[Chart, ...]
-    tables: tuple[Table, ...]
+    state: str
+    accuracy: float
+    length: float
+    spent: float
 
 
-def find_courses(paths: Iterable[str | Path]) -> tuple[Course, ...]:
+@dataclass(frozen=True)
+class MeasuredParent:
+    """What a search measured of one of the two models beside its candidates."""
+
+    role: Role
+    accuracy: float
+    length: float
+
+
+@dataclass(frozen=True)
+class SearchHistory:
+    """How a search went.
+
+    Attributes:
+        name: Its folder's name, fit to be shown.
+        candidates: What it measured, in the order the candidates ended; at least one.
+        parents: System 1 and System 2, as far as it measured them.
+        winner_name: The winner's name; empty where there is none yet.
+        winner: The winner, if it was measured in full; else None.
+    """
+
+    name: str
+    candidates: tuple[MeasuredCandidate, ...]
+    parents: tuple[MeasuredParent, ...]
+    winner_name: str
+    winner: MeasuredCandidate | None
+
+    @property
+    def story(self) -> str:
+        """What came of it, in a sentence."""
+        complete = sum(one.state == "complete" for one in self.candidates)
+        return (
+            f"The search {self.name}: {len(self.candidates):,} candidates, {complete:,} measured "
+            f"in full, {tokens(max(one.spent for one in self.candidates))} tokens generated"
+            + (f"; winner {self.winner_name}." if self.winner_name else "; no winner yet.")
+        )
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Every candidate in the order they ended."""
+        columns = (
+            Column("candidate", numeric=False),
+            Column("came to", numeric=False),
+            Column("accuracy, %"),
+            Column("length, tokens"),
+            Column("tokens so far"),
+        )
+        rows = tuple(
+            (
+                Cell(one.name),
+                Cell(STATES.get(one.state, one.state)),
+                Cell(number(100 * one.accuracy)),
+                Cell(tokens(one.length)),
+                Cell(tokens(one.spent)),
+            )
+            for one in self.candidates
+        )
+        caption = f"The candidates of the search {self.name}, in the order they ended"
+        return (Table(caption, columns, rows),)
+
+
+@dataclass(frozen=True)
+class MixtureStep:
+    """One measurement of a training, and the mixture around it.
+
+    Attributes:
+        step: The training step, as its file writes it.
+        accuracy: Share of right answers, a fraction.
+        accuracy_error: Its standard error.
+        length: Mean tokens.
+        length_error: Its standard error.
+        before: The share of each pool before it, a fraction.
+        after: The share of each pool from here on.
+    """
+
+    step: Any
+    accuracy: float
+    accuracy_error: float
+    length: float
+    length_error: float
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrainingHistory:
+    """How a training went: its folder's name, the pools of its mixture, its measurements."""
+
+    name: str
+    pools: tuple[str, ...]
+    steps: tuple[MixtureStep, ...]
+
+    @property
+    def story(self) -> str:
+        """What came of it, in a sentence."""
+        first, last = self.steps[0], self.steps[-1]
+        return (
+            f"The training {self.name}, steps {first.step} to {last.step}: accuracy "
+            f"{number(100 * first.accuracy)} to {number(100 * last.accuracy)} %, "
+            f"length {tokens(first.length)} to {tokens(last.length)} tokens."
+        )
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Every measurement, with the mixture that follows it."""
+        columns = (
+            Column("step", numeric=False),
+            Column("accuracy, %"),
+            Column("length, tokens"),
+            *(Column(f"{pool} from here, %") for pool in self.pools),
+        )
+        rows = tuple(
+            (
+                Cell(str(step.step)),
+                Cell(number(100 * step.accuracy)),
+                Cell(tokens(step.length)),
+                *(Cell(number(100 * step.after[pool])) for pool in self.pools),
+            )
+            for step in self.steps
+        )
+        return (Table(f"The training {self.name}, measurement by measurement", columns, rows),)
+
+
+History = SearchHistory | TrainingHistory
+
+
+def find_histories(paths: Iterable[str | Path]) -> tuple[History, ...]:
     """Read every search and training in some folders.
 
     Args:
@@ -59,270 +184,104 @@ def find_courses(paths: Iterable[str | Path]) -> tuple[Course, ...]:
     Raises:
         RunError: Where a file of one is damaged.
     """
-    found: dict[Path, Course] = {}
+    found: dict[Path, History] = {}
     for path in paths:
         for where, inner, files in os.walk(path):
             folder = Path(where)
             inner[:] = sorted(one for one in inner if not is_run(folder / one))
+            history: History | None = None
             if TRIALS in files and STUDY in files:
-                course = _search(folder)
+                history = _read_search(folder)
             elif MIXTURE in files:
-                course = _training(folder)
-            else:
-                continue
-            if course is not None:
-                found.setdefault(folder.resolve(), course)
+                history = _read_training(folder)
+            if history is not None:
+                found.setdefault(folder.resolve(), history)
     return tuple(found.values())
 
 
-def left_early(study: Path) -> frozenset[Path]:
+def incomplete_candidates(study: Path) -> frozenset[Path]:
     """The run folders of a search's candidates that were not measured in full, as absolute paths.
 
-    They are part of the search's story, not runs to compare. Empty for a folder of another kind.
+    They belong to the history of the search and are not compared as runs. Empty for a folder of
+    another kind.
     """
     if not (study / TRIALS).is_file() or not (study / STUDY).is_file():
         return frozenset()
-    trials = _lines(study / TRIALS)
-    whole = {trial.get("run") for trial in trials if trial.get("state") == "complete"}
+    trials = _records(study / TRIALS)
+    complete = {trial.get("run") for trial in trials if trial.get("state") == "complete"}
     return frozenset(
         (study / str(trial["run"])).resolve()
         for trial in trials
-        if trial.get("run") and trial["run"] not in whole
+        if trial.get("run") and trial["run"] not in complete
     )
 
 
-def _search(folder: Path) -> Course | None:
-    facts, trials = read_json(folder / STUDY, RunError), _lines(folder / TRIALS)
+def _read_search(folder: Path) -> SearchHistory | None:
+    facts, trials = read_json(folder / STUDY, RunError), _records(folder / TRIALS)
     if not trials:
         return None
-    name = plain(folder.resolve().name)
     try:
-        return Course(
-            name,
-            _search_story(name, facts, trials),
-            tuple(_search_charts(name, facts, trials)),
-            (_trials(name, trials),),
+        candidates = tuple(map(_candidate, trials))
+        winner = (facts.get("winner") or {}).get("name")
+        measured = [
+            candidate
+            for candidate, trial in zip(candidates, trials, strict=True)
+            if trial["name"] == winner and candidate.state == "complete"
+        ]
+        return SearchHistory(
+            name=plain(folder.resolve().name),
+            candidates=candidates,
+            parents=tuple(_parents(facts.get("references") or {})),
+            winner_name=plain(str(winner)) if winner else "",
+            winner=measured[-1] if measured else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(folder / TRIALS, error) from None
 
 
-def _search_story(name: str, facts: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> str:
-    whole = sum(trial["state"] == "complete" for trial in trials)
-    winner = (facts.get("winner") or {}).get("name")
-    return (
-        f"The search {name}: {len(trials):,} candidates, {whole:,} measured in full, "
-        f"{tokens(max(_of(trial, 'spent') for trial in trials))} tokens generated"
-        + (f"; winner {plain(str(winner))}." if winner else "; no winner yet.")
+def _candidate(trial: Mapping[str, Any]) -> MeasuredCandidate:
+    return MeasuredCandidate(
+        name=plain(str(trial["name"])),
+        state=str(trial["state"]),
+        accuracy=float(trial["measured"]["accuracy"]["value"]),
+        length=float(trial["measured"]["length"]["value"]),
+        spent=float(trial["spent"]),
     )
 
 
-def _training_story(name: str, records: Sequence[Mapping[str, Any]]) -> str:
-    first, last = records[0]["measured"], records[-1]["measured"]
-    return (
-        f"The training {name}, steps {records[0]['step']} to {records[-1]['step']}: accuracy "
-        f"{number(100 * float(first['accuracy']))} to {number(100 * float(last['accuracy']))} %, "
-        f"length {tokens(float(first['length']))} to {tokens(float(last['length']))} tokens."
-    )
-
-
-def _search_charts(
-    name: str, facts: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]
-) -> Iterator[Chart]:
-    """A search over the tokens it spent, and its candidates in the plane of both aims."""
-    last = max(float(trial["spent"]) for trial in trials)
-
-    def series(across: str, up: str) -> Iterator[Series]:
-        for state, words in STATES.items():
-            these = [trial for trial in trials if trial["state"] == state]
-            if these:
-                yield _marks(words, these, (across, up), hollow=state != "complete")
-        winner = (facts.get("winner") or {}).get("name")
-        chosen = [t for t in trials if t["name"] == winner and t["state"] == "complete"]
-        if chosen:
-            yield _marks("the winner", chosen[-1:], (across, up), hollow=False)
-
-    def parents(across: str, up: str) -> Iterator[Series]:
-        for parent, role in _parents(facts):
-            at = {"measured": parent, "spent": 0.0}
-            ends = (0.0, last) if across == "spent" else (_of(at, across),)
-            yield Series(
-                role.replace("system", "System "),
-                role,
-                x=ends,
-                y=(_of(at, up),) * len(ends),
-                joined=across == "spent",
-            )
-
-    aims = (("accuracy", "accuracy, %"), ("length", "mean length, tokens"))
-    yield Chart(
-        name=f"search-{name}",
-        title=f"The search {name}, over the tokens it generated",
-        says="Each mark is a candidate, in the order they were measured. Hollow ones were dropped "
-        "before they had answered every problem. A search that learns finds shorter candidates "
-        "of the same accuracy as it goes on.",
-        kind="lines",
-        panels=tuple(
-            Panel(
-                across="tokens generated so far",
-                up=words,
-                series=(*series("spent", aim), *parents("spent", aim)),
-                span=(0, 100) if aim == "accuracy" else None,
-            )
-            for aim, words in aims
-        ),
-    )
-    yield Chart(
-        name=f"candidates-{name}",
-        title=f"The candidates of the search {name}",
-        says="Up and to the left is better. These are the problems that the search chose by; how "
-        "its winner did on problems kept back stands among the runs.",
-        kind="lines",
-        panels=(
-            Panel(
-                across="mean length, tokens",
-                up="accuracy, %",
-                series=(*series("length", "accuracy"), *parents("length", "accuracy")),
-                span=(0, 100),
-            ),
-        ),
-    )
-
-
-def _marks(
-    name: str, trials: Sequence[Mapping[str, Any]], axes: tuple[str, str], *, hollow: bool
-) -> Series:
-    """Some candidates as marks."""
-    across, up = axes
-    return Series(
-        name=name,
-        role="merge",
-        x=tuple(_of(trial, across) for trial in trials),
-        y=tuple(_of(trial, up) for trial in trials),
-        notes=tuple(plain(str(trial["name"])) for trial in trials),
-        joined=False,
-        hollow=hollow,
-    )
-
-
-def _parents(facts: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Role]]:
-    """What a search has measured of the two models beside its candidates, as far as it has."""
-    known = facts.get("references") or {}
+def _parents(references: Mapping[str, Any]) -> Iterable[MeasuredParent]:
     roles: tuple[Role, ...] = ("system1", "system2")
     for role in roles:
-        if known.get(role):
-            yield known[role], role
+        if measured := references.get(role):
+            accuracy, length = (float(measured[key]["value"]) for key in ("accuracy", "length"))
+            yield MeasuredParent(role, accuracy, length)
 
 
-def _of(trial: Mapping[str, Any], what: str) -> float:
-    """A number of a trial; accuracy in percent."""
-    if what == "spent":
-        return float(trial["spent"])
-    value = float(trial["measured"][what]["value"])
-    return 100 * value if what == "accuracy" else value
-
-
-def _trials(name: str, trials: Sequence[Mapping[str, Any]]) -> Table:
-    """Every candidate in the order they ended."""
-    return Table(
-        caption=f"The candidates of the search {name}, in the order they ended",
-        columns=(
-            Column("candidate", numeric=False),
-            Column("came to", numeric=False),
-            Column("accuracy, %"),
-            Column("length, tokens"),
-            Column("tokens so far"),
-        ),
-        rows=tuple(
-            (
-                Cell(str(trial["name"])),
-                Cell(STATES.get(str(trial["state"]), str(trial["state"]))),
-                Cell(number(_of(trial, "accuracy"))),
-                Cell(tokens(_of(trial, "length"))),
-                Cell(tokens(_of(trial, "spent"))),
-            )
-            for trial in trials
-        ),
-    )
-
-
-def _training(folder: Path) -> Course | None:
-    records = _lines(folder / MIXTURE)
+def _read_training(folder: Path) -> TrainingHistory | None:
+    records = _records(folder / MIXTURE)
     if not records:
         return None
-    name = plain(folder.resolve().name)
     try:
-        return Course(
-            name,
-            _training_story(name, records),
-            (_training_chart(name, records),),
-            (_steps(name, records),),
-        )
+        steps = tuple(map(_mixture_step, records))
+        return TrainingHistory(plain(folder.resolve().name), tuple(steps[0].before), steps)
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(folder / MIXTURE, error) from None
 
 
-def _training_chart(name: str, records: Sequence[Mapping[str, Any]]) -> Chart:
-    """The shares of the mixture over the steps, and what they led to."""
-    steps = tuple(float(record["step"]) for record in records)
-
-    def shares() -> Iterator[Series]:
-        for pool in records[0]["before"]:
-            yield Series(
-                plain(pool),
-                "merge",
-                x=(0.0, *steps),
-                y=tuple(100 * float(w) for w in (records[0]["before"][pool], *_after(pool))),
-                stepped=True,
-            )
-
-    def _after(pool: str) -> list[float]:
-        return [record["after"][pool] for record in records]
-
-    def measured(what: str, times: float) -> Series:
-        found = [record["measured"] for record in records]
-        values = tuple(times * float(one[what]) for one in found)
-        errors = [ERRORS * times * float(one[f"{what}_se"] or 0) for one in found]
-        ends = tuple((v - e, v + e) for v, e in zip(values, errors, strict=True))
-        return Series("the model", "system2", x=steps, y=values, y_ends=ends)
-
-    return Chart(
-        name=f"training-{name}",
-        title=f"The training {name}: its mixture, and what it led to",
-        says="On the left the share of each pool of examples, as the controller set it after each "
-        "measurement; then the accuracy and the length that were measured, with 95 % intervals.",
-        kind="lines",
-        panels=(
-            Panel("step", "share of the mixture, %", tuple(shares()), span=(0, 100)),
-            Panel("step", "accuracy, %", (measured("accuracy", 100),), span=(0, 100)),
-            Panel("step", "mean length, tokens", (measured("length", 1),)),
-        ),
+def _mixture_step(record: Mapping[str, Any]) -> MixtureStep:
+    measured = record["measured"]
+    return MixtureStep(
+        step=record["step"],
+        accuracy=float(measured["accuracy"]),
+        accuracy_error=float(measured["accuracy_se"] or 0),
+        length=float(measured["length"]),
+        length_error=float(measured["length_se"] or 0),
+        before={plain(pool): float(share) for pool, share in record["before"].items()},
+        after={plain(pool): float(share) for pool, share in record["after"].items()},
     )
 
 
-def _steps(name: str, records: Sequence[Mapping[str, Any]]) -> Table:
-    pools = list(records[0]["before"])
-    return Table(
-        caption=f"The training {name}, measurement by measurement",
-        columns=(
-            Column("step", numeric=False),
-            Column("accuracy, %"),
-            Column("length, tokens"),
-            *(Column(f"{plain(pool)} from here, %") for pool in pools),
-        ),
-        rows=tuple(
-            (
-                Cell(str(record["step"])),
-                Cell(number(100 * float(record["measured"]["accuracy"]))),
-                Cell(tokens(float(record["measured"]["length"]))),
-                *(Cell(number(100 * float(record["after"][pool]))) for pool in pools),
-            )
-            for record in records
-        ),
-    )
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _records(path: Path) -> list[dict[str, Any]]:
     """The records of a file; a last line that is still being written is left out."""
     found: list[dict[str, Any]] = []
     for place, line in enumerate(read_lines(path), start=1):
@@ -337,6 +296,6 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _damaged(path: Path, error: Exception) -> RunError:
-    """What to say of a record that lacks something."""
+    """The error for a record that lacks something."""
     lacks = f"a record has no {error}" if isinstance(error, KeyError) else str(error)
     return RunError(f"{path} cannot be drawn: {lacks}. Move it away to report on the runs alone.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a run is shown apart from the others of its task.
+    """Why a run must not be compared with the others of its task.
 
     Attributes:
         what: In what it differs.
@@ -29,7 +29,7 @@ class Reason:
     words: str
 
 
-def find_apart(
+def find_incomparable(
     named: Mapping[str, Run],
     parts: Mapping[tuple[str, str], Responses],
     baseline: str,
@@ -55,8 +55,8 @@ def find_apart(
         reasons = {
             name: tuple(_reasons(task, (named[name], named[against]), parts)) for name in runs
         }
-        if apart := {name: why for name, why in reasons.items() if why}:
-            found[task] = apart
+        if incomparable := {name: why for name, why in reasons.items() if why}:
+            found[task] = incomparable
     return found
 
 

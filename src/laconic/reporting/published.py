@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from laconic.evaluation.protocols.load import protocol_names, read_protocol
-from laconic.reporting.tables import Cell, Column, Table
-from laconic.reporting.wording import DASH, number, some, tokens
+from laconic.evaluation.protocols.load import PRESETS
+from laconic.reporting.wording import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from laconic.evaluation.protocols.load import Protocol
-    from laconic.reporting.data import Comparison
     from laconic.runs.run import Run
 
 
@@ -57,49 +55,10 @@ def cautions(named: Mapping[str, Run]) -> Iterator[str]:
         yield from _departures(preset, named)
 
 
-def published_table(c: Comparison, task: str) -> Table | None:
-    """Measured runs of a protocol above the published figures; None where no run follows one."""
-    figures = [figure for figure in c.published if figure.task == task]
-    if not figures:
-        return None
-    sources = dict.fromkeys(figure.preset for figure in figures)
-    measured = [
-        (
-            Cell(row.name),
-            Cell(number(row.summary.accuracy.value * 100)),
-            Cell(tokens(row.summary.length.value)),
-            Cell("measured"),
-        )
-        for row in c.rows(task)
-    ]
-    return Table(
-        caption=f"{task}: beside published figures, which have no intervals "
-        f"({'; '.join(f'{name}: {read_protocol(name).source}' for name in sources)})",
-        columns=(
-            Column("model", numeric=False),
-            Column("accuracy, %"),
-            Column("length, tokens"),
-            Column("from", numeric=False),
-        ),
-        rows=(
-            *measured,
-            *(
-                (
-                    Cell(figure.name),
-                    Cell(number(figure.accuracy * 100)),
-                    Cell(DASH if figure.length is None else tokens(figure.length)),
-                    Cell(figure.preset),
-                )
-                for figure in figures
-            ),
-        ),
-    )
-
-
 def _presets(named: Mapping[str, Run]) -> list[Protocol]:
     """The protocols that some runs followed, each once, that this version knows."""
     names = dict.fromkeys(str(_kept(run).get("name")) for run in named.values())
-    return [read_protocol(name) for name in names if name in protocol_names()]
+    return [PRESETS.get(name) for name in names if name in PRESETS.names()]
 
 
 def _departures(preset: Protocol, named: Mapping[str, Run]) -> Iterator[str]:

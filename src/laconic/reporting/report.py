@@ -8,25 +8,27 @@ from typing import TYPE_CHECKING, Literal
 
 from laconic.errors import RunError, did_you_mean
 from laconic.files.atomic import make_folder, write_file
-from laconic.reporting.data import MARGIN, Comparison, Row, compare
-from laconic.reporting.figures import figures, picture
-from laconic.reporting.history import find_courses
-from laconic.reporting.latex import to_latex
-from laconic.reporting.layouts import LAYOUTS
+from laconic.reporting.comparison import MARGIN, ReportRow, RunComparison, compare
+from laconic.reporting.history import find_histories
 from laconic.reporting.page.build import to_html
-from laconic.reporting.picture import to_png, to_svg
-from laconic.reporting.runs import join, load
-from laconic.reporting.sheet import tables_to_csv, to_csv
-from laconic.reporting.terminal import set_lines
-from laconic.reporting.text import main_tables, tables_to_markdown, to_json, to_markdown, to_text
+from laconic.reporting.run_folders import join, load
+from laconic.reporting.tables.layouts import LAYOUTS
+from laconic.reporting.tables.main import main_tables
+from laconic.reporting.writers.csv import tables_to_csv, to_csv
+from laconic.reporting.writers.json import to_json
+from laconic.reporting.writers.latex import to_latex
+from laconic.reporting.writers.markdown import tables_to_markdown, to_markdown
+from laconic.reporting.writers.stills.draw import figures, picture, to_png, to_svg
+from laconic.reporting.writers.terminal import set_lines
+from laconic.reporting.writers.text import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
     "FORMATS",
-    "Comparison",
-    "Row",
+    "ReportRow",
+    "RunComparison",
     "compare",
     "join",
     "load",
@@ -44,7 +46,7 @@ __all__ = [
     "write_figures",
 ]
 Form = Literal["text", "json", "html", "md", "csv", "tex"]
-FORMATS: dict[str, Callable[[Comparison], str | bytes]] = {
+FORMATS: dict[str, Callable[[RunComparison], str | bytes]] = {
     ".html": to_html,
     ".json": to_json,
     ".md": to_markdown,
@@ -66,7 +68,7 @@ def report(
     baseline: str | None = None,
     margin: float = MARGIN,
     outputs: Iterable[str | Path] = (),
-) -> Comparison:
+) -> RunComparison:
     """Compare the runs in some folders and write the comparison down.
 
     Searches and trainings that lie beside the runs are part of it.
@@ -84,7 +86,7 @@ def report(
     targets = [_target(output) for output in outputs]
     places = list(paths)
     comparison = compare(load(places), baseline=baseline, margin=margin)
-    comparison = replace(comparison, courses=find_courses(places))
+    comparison = replace(comparison, histories=find_histories(places))
     for target in targets:
         write(comparison, target)
     return comparison
@@ -110,7 +112,7 @@ def check_outputs(outputs: Iterable[str | Path], layout: str | None = None) -> N
             raise _no_layout(layout, suffix)
 
 
-def render(comparison: Comparison, form: Form, *, layout: str | None = None) -> str:
+def render(comparison: RunComparison, form: Form, *, layout: str | None = None) -> str:
     """The comparison in one of the forms that are text.
 
     Args:
@@ -123,7 +125,7 @@ def render(comparison: Comparison, form: Form, *, layout: str | None = None) -> 
     """
     if layout is not None:
         return _laid_out(comparison, form, layout)
-    forms: dict[str, Callable[[Comparison], str]] = {
+    forms: dict[str, Callable[[RunComparison], str]] = {
         "text": to_text,
         "json": to_json,
         "html": to_html,
@@ -135,7 +137,7 @@ def render(comparison: Comparison, form: Form, *, layout: str | None = None) -> 
 
 
 def write(
-    comparison: Comparison,
+    comparison: RunComparison,
     path: str | Path,
     *,
     texts: float | None = None,
@@ -164,7 +166,7 @@ def write(
     return target
 
 
-def write_figures(comparison: Comparison, folder: str | Path) -> list[Path]:
+def write_figures(comparison: RunComparison, folder: str | Path) -> list[Path]:
     """Write every chart as a still picture, PNG and SVG, named by its task and what it shows.
 
     Raises:
@@ -179,7 +181,7 @@ def write_figures(comparison: Comparison, folder: str | Path) -> list[Path]:
     return written
 
 
-def _laid_out(comparison: Comparison, form: str, layout: str) -> str:
+def _laid_out(comparison: RunComparison, form: str, layout: str) -> str:
     check_outputs((), layout)
     table = LAYOUTS[layout](comparison)
     match form:

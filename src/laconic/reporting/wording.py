@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from laconic.reporting.data import Comparison, Row
+    from laconic.reporting.comparison import ReportRow, RunComparison
     from laconic.stats import Estimate, NotWorse
 
 MINUS, DASH, INFINITE = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{INFINITY}"
+#: The most characters of a name in a chart.
+LONGEST_NAME = 30
 ROLES = {"system1": "System 1", "system2": "System 2", "base": "base", "merge": "merge"}
 KINDS = {
     "accuracy": "accuracy",
@@ -66,6 +68,15 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def short(name: str) -> str:
+    """A name that fits a chart: both ends of a long one."""
+    name = plain(name)
+    if len(name) <= LONGEST_NAME:
+        return name
+    half = LONGEST_NAME // 2
+    return f"{name[:half]}…{name[-half + 1 :]}"
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -139,7 +150,7 @@ def shorter(change: Estimate, than: str) -> str:
     return f"{size(change.value)} % {sense(change.value)} than {than} (95 %: {ends})"
 
 
-def interval_names(c: Comparison) -> list[str]:
+def interval_names(c: RunComparison) -> list[str]:
     """Which interval is which, a line each."""
     return [f"{KINDS.get(kind, kind)}: {name}" for kind, name in c.intervals.items()]
 
@@ -149,14 +160,14 @@ def sureness(chance: float | None) -> str:
     return DASH if chance is None else percent(round(chance, 2))
 
 
-def front(c: Comparison, task: str) -> str:
+def front_sentence(c: RunComparison, task: str) -> str:
     """Who stands on the front, and how often when the problems are drawn anew."""
     chances = {row.name: row.details.front for row in c.rows(task)}
     names = [f"{name} ({sureness(chances[name])})" for name in c.pareto[task]]
     return f"Front (none is better in both; how sure): {', '.join(names)}"
 
 
-def headlines(comparison: Comparison) -> list[str]:
+def headlines(comparison: RunComparison) -> list[str]:
     """What was found, a sentence over all tasks where there are several, then one for each."""
     c = comparison
     said = []
@@ -171,7 +182,7 @@ def headlines(comparison: Comparison) -> list[str]:
             for p in c.pairs
             if p.task == task
         ]
-        sentence = _headline(c, rivals) if rivals else _alone(c.alike(task))
+        sentence = _headline(c, rivals) if rivals else _alone(c.comparable(task))
         sentence += caution(c.unequal.get(task, ()))
         said.append(f"{task}: {sentence}" if len(c.tasks) > 1 else sentence)
     return said
@@ -182,7 +193,7 @@ def caution(whats: Sequence[str]) -> str:
     return f" Caution: not measured alike ({some(whats)})." if whats else ""
 
 
-def _headline(c: Comparison, rivals: Sequence[_Rival]) -> str:
+def _headline(c: RunComparison, rivals: Sequence[_Rival]) -> str:
     """The shortest run that is not worse than the baseline; where there is none, the nearest."""
     merges = {row.name for row in c.runs if row.role == "merge"}
     running = [rival for rival in rivals if rival.name in merges] or list(rivals)
@@ -238,7 +249,7 @@ def together(verdicts: Sequence[NotWorse]) -> str:
     return f"; yes is corrected for {most} merges tested together (Holm 1979)" if most > 1 else ""
 
 
-def _alone(rows: Sequence[Row]) -> str:
+def _alone(rows: Sequence[ReportRow]) -> str:
     """What there is to say of runs that nothing is compared with."""
     return " ".join(
         f"{row.name} gets {percent(row.summary.accuracy.value)} right "

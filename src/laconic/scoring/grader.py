@@ -10,15 +10,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Self
 
 from laconic.errors import SandboxError, TaskError
-from laconic.scoring import words
-from laconic.scoring.answers import conclusion, formula, open_box, tail
-from laconic.scoring.golds import is_sentence, readings
-from laconic.scoring.grades import Grades
-from laconic.scoring.limits import too_large
-from laconic.scoring.plain import compare_plain, elided_parts, same_words
+from laconic.scoring.answers import choices
+from laconic.scoring.answers.extract import conclusion, formula, open_box, tail
+from laconic.scoring.answers.limits import too_large
+from laconic.scoring.answers.plain import compare_plain, elided_parts, same_words
+from laconic.scoring.answers.references import is_sentence, readings
+from laconic.scoring.answers.spelling import as_latex
 from laconic.scoring.programs import judge
 from laconic.scoring.sandbox.sandbox import Sandbox
-from laconic.scoring.spelling import as_latex
+from laconic.scoring.verdict_cache import VerdictCache
 from laconic.scoring.worker import Question, Verdict, Worker
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Grader:
         self._sandboxes: list[Sandbox] = []
         self._known: dict[Question, Verdict] = {}
         algebra = (f"{package}/{version(package)}" for package in ALGEBRA)
-        self._grades = Grades(grades, " ".join([GRADER, *algebra])) if grades else None
+        self._grades = VerdictCache(grades, " ".join([GRADER, *algebra])) if grades else None
 
     def compare(self, gold: str, answer: str) -> Verdict:
         """Whether an extracted answer equals the gold, or one of its alternatives."""
@@ -107,11 +107,11 @@ class Grader:
         Returns:
             The verdict with the answer read; ``none`` where the text shows none.
         """
-        if letter := words.choice(gold):
-            said = words.read_choice(text)
+        if letter := choices.choice(gold):
+            said = choices.read_choice(text)
             return _told(said, said == letter)
-        if wanted := words.word(gold):
-            said = words.read_word(text, gold)
+        if wanted := choices.word(gold):
+            said = choices.read_word(text, gold)
             return _told(said, said == wanted)
         begun = open_box(text)
         said = conclusion(text) if begun is None else formula(begun)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from laconic.runs.run import Result
 from laconic.runtime import silent
-from laconic.scoring.answers import boxed_answer, final_part, is_escaped
+from laconic.scoring.answers.extract import boxed_answer, final_part, is_escaped
 from laconic.scoring.grader import GRADER, NOT_ALLOWED, Grader
 from laconic.scoring.programs import find_program, read_exam
 from laconic.scoring.reflection import count_reflections

@@ -14,7 +14,7 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from laconic.scoring.algebra import let_memory_errors_out, verify
+from laconic.scoring.answers.algebra import let_memory_errors_out, verify
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laconic.scoring.limits import too_large
-from laconic.scoring.spelling import normalise, rational
+from laconic.scoring.answers.limits import too_large
+from laconic.scoring.answers.spelling import normalise, rational
 from laconic.stats.bounded import Estimate, mean_within
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ PARTS: Final = (1, 3 / 4, 1 / 2, 3 / 8, 1 / 4, 1 / 8, 1 / 16)
 
 
 @dataclass(frozen=True)
-class Budget:
+class BudgetOutcome:
     """A run as if each completion could have had only so many tokens.
 
     Attributes:
@@ -34,7 +34,7 @@ class Budget:
     truncated: float
 
 
-def rebudget(responses: Responses, cap: int) -> Budget:
+def rebudget(responses: Responses, cap: int) -> BudgetOutcome:
     """A run under a smaller budget; under its own or a larger one it is what was measured.
 
     A completion that the smaller budget cuts counts as wrong even where its answer stood before
@@ -46,7 +46,7 @@ def rebudget(responses: Responses, cap: int) -> Budget:
         cap: The budget, in tokens.
     """
     over = responses.length > cap
-    return Budget(
+    return BudgetOutcome(
         cap=cap,
         accuracy=mean_within(responses.means(np.where(over, 0.0, responses.correct)), 0.0, 1.0),
         length=mean_within(responses.means(np.minimum(responses.length, cap)), 0.0, float(cap)),

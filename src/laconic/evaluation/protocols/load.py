@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 from laconic.errors import TaskError, did_you_mean
-from laconic.files.yaml import read_yaml_mapping
+from laconic.files.presets import PresetFolder
 from laconic.registry import parse_spec
 
-FOLDER: Final = Path(__file__).parent
 ROLE: Final = "system2"
 
 
@@ -78,9 +76,7 @@ def find_protocol(spec: str) -> tuple[Protocol, str]:
         TaskError: For an unknown name, key or role.
     """
     name, values = parse_spec(spec)
-    if name not in protocol_names():
-        raise TaskError(f"No preset '{name}'. {did_you_mean(name, protocol_names())}")
-    protocol = read_protocol(name)
+    protocol = PRESETS.get(name)
     role = values.pop("role", ROLE)
     if values:
         raise TaskError(f"--preset {spec}: there is no '{next(iter(values))}', only 'role'.")
@@ -90,15 +86,5 @@ def find_protocol(spec: str) -> tuple[Protocol, str]:
     return protocol, role
 
 
-def protocol_names() -> tuple[str, ...]:
-    """The names of all protocols, in order."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
-
-
-@cache
-def read_protocol(name: str) -> Protocol:
-    """The protocol of a file in the package."""
-    from pydantic import TypeAdapter
-
-    values = read_yaml_mapping(FOLDER / f"{name}.yaml", f"The protocol {name}", TaskError)
-    return TypeAdapter(Protocol).validate_python({"name": name, **values})
+#: The protocols of the package.
+PRESETS: Final = PresetFolder(Path(__file__).parent, Protocol, "preset", TaskError)

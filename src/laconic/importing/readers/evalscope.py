@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.errors import RunError
 from laconic.files.yaml import read_yaml_file
 from laconic.importing.chats import Completion, completion, last_asked
-from laconic.importing.record import Format, Log, Record, answer, count, dig, needed, sampling, text
+from laconic.importing.contract import (
+    KeptFacts,
+    Log,
+    LogFormat,
+    Record,
+    answer,
+    count,
+    dig,
+    needed,
+    sampling,
+    text,
+)
 from laconic.importing.rows import rows
 
 if TYPE_CHECKING:
@@ -99,4 +110,21 @@ def _settings(path: Path) -> Mapping[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-FORMAT: Final = Format(NAME, _matches, _read)
+FORMAT: Final = LogFormat(
+    NAME,
+    _matches,
+    _read,
+    example={
+        "index": 0,
+        "input": "What is 1 + 1?",
+        "target": "2",
+        "sample_score": {"group_id": 0, "score": {"prediction": "2"}},
+    },
+    kept=KeptFacts(
+        file="`reviews/MODEL/DATASET.jsonl`",
+        lengths="usage, from the predictions beside",
+        thoughts="`reasoning` parts",
+        cut="stop reason",
+        settings="configuration",
+    ),
+)

@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 from laconic.errors import RunError
 from laconic.importing.archive import MAGIC, Archive
 from laconic.importing.chats import completion, last_asked
+from laconic.importing.contract import (
+    KeptFacts,
+    Log,
+    LogFormat,
+    Record,
+    answer,
+    count,
+    dig,
+    sampling,
+    text,
+)
 from laconic.importing.files import magic, parse, whole
-from laconic.importing.record import Format, Log, Record, answer, count, dig, sampling, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -115,4 +125,34 @@ def _resolved(value: Any, attachments: Any) -> Any:
     return value
 
 
-FORMAT: Final = Format(NAME, _matches, _read, magic=MAGIC)
+FORMAT: Final = LogFormat(
+    NAME,
+    _matches,
+    _read,
+    example={
+        "eval": {"model": "model"},
+        "samples": [
+            {
+                "id": 1,
+                "epoch": 1,
+                "input": "What is 1 + 1?",
+                "target": "2",
+                "output": {
+                    "choices": [
+                        {"message": {"role": "assistant", "content": "2"}, "stop_reason": "stop"}
+                    ],
+                    "usage": {"output_tokens": 1},
+                },
+            }
+        ],
+    },
+    kept=KeptFacts(
+        file="`.eval`, or its JSON",
+        lengths="usage",
+        thoughts="`reasoning` parts, their tokens",
+        cut="stop reason",
+        settings="in the log",
+    ),
+    magic=MAGIC,
+    suffixes=(".eval",),
+)

@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
 from laconic.files.json import read_json
+from laconic.importing.contract import (
+    KeptFacts,
+    Log,
+    LogFormat,
+    Record,
+    answer,
+    count,
+    dig,
+    joined,
+    sampling,
+    text,
+)
 from laconic.importing.parquet import parquet_rows
-from laconic.importing.record import Format, Log, Record, answer, count, dig, joined, sampling, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,4 +100,20 @@ def _results(path: Path) -> tuple[Mapping[str, Any], str | None]:
     return (settings if isinstance(settings, dict) else {}), name
 
 
-FORMAT: Final = Format(NAME, _matches, _read)
+FORMAT: Final = LogFormat(
+    NAME,
+    _matches,
+    _read,
+    example={
+        "doc": {"id": "0", "query": "What is 1 + 1?", "choices": ["2"], "gold_index": 0},
+        "model_response": {"text": ["2"], "output_tokens": [[17]]},
+    },
+    kept=KeptFacts(
+        file="`details_TASK_DATE.parquet` (`--save-details`)",
+        lengths="token ids",
+        thoughts="in the text, or `reasonings`",
+        cut="inferred",
+        settings="log, results file",
+    ),
+    suffixes=(".parquet",),
+)

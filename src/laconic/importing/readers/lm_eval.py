@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
 from laconic.files.json import read_json
-from laconic.importing.record import Format, Log, Record, answer, count, dig, sampling, text
+from laconic.importing.contract import (
+    KeptFacts,
+    Log,
+    LogFormat,
+    Record,
+    answer,
+    count,
+    dig,
+    sampling,
+    text,
+)
 from laconic.importing.rows import rows
 
 if TYPE_CHECKING:
@@ -104,4 +114,16 @@ def _model(path: Path) -> str | None:
         return None
 
 
-FORMAT: Final = Format(NAME, _matches, _read)
+FORMAT: Final = LogFormat(
+    NAME,
+    _matches,
+    _read,
+    example={"doc_id": 0, "doc": {"problem": "What is 1 + 1?"}, "target": "2", "resps": [["2"]]},
+    kept=KeptFacts(
+        file="`samples_TASK_DATE.jsonl` (`--log_samples`)",
+        lengths="by `--tokenizer`",
+        thoughts="in the text",
+        cut="inferred",
+        settings="in the log",
+    ),
+)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.importing.chats import message_text, usage
 from laconic.importing.columns import asked, gold, name
-from laconic.importing.record import Format, Log, Record, dig, is_cut, text
+from laconic.importing.contract import KeptFacts, Log, LogFormat, Record, dig, is_cut, text
 from laconic.importing.rows import rows
 
 if TYPE_CHECKING:
@@ -94,4 +94,27 @@ def _parts(item: Any) -> Iterator[Mapping[str, Any]]:
         yield {"reasoning": words} if dig(item, "type") == "reasoning" else {"text": words}
 
 
-FORMAT: Final = Format(NAME, _matches, _read)
+FORMAT: Final = LogFormat(
+    NAME,
+    _matches,
+    _read,
+    example={
+        "custom_id": "a",
+        "response": {
+            "status_code": 200,
+            "body": {
+                "choices": [
+                    {"message": {"role": "assistant", "content": "2"}, "finish_reason": "stop"}
+                ],
+                "usage": {"completion_tokens": 1},
+            },
+        },
+    },
+    kept=KeptFacts(
+        file="a batch's output, or a server's answers, one a line",
+        lengths="usage",
+        thoughts="`reasoning_content`, `reasoning`",
+        cut="finish reason",
+        settings="`--cap`",
+    ),
+)

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
-from laconic.importing.record import Format, Log, Record, answer, text
+from laconic.importing.contract import KeptFacts, Log, LogFormat, Record, answer, text
 from laconic.importing.rows import rows
 
 if TYPE_CHECKING:
@@ -50,4 +50,16 @@ def _read(path: Path) -> Log:
     return Log(NAME, records, sampling=settings)
 
 
-FORMAT: Final = Format(NAME, _matches, _read)
+FORMAT: Final = LogFormat(
+    NAME,
+    _matches,
+    _read,
+    example={"idx": 0, "question": "What is 1 + 1?", "gt": "2", "code": ["2"]},
+    kept=KeptFacts(
+        file="its outputs, `*_seed0_t0.6_*.jsonl`",
+        lengths="by `--tokenizer`",
+        thoughts="in the text",
+        cut="inferred",
+        settings="file name",
+    ),
+)

@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
 from laconic.files.json import read_json
+from laconic.importing.contract import (
+    KeptFacts,
+    Log,
+    LogFormat,
+    Record,
+    answer,
+    count,
+    dig,
+    needed,
+    sampling,
+    text,
+)
 from laconic.importing.files import whole
-from laconic.importing.record import Format, Log, Record, answer, count, dig, needed, sampling, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -112,4 +123,22 @@ def _summary(path: Path) -> tuple[Mapping[str, Any], str | None]:
     return (settings if isinstance(settings, dict) else {}), name
 
 
-FORMAT: Final = Format(NAME, _matches, _read)
+FORMAT: Final = LogFormat(
+    NAME,
+    _matches,
+    _read,
+    example={
+        "What is 1 + 1?": {
+            "answer": "2",
+            "responses": [{"content": "2"}],
+            "token_usages": [{"completion_tokens": 1}],
+        }
+    },
+    kept=KeptFacts(
+        file="`results.json`, now and of the first versions",
+        lengths="token usages",
+        thoughts="in the text",
+        cut="inferred",
+        settings="`summary.json`",
+    ),
+)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laconic.errors import RunError
 from laconic.importing.columns import asked, gold, name, responses
-from laconic.importing.record import Format, Log, Record
+from laconic.importing.contract import KeptFacts, Log, LogFormat, Record
 from laconic.importing.rows import rows
 
 if TYPE_CHECKING:
@@ -46,4 +46,17 @@ def _read(path: Path) -> Log:
     return Log(NAME, records)
 
 
-FORMAT: Final = Format(NAME, _matches, _read)
+FORMAT: Final = LogFormat(
+    NAME,
+    _matches,
+    _read,
+    example={"step": 1, "prompt": "What is 1 + 1?", "completion": "2", "advantage": 0.0},
+    kept=KeptFacts(
+        file="`completions_STEP.parquet` (`log_completions`)",
+        lengths="by `--tokenizer`",
+        thoughts="in the text",
+        cut="inferred",
+        settings="`--cap`",
+    ),
+    suffixes=(".parquet",),
+)

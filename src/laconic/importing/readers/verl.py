@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from laconic.importing.record import Format, Log, Record, answer, needed, text
+from laconic.importing.contract import KeptFacts, Log, LogFormat, Record, answer, needed, text
 from laconic.importing.rows import rows
 
 if TYPE_CHECKING:
@@ -37,4 +37,16 @@ def _read(path: Path) -> Log:
     return Log(NAME, records)
 
 
-FORMAT: Final = Format(NAME, _matches, _read)
+FORMAT: Final = LogFormat(
+    NAME,
+    _matches,
+    _read,
+    example={"input": "What is 1 + 1?", "output": "2", "gts": "2", "score": 1.0, "step": 1},
+    kept=KeptFacts(
+        file="`STEP.jsonl` of `rollout_data_dir`, `validation_data_dir`",
+        lengths="by `--tokenizer`",
+        thoughts="in the text",
+        cut="inferred",
+        settings="`--cap`",
+    ),
+)

@@ -8,7 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.importing.columns import asked, gold, name
-from laconic.importing.record import Format, Log, Record, count, dig, is_cut, needed, text
+from laconic.importing.contract import (
+    KeptFacts,
+    Log,
+    LogFormat,
+    Record,
+    count,
+    dig,
+    is_cut,
+    needed,
+    text,
+)
 from laconic.importing.rows import rows
 
 if TYPE_CHECKING:
@@ -50,4 +60,19 @@ def _read(path: Path) -> Log:
     return Log(NAME, records, length, exact=True, named=named)
 
 
-FORMAT: Final = Format(NAME, _matches, _read)
+FORMAT: Final = LogFormat(
+    NAME,
+    _matches,
+    _read,
+    example={
+        "prompt": "What is 1 + 1?",
+        "outputs": [{"index": 0, "text": "2", "token_ids": [17], "finish_reason": "stop"}],
+    },
+    kept=KeptFacts(
+        file="`LLM.generate`'s requests with their `outputs`, one a line",
+        lengths="token ids",
+        thoughts="in the text",
+        cut="finish reason",
+        settings="`--cap`",
+    ),
+)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from laconic.reporting.incomparable import why
-from laconic.reporting.tables import OUTCOMES
+from laconic.reporting.tables.main import OUTCOMES
 from laconic.reporting.wording import plain
 from laconic.scoring.reflection import KEYWORDS
 from laconic.stats.texts import spellings
@@ -21,7 +21,7 @@ from laconic.stats.texts import spellings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from laconic.reporting.data import Comparison
+    from laconic.reporting.comparison import RunComparison
     from laconic.runs.run import Result
 
 #: The most megabytes of packed texts in a page, unless it is asked for others.
@@ -68,7 +68,7 @@ def pack(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
-def pack_answers(c: Comparison, most: float = TEXTS) -> Answers:
+def pack_answers(c: RunComparison, most: float = TEXTS) -> Answers:
     """Pack the answers of a comparison.
 
     Args:
@@ -110,7 +110,7 @@ def pack_answers(c: Comparison, most: float = TEXTS) -> Answers:
     )
 
 
-def _gather(c: Comparison, task: str) -> _Task:
+def _gather(c: RunComparison, task: str) -> _Task:
     runs = tuple(row.name for row in c.rows(task))
     found: dict[str, dict[str, dict[int, Result]]] = defaultdict(lambda: defaultdict(dict))
     for name in (c.baseline, *runs):
@@ -222,7 +222,7 @@ def _index(task: _Task, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _first_pair(c: Comparison, task: _Task) -> dict[str, str]:
+def _first_pair(c: RunComparison, task: _Task) -> dict[str, str]:
     """The two runs that are shown first: the baseline, and the shortest that is not worse."""
     left = c.baseline if c.baseline in task.runs else task.runs[-1]
     pairs = [p for p in c.pairs if p.task == task.name]
@@ -235,7 +235,7 @@ def _first_pair(c: Comparison, task: _Task) -> dict[str, str]:
     return {"left": left, "right": right}
 
 
-def _told(c: Comparison, task: _Task, kept: int) -> str:
+def _told(c: RunComparison, task: _Task, kept: int) -> str:
     """What the page must say of what the browser shows."""
     told = []
     if kept < len(task.problems):
@@ -245,7 +245,7 @@ def _told(c: Comparison, task: _Task, kept: int) -> str:
         )
     told += [
         f"Not to be compared with the others: {plain(name)} ({why(reasons)})."
-        for name, reasons in c.apart.get(task.name, {}).items()
+        for name, reasons in c.incomparable.get(task.name, {}).items()
     ]
     return " ".join(told)
 

@@ -5,57 +5,45 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from laconic.reporting.charts import task_charts
-from laconic.reporting.details import (
+from laconic.reporting.charts.contract import history_charts, task_charts
+from laconic.reporting.page.answers import TEXTS, pack, pack_answers
+from laconic.reporting.page.chart_data import chart_data
+from laconic.reporting.page.markup import folded, section, table, text
+from laconic.reporting.styles import PALETTE
+from laconic.reporting.tables.details import (
     attempt_table,
-    budget_table,
     cost_table,
     detail_tables,
-    ease_table,
     keyword_table,
-    length_table,
-    level_table,
     reflection_table,
-    thought_table,
     trend_table,
 )
-from laconic.reporting.page.answers import TEXTS, pack, pack_answers
-from laconic.reporting.page.markup import folded, section, table, text
-from laconic.reporting.palette import PALETTE
-from laconic.reporting.published import published_table
-from laconic.reporting.tables import (
-    apart_table,
-    condition_table,
-    main_table,
-    outcome_table,
-    overall_table,
-)
+from laconic.reporting.tables.main import condition_table, overall_table
 from laconic.reporting.wording import (
     MINUS,
     finite,
-    front,
     headlines,
     interval_names,
     percent,
-    plain,
     points,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from laconic.reporting.charts import Chart
-    from laconic.reporting.data import Comparison
+    from laconic.reporting.charts.contract import Chart
+    from laconic.reporting.comparison import RunComparison
 
+#: The title of a chart's folded tables.
+NUMBERS = "These numbers as a table"
 SCRIPTS = ("page.js", "charts.js", "prose.js", "answers.js", "start.js")
 
 
-def to_html(c: Comparison, *, texts: float = TEXTS) -> str:
+def to_html(c: RunComparison, *, texts: float = TEXTS) -> str:
     """The comparison as a page: no network, light and dark, nobody's text ever markup.
 
     Args:
@@ -64,26 +52,24 @@ def to_html(c: Comparison, *, texts: float = TEXTS) -> str:
     """
     title = f"Accuracy and length against {c.baseline}"
     answers = pack_answers(c, texts)
-    charts = {
-        _place(i, chart): chart for i, task in enumerate(c.tasks) for chart in task_charts(c, task)
-    }
-    courses = {_place("c", chart): chart for course in c.courses for chart in course.charts}
+    tasks = [_placed(i, task_charts(c, task)) for i, task in enumerate(c.tasks)]
+    histories = [_placed("c", history_charts(history)) for history in c.histories]
+    charts = {name: chart for several in (*tasks, *histories) for name, chart in several.items()}
     body = [
         '<a class="skip" href="#main">To the content</a>',
         f"<header><h1>{text(title)}</h1>",
         *(f'<p class="headline">{text(line)}</p>' for line in headlines(c)),
         _caution(c),
-        _contents(c, courses=bool(courses), answers=bool(answers.blocks)),
+        _contents(c, answers=bool(answers.blocks)),
         '</header><main id="main" tabindex="-1">',
         _warnings(c.warnings),
-        _tasks(c, charts),
+        _tasks(c, tasks),
         section("All tasks", table(overall_table(c)), name="all"),
-        section("How it got there", *_courses(c), name="courses"),
+        section("How it got there", *_histories(c, histories), name="histories"),
         _answers() if answers.blocks else "",
         section("How it was measured", table(condition_table(c)), _intervals(c), name="measured"),
         "</main>",
-        _data("charts", {name: asdict(chart) for name, chart in {**charts, **courses}.items()}),
-        _data("looks", _looks(c)),
+        _data("charts", {name: chart_data(chart) for name, chart in charts.items()}),
         _data("answers", answers.head),
         *(_block(name, packed) for name, packed in answers.blocks.items()),
         _block("plotly", _plotly()[0]),
@@ -154,17 +140,12 @@ def _block(name: str, packed: str) -> str:
     return f'<script type="text/plain" id="{name}">{packed}</script>'
 
 
-def _place(where: object, chart: Chart) -> str:
-    return f"chart-{where}-{chart.name}"
+def _placed(where: object, charts: Sequence[Chart]) -> dict[str, Chart]:
+    """Charts by the id of the element that holds each."""
+    return {f"chart-{where}-{chart.name}": chart for chart in charts}
 
 
-def _looks(c: Comparison) -> dict[str, int]:
-    """The place of each merge among the merges: its colour and mark in every chart."""
-    merges = dict.fromkeys(plain(row.name) for row in c.runs if row.role == "merge")
-    return {name: i for i, name in enumerate(merges)}
-
-
-def _caution(c: Comparison) -> str:
+def _caution(c: RunComparison) -> str:
     """How to read the sentence above it."""
     if not c.pairs:
         return ""
@@ -183,10 +164,10 @@ def _caution(c: Comparison) -> str:
     return f'<p class="small">{text(told)}</p>'
 
 
-def _contents(c: Comparison, *, courses: bool, answers: bool) -> str:
+def _contents(c: RunComparison, *, answers: bool) -> str:
     links = [("tasks", "Charts and tables")]
     links += [("all", "All tasks")] if c.overall else []
-    links += [("courses", "How it got there")] if courses else []
+    links += [("histories", "How it got there")] if c.histories else []
     links += [("read", "Read the answers")] if answers else []
     links += [("measured", "How it was measured")]
     items = "".join(f'<li><a href="#{name}">{words}</a></li>' for name, words in links)
@@ -203,7 +184,7 @@ def _warnings(warnings: Sequence[str]) -> str:
     )
 
 
-def _tasks(c: Comparison, charts: dict[str, Chart]) -> str:
+def _tasks(c: RunComparison, charts: Sequence[dict[str, Chart]]) -> str:
     """A tab for each task and the panels that they show; without scripts, all of them."""
     tabs = "".join(
         f'<button type="button" role="tab" id="tab-{i}" aria-controls="task-{i}" '
@@ -212,7 +193,7 @@ def _tasks(c: Comparison, charts: dict[str, Chart]) -> str:
     )
     panels = "\n".join(
         f'<section role="tabpanel" id="task-{i}" aria-labelledby="tab-{i}">'
-        f"<h2>{text(task)}</h2>\n{_task(c, task, i, charts)}\n</section>"
+        f"<h2>{text(task)}</h2>\n{_task(c, task, charts[i])}\n</section>"
         for i, task in enumerate(c.tasks)
     )
     return (
@@ -223,29 +204,13 @@ def _tasks(c: Comparison, charts: dict[str, Chart]) -> str:
     )
 
 
-def _task(c: Comparison, task: str, index: int, charts: dict[str, Chart]) -> str:
+def _task(c: RunComparison, task: str, charts: dict[str, Chart]) -> str:
     """Charts with their tables, then what else is known of a task."""
-    under = {
-        "lengths": [length_table],
-        "shares": [thought_table, outcome_table],
-        "level": [level_table],
-        "ease": [ease_table],
-        "budgets": [budget_table],
-    }
     parts = []
     for name, chart in charts.items():
-        if not name.startswith(f"chart-{index}-"):
-            continue
-        parts.append(f"<h3>{text(chart.title)}</h3>")
-        parts.append(_figure(name, chart, front(c, task) if chart.name == "front" else ""))
-        if chart.name == "front":
-            parts += [
-                table(main_table(c, task)),
-                table(apart_table(c, task)),
-                table(published_table(c, task)),
-            ]
-        numbers = [table(make(c, task)) for make in under.get(chart.name, ())]
-        parts.append(folded("These numbers as a table", *numbers, look="numbers"))
+        parts += [f"<h3>{text(chart.title)}</h3>", _figure(name, chart)]
+        tables = [table(one) for one in chart.tables]
+        parts += [folded(NUMBERS, *tables, look="numbers")] if chart.folded else tables
     more = (cost_table, reflection_table, keyword_table, trend_table)
     several = any("several answers" in one.caption for one in detail_tables(c, task))
     rest = [attempt_table] * several + list(more)
@@ -259,27 +224,26 @@ def _task(c: Comparison, task: str, index: int, charts: dict[str, Chart]) -> str
     return "\n".join(part for part in parts if part)
 
 
-def _figure(name: str, chart: Chart, alternative: str) -> str:
+def _figure(name: str, chart: Chart) -> str:
     """A place for a chart, with how to read it."""
-    seen = alternative or "Its numbers stand in the table below."
-    away = sum(not series.shown for series in chart.panels[0].series)
-    hint = f" {away} runs are hidden at first: choose them in the legend." if away else ""
+    instead = chart.instead or "Its numbers stand in the table below."
+    hidden = chart.hidden
+    hint = f" {hidden} runs are hidden at first: choose them in the legend." if hidden else ""
+    caution = f'<p class="caution">{text(chart.caution)}</p>' if chart.caution else ""
     return (
-        f'<figure><figcaption class="small">{text(chart.says + hint)}</figcaption>'
+        f'<figure><figcaption class="small">{caution}{text(chart.says + hint)}</figcaption>'
         f'<div class="chart" id="{name}" role="img" '
-        f'aria-label="{text(f"{chart.title}. {seen}")}"></div></figure>'
+        f'aria-label="{text(f"{chart.title}. {instead}")}"></div></figure>'
     )
 
 
-def _courses(c: Comparison) -> Iterator[str]:
-    """The charts of searches and trainings."""
-    for course in c.courses:
-        for chart in course.charts:
+def _histories(c: RunComparison, charts: Sequence[dict[str, Chart]]) -> Iterator[str]:
+    """The charts of searches and trainings, with their numbers."""
+    for history, several in zip(c.histories, charts, strict=True):
+        for name, chart in several.items():
             yield f"<h3>{text(chart.title)}</h3>"
-            yield _figure(_place("c", chart), chart, "")
-        yield folded(
-            "These numbers as a table", *(table(one) for one in course.tables), look="numbers"
-        )
+            yield _figure(name, chart)
+        yield folded(NUMBERS, *(table(one) for one in history.tables), look="numbers")
 
 
 def _answers() -> str:
@@ -295,6 +259,6 @@ def _answers() -> str:
     )
 
 
-def _intervals(c: Comparison) -> str:
+def _intervals(c: RunComparison) -> str:
     items = "".join(f"<li>{text(name)}</li>" for name in interval_names(c))
     return f'<div class="small"><p>{text(percent(c.level))} intervals:</p><ul>{items}</ul></div>'

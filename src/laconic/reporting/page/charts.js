@@ -1,13 +1,9 @@
 // Draws the charts that the page carries as JSON, with plotly.js, in the page's colours.
 
-const DASHES = ["solid", "dash", "dot", "dashdot"];
-const MARKS = { system1: "triangle-up", system2: "square", base: "diamond", merge: "circle" };
-const MERGE_MARKS = ["circle", "cross", "star", "hexagon", "triangle-down", "pentagon"];
 const NARROW = 640;
 const ROW = 26;
 const PAPER = 690; // what fits on a printed page
 
-let looks = {}; // by run: its place among the merges
 let charts = {}; // by the id of the element that holds each
 const drawn = new Set();
 
@@ -15,25 +11,15 @@ const drawn = new Set();
 const colour = (name) =>
   getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-/** A name that fits a legend, with nothing in it that plotly reads as markup. */
-function shortName(name) {
-  const fits = name.length <= 30 ? name : `${name.slice(0, 15)}…${name.slice(-14)}`;
-  return fits.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-}
+/** Text with nothing in it that plotly reads as markup. */
+const plainText = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
-/** How a run looks in every chart, or one of several other things: never told by colour alone. */
-function lookOf(series, otherwise = 0) {
-  if (series.role !== "merge") {
-    return { colour: colour(series.role), mark: MARKS[series.role], dash: "solid" };
-  }
-  const place = Object.hasOwn(looks, series.name) ? looks[series.name] : otherwise;
-  const round = Math.floor(place / 8);
-  return {
-    colour: colour(`merge${place % 8}`),
-    mark: MERGE_MARKS[place % MERGE_MARKS.length],
-    dash: DASHES[round % DASHES.length],
-  };
-}
+/** The marks of a series, as plotly wants them. */
+const markerOf = (series, size) => ({
+  symbol: series.style.mark + (series.hollow ? "-open" : ""),
+  size,
+  color: colour(series.style.colour),
+});
 
 const share = (value) => value.toLocaleString("en", { maximumFractionDigits: 1 });
 
@@ -57,75 +43,76 @@ function labelSide(part, front) {
   return part > 0.8 ? "bottom left" : "bottom right";
 }
 
-function frontTraces(chart) {
-  const panel = chart.panels[0];
+/** What lies below the points: the shaded area, and the front as steps. */
+function backgroundTraces(panel, right) {
   const traces = [];
-  const right = Math.max(...panel.series.map((s) => (s.x_ends.length ? s.x_ends[0][1] : s.x[0])));
-  if (chart.band) {
-    const quiet = { x: chart.band.length, mode: "lines", line: { width: 0 }, hoverinfo: "skip" };
-    const part = (values) => values.map((value) => 100 * value);
+  if (panel.area) {
+    const quiet = { x: panel.area.x, mode: "lines", line: { width: 0 }, hoverinfo: "skip" };
     traces.push(
-      { ...quiet, y: part(chart.band.low), showlegend: false },
-      { ...quiet, y: part(chart.band.high), fill: "tonexty", fillcolor: colour("shade"), name: "where the front may run" },
+      { ...quiet, y: panel.area.low, showlegend: false },
+      { ...quiet, y: panel.area.high, fill: "tonexty", fillcolor: colour("shade"), name: panel.area.name },
     );
   }
-  if (panel.series.length > 1) {
+  if (panel.series.length > 1 && panel.front.length) {
     traces.push({
-      x: [...chart.steps.map(([x]) => x), right],
-      y: [...chart.steps.map(([, y]) => y), chart.steps.at(-1)[1]],
+      x: [...panel.front.map(([x]) => x), right],
+      y: [...panel.front.map(([, y]) => y), panel.front.at(-1)[1]],
       mode: "lines",
       line: { shape: "hv", dash: "dash", width: 1.5, color: colour("muted") },
       hoverinfo: "skip",
       name: "front",
     });
   }
-  const onFront = new Set(chart.steps.map(([x, y]) => `${x} ${y}`));
-  for (const series of panel.series) {
-    const look = lookOf(series);
-    const front = onFront.has(`${series.x[0]} ${series.y[0]}`);
-    const named = panel.series.length <= 14 || front || series.role !== "merge";
-    traces.push({
+  return traces;
+}
+
+function pointTraces(chart) {
+  return chart.panels.flatMap((panel, place) => {
+    const right = Math.max(...panel.series.map((s) => (s.x_ends.length ? s.x_ends[0][1] : s.x[0])));
+    const front = new Set(panel.front.map(([x, y]) => `${x} ${y}`));
+    const traces = panel.series.map((series) => ({
       x: series.x,
       y: series.y,
       error_x: bars(series.x, series.x_ends, colour("muted")),
       error_y: bars(series.y, series.y_ends, colour("muted")),
-      mode: named ? "markers+text" : "markers",
-      text: [shortName(series.name)],
-      textposition: labelSide(series.x[0] / right, front),
+      mode: series.label ? "markers+text" : "markers",
+      text: [plainText(series.label)],
+      textposition: labelSide(series.x[0] / right, front.has(`${series.x[0]} ${series.y[0]}`)),
       textfont: { size: 12 },
       marker: {
-        symbol: look.mark + (series.hollow ? "-open" : ""),
-        size: 11,
-        color: look.colour,
-        line: { width: series.hollow ? 2 : 0, color: look.colour },
+        ...markerOf(series, 11),
+        line: { width: series.hollow ? 2 : 0, color: colour(series.style.colour) },
       },
-      hovertemplate: `<b>${shortName(series.name)}</b><br>${series.notes[0].replaceAll("; ", "<br>")}<extra></extra>`,
-      name: shortName(series.name),
+      hovertemplate: hover(series.title, (series.notes[0] ?? "").replaceAll("; ", "<br>")),
+      name: plainText(series.title),
       showlegend: false,
-    });
-  }
-  return traces;
+    }));
+    return [...backgroundTraces(panel, right), ...traces].map((t) => ({ ...t, ...axesOf(place) }));
+  });
 }
+
+/** What a reader sees who points at a mark. */
+const hover = (title, text) => `<b>${plainText(title)}</b>${text && `<br>${text}`}<extra></extra>`;
 
 function lineTraces(chart) {
   const named = new Set();
   const isNew = (name) => !named.has(name) && Boolean(named.add(name));
   return chart.panels.flatMap((panel, place) =>
     panel.series.map((series, i) => {
-      const look = lookOf(series, i);
-      const apart = panel.words.length ? Math.min(0.04, 0.4 / panel.series.length) : 0;
+      const line = colour(series.style.colour);
+      const apart = panel.categories.length ? Math.min(0.04, 0.4 / panel.series.length) : 0;
       const aside = apart * (i - (panel.series.length - 1) / 2);
       return {
         x: series.x.map((x) => x + aside),
         y: series.y,
-        error_y: bars(series.y, series.y_ends, look.colour),
-        text: series.x.map((x) => panel.words[x] ?? x.toLocaleString("en")),
+        error_y: bars(series.y, series.y_ends, line),
+        text: series.x.map((x) => panel.categories[x] ?? x.toLocaleString("en")),
         customdata: series.notes,
         mode: series.joined ? "lines+markers" : "markers",
-        line: { color: look.colour, width: 1.6, dash: look.dash, shape: series.stepped ? "hv" : "linear" },
-        marker: { symbol: look.mark + (series.hollow ? "-open" : ""), size: series.joined ? 7 : 9, color: look.colour },
-        hovertemplate: `<b>${shortName(series.name)}</b><br>%{text}: %{y:,.1f}${series.notes.length ? "<br>%{customdata}" : ""}<extra></extra>`,
-        name: shortName(series.name),
+        line: { color: line, width: 1.6, dash: series.style.dash, shape: series.stepped ? "hv" : "linear" },
+        marker: markerOf(series, series.joined ? 7 : 9),
+        hovertemplate: hover(series.title, `%{text}: %{y:,.1f}${series.notes.length ? "<br>%{customdata}" : ""}`),
+        name: plainText(series.title),
         legendgroup: series.name,
         showlegend: isNew(series.name),
         visible: series.shown ? true : "legendonly",
@@ -138,33 +125,32 @@ function lineTraces(chart) {
 function rowTraces(chart) {
   return chart.panels.flatMap((panel, place) =>
     panel.series.flatMap((series) => {
-      const look = lookOf(series);
-      const name = shortName(series.name);
-      const shared = { y: [name], orientation: "h", showlegend: false, ...axesOf(place) };
-      if (chart.kind === "boxes") return boxTraces(series, look, shared);
+      const shared = { y: [plainText(series.title)], orientation: "h", showlegend: false, ...axesOf(place) };
+      if (chart.kind === "boxes") return boxTraces(series, shared);
       return {
         ...shared,
         type: "bar",
         x: series.x,
-        marker: { color: look.colour },
+        marker: { color: colour(series.style.colour) },
         text: [share(series.x[0])],
         textposition: "outside",
         cliponaxis: false,
-        hovertemplate: `<b>${name}</b>: %{x:.1f} %<extra></extra>`,
+        hovertemplate: `<b>${plainText(series.title)}</b>: %{x:.1f} %<extra></extra>`,
       };
     }),
   );
 }
 
 /** A box with its whiskers and median, as lines: the bundle has no boxes of its own. */
-function boxTraces(series, look, shared) {
+function boxTraces(series, shared) {
   const [lowest, first, median, third, highest] = series.x.map((value) => Math.max(value, 1));
+  const fill = colour(series.style.colour);
   const line = (ends, width, opacity) => ({
     ...shared,
     x: ends,
     y: [shared.y[0], shared.y[0]],
     mode: "lines",
-    line: { color: look.colour, width },
+    line: { color: fill, width },
     opacity,
     hoverinfo: "skip",
   });
@@ -175,8 +161,8 @@ function boxTraces(series, look, shared) {
       ...shared,
       x: [median],
       mode: "markers",
-      marker: { symbol: "line-ns", size: 15, line: { width: 3, color: look.colour } },
-      hovertemplate: `<b>${shared.y[0]}</b><br>${series.notes[0].replaceAll(/[,;] /g, "<br>")}<extra></extra>`,
+      marker: { symbol: "line-ns", size: 15, line: { width: 3, color: fill } },
+      hovertemplate: hover(series.title, series.notes[0].replaceAll(/[,;] /g, "<br>")),
     },
   ];
 }
@@ -200,7 +186,7 @@ function layoutOf(chart, width) {
   const count = chart.panels.length;
   const stacked = count > 1 && width < NARROW;
   const places = domains(count, stacked, rows);
-  const tall = rows ? 90 + ROW * chart.panels[0].series.length : chart.kind === "front" ? 470 : 380;
+  const tall = rows ? 90 + ROW * chart.panels[0].series.length : chart.kind === "points" ? 470 : 380;
   const height = stacked ? tall * count * 0.9 : tall;
   const layout = {
     height,
@@ -217,22 +203,23 @@ function layoutOf(chart, width) {
     const line = { gridcolor: colour("grid"), zerolinecolor: colour("grid"), linecolor: colour("muted"), automargin: true };
     const x = { ...line, domain: places[i].x, anchor: `y${i ? i + 1 : ""}`, title: { text: panel.across, standoff: 8 } };
     const y = { ...line, tickformat: ",", domain: places[i].y, anchor: `x${i ? i + 1 : ""}`, title: { text: panel.up, standoff: 6 } };
-    if (panel.log) Object.assign(x, { type: "log", ...ticks(panel) });
-    if (panel.tall) Object.assign(y, { type: "log" });
-    if (panel.words.length) {
-      Object.assign(x, { tickvals: panel.words.map((_, k) => k), ticktext: panel.words });
+    if (panel.log) x.type = "log";
+    if (panel.ticks.length) {
+      Object.assign(x, { tickvals: panel.ticks, ticktext: panel.ticks.map((tick) => tick.toLocaleString("en")) });
+    }
+    if (panel.categories.length) {
+      Object.assign(x, { tickvals: panel.categories.map((_, k) => k), ticktext: panel.categories });
     } else if (!panel.log) {
       x.tickformat = ",~r";
-      x.rangemode = "tozero";
+      x.rangemode = panel.x_from_zero ? "tozero" : "normal";
     }
     if (rows) {
       Object.assign(y, { type: "category", autorange: "reversed", showgrid: false });
-      if (panel.span) x.range = [0, reach(panel) * 1.22];
+      if (chart.kind === "bars") x.range = [0, reach(panel) * 1.22];
       if (i && !stacked) y.showticklabels = false;
-    } else if (panel.span === null && panel.up) {
+    } else if (panel.y_from_zero) {
       y.rangemode = "tozero";
     }
-    if (chart.kind === "front") x.rangemode = spread(panel) ? "tozero" : "normal";
     layout[`xaxis${i ? i + 1 : ""}`] = x;
     layout[`yaxis${i ? i + 1 : ""}`] = y;
   });
@@ -242,26 +229,7 @@ function layoutOf(chart, width) {
 /** The greatest share that a panel of bars shows, at least one percent. */
 const reach = (panel) => Math.max(1, ...panel.series.map((series) => series.x[0]));
 
-/** Whether lengths differ by enough for an axis from zero. */
-function spread(panel) {
-  const lengths = panel.series.map((series) => series.x[0]);
-  return Math.min(...lengths) < Math.max(...lengths) / 2;
-}
-
-/** Round numbers on a logarithmic axis. */
-function ticks(panel) {
-  const all = panel.series.flatMap((series) => series.x).filter((value) => value > 0);
-  const [low, high] = [Math.min(...all), Math.max(...all)];
-  const values = [];
-  for (let power = 1; power <= high * 10; power *= 10) {
-    for (const times of [1, 2, 5]) {
-      if (power * times >= low / 2 && power * times <= high * 2) values.push(power * times);
-    }
-  }
-  return { tickvals: values, ticktext: values.map((value) => value.toLocaleString("en")) };
-}
-
-const TRACES = { front: frontTraces, lines: lineTraces, bars: rowTraces, boxes: rowTraces };
+const TRACES = { points: pointTraces, lines: lineTraces, bars: rowTraces, boxes: rowTraces };
 const SETTINGS = {
   displaylogo: false,
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
@@ -281,7 +249,6 @@ const drawAll = () => drawn.forEach(draw);
 /** Loads the library once the page stands, then draws each chart as it comes near. */
 async function startCharts() {
   charts = readJson("charts");
-  looks = readJson("looks");
   const script = document.createElement("script");
   script.textContent = await unpack("plotly");
   document.head.append(script);

@@ -10,7 +10,7 @@ from laconic.reporting.wording import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from laconic.reporting.tables import Cell, Table
+    from laconic.reporting.tables.table import Cell, Table
 
 
 def text(words: str) -> str:

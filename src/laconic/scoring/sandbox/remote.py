@@ -1,12 +1,12 @@
 """A program's functions, called from another process: its own end, and the judge's end.
 
 The judge runs an exam's tests in a process that never ran the program. A name that the tests take
-from the program is a `Remote` there: a call sends the arguments and brings the result back, plain
-values as data (`values.py`), anything else as another `Remote`. A remote object equals only itself,
-takes part in no arithmetic and is never asked to compare: what the program's classes redefine
-decides nothing. It can be called, iterated, indexed, measured, asked for its truth and for its
-attributes. Arguments that the program changed (lists, dicts, sets, ...) are changed at the judge's
-end too. An exception comes as the nearest class of the interpreter's own.
+from the program is a `RemoteObject` there: a call sends the arguments and brings the result back,
+plain values as data (`values.py`), anything else as another `RemoteObject`. A remote object equals
+only itself, takes part in no arithmetic and is never asked to compare: what the program's classes
+redefine decides nothing. It can be called, iterated, indexed, measured, asked for its truth and for
+its attributes. Arguments that the program changed (lists, dicts, sets, ...) are changed at the
+judge's end too. An exception comes as the nearest class of the interpreter's own.
 
 Not covered: tests that pass functions or objects of their own (they end in a TypeError), and tests
 that ask for the class of what the program returns, where the program defines that class.
@@ -114,7 +114,7 @@ class Caller:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._remotes: dict[int, Remote] = {}
+        self._remotes: dict[int, RemoteObject] = {}
         self.ended = False
 
     def ask(self, verb: str, *rest: Any) -> Any:
@@ -143,11 +143,11 @@ class Caller:
             raise raised
         return first
 
-    def _find(self, number: int) -> Remote:
-        return self._remotes.setdefault(number, Remote(self, number))
+    def _find(self, number: int) -> RemoteObject:
+        return self._remotes.setdefault(number, RemoteObject(self, number))
 
 
-class Remote:
+class RemoteObject:
     """An object of the program's; see this module for what it can do."""
 
     __slots__ = ("_caller", "_number")
@@ -259,7 +259,7 @@ def _is_builtin(kind: type) -> bool:
 
 
 def _number(value: object) -> int:
-    if isinstance(value, Remote):
+    if isinstance(value, RemoteObject):
         return int(object.__getattribute__(value, "_number"))
     raise TypeError(f"The tests pass a {type(value).__name__}, which cannot leave their process.")
 

@@ -36,7 +36,7 @@ PATIENCE: Final = 20_000
 
 
 @dataclass(frozen=True)
-class Line:
+class ChainLine:
     """One operation: ``name = left op constant``, where `left` is the previous value.
 
     Attributes:
@@ -81,7 +81,7 @@ class Chain:
 
     level: int
     start: int
-    lines: tuple[Line, ...]
+    lines: tuple[ChainLine, ...]
 
     @property
     def question(self) -> str:
@@ -139,7 +139,7 @@ def draw(level: int, rng: random.Random, levels: Levels = LEVELS) -> Chain:
     lines = []
     for name, operator in zip(NAMES[1:], operators, strict=False):
         constant = rng.randint(2 if operator == "*" else 1, 9)
-        lines.append(Line(name, value, operator, constant))
+        lines.append(ChainLine(name, value, operator, constant))
         value = lines[-1].value
     return Chain(level, start, tuple(lines))
 

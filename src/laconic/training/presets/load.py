@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from laconic.errors import RecipeError, did_you_mean
-from laconic.files.yaml import read_yaml_mapping
+from laconic.files.presets import PresetFolder
 
 FOLDER: Final = Path(__file__).parent
 #: Configurations of accelerate, named as users write them.
@@ -53,24 +52,8 @@ class TrainingPreset:
     recipe: Mapping[str, Any]
 
 
-def names() -> tuple[str, ...]:
-    """The names of all training presets, in order."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
-
-
-@cache
-def read_preset(name: str) -> TrainingPreset:
-    """The preset of a file in the package.
-
-    Raises:
-        RecipeError: For an unknown name, with the nearest.
-    """
-    from pydantic import TypeAdapter
-
-    if name not in names():
-        raise RecipeError(f"There is no training preset '{name}'. {did_you_mean(name, names())}")
-    values = read_yaml_mapping(FOLDER / f"{name}.yaml", f"The preset {name}", RecipeError)
-    return TypeAdapter(TrainingPreset).validate_python({"name": name, **values})
+#: The training presets of the package.
+PRESETS: Final = PresetFolder(FOLDER, TrainingPreset, "training preset", RecipeError)
 
 
 def read_launch(name: str) -> str:
