@@ -39,12 +39,12 @@ class TrainingText:
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a phase's corpus.
+    """A part of a phase's corpus.
 
     Attributes:
         style: ``drill``, or a key of `STYLES`.
         count: Number of texts.
-        mute: Share of right fast products that are left out of the loss.
+        mute: The share of right fast products that do not count in the loss.
         even: Whether chains are as long as the hardest, with every share of products: then many
             lines of one chain have the same operator.
     """

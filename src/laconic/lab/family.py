@@ -1,4 +1,4 @@
-"""The lab's family of models: where the shipped ones are, and how to train them from nothing."""
+"""The lab's models: where the shipped ones are, and how to train them from random weights."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ RECORD: Final = "lab.json"
 WEIGHTS: Final = "model.safetensors"
 #: Dev problems by which a phase is judged.
 PROBLEMS: Final = 400
-#: The source files that decide about the weights.
+#: The source files that influence the trained weights.
 MODULES: Final = ("corpus", "family", "fit", "phases", "sizes", "styles", "tokenizer")
 
 
 @dataclass(frozen=True)
 class LabPlan:
-    """What a training run is asked for, besides the recipe.
+    """The options of a training run, in addition to the recipe in `laconic.lab.phases`.
 
     Attributes:
         size: A key of `SIZES`.
@@ -58,7 +58,7 @@ class LabPlan:
 
     @property
     def command(self) -> str:
-        """What a user types for it."""
+        """The command that starts this training."""
         options = f"--size {self.size} --seed {self.seed} --threads {self.threads}"
         return f"laconic lab train DIR {options} --device {self.device}"
 
@@ -86,7 +86,7 @@ def write(target: Path) -> Path:
         target: A folder that does not exist yet, or is empty.
 
     Raises:
-        LaconicError: The target holds something.
+        LaconicError: If the target is not empty.
     """
     with building(target) as partial:
         for name in MEMBERS:
@@ -104,22 +104,22 @@ def train(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Path:
-    """Train the whole family from nothing; about 15 minutes on one CPU core for the shipped size.
+    """Train all models from random weights; about 15 minutes on one CPU core for the shipped size.
 
-    A seed whose base needs a further round takes some four minutes more for each. Equal seeds give
-    equal bytes for one kind of CPU, thread count and set of versions. A killed call resumes behind
-    its last finished phase, kept in ``<target>.phases`` until all are done.
+    If a phase of a seed needs further rounds, each takes about four minutes more. Equal seeds give
+    equal bytes for the same kind of CPU, number of threads and package versions. A killed call
+    resumes after its last finished phase, which is kept in ``<target>.phases`` until all are done.
 
     Args:
         target: A folder that does not exist yet, or is empty.
         size: A key of `SIZES`.
         seed: The only source of randomness.
-        threads: torch threads; one is fastest for so small a network.
-        device: Where the network is: ``cpu`` or ``cuda``.
+        threads: torch threads; one is the fastest for such a small network.
+        device: ``cpu`` or ``cuda``.
         progress: Called with (steps done, steps in all, phase).
 
     Raises:
-        LaconicError: The target holds something, or there is no such size or device.
+        LaconicError: If the target is not empty, or if there is no such size or device.
     """
     from laconic.backends.contract.decoding import using_threads
 
@@ -144,9 +144,9 @@ def train(
 def train_phases(
     phases: Sequence[Phase], kept: Path, plan: LabPlan, *, progress: Progress | None = None
 ) -> dict[str, tuple[State, dict[str, Any]]]:
-    """Train phases in order, each from its start, or load those that an earlier call finished.
+    """Train phases in order, or load those that an earlier call finished.
 
-    A phase with a remedy goes on, in further rounds, while too many dev problems are misread.
+    A phase with a remedy continues for further rounds while too many dev problems are misread.
 
     Args:
         phases: In an order in which every start comes first.
@@ -186,8 +186,8 @@ def train_phase(
 
     Args:
         phase: What to train.
-        start: The weights it starts from; None for a fresh network.
-        plan: Size, device, and the seed that with the phase's name decides every draw.
+        start: The weights that it starts from; None for random weights.
+        plan: Size, device, and the seed, which decides every random draw together with the phase.
         progress: Called with (steps done, steps in all, phase).
 
     Returns:
@@ -251,7 +251,7 @@ def building(target: Path) -> Iterator[Path]:
     """An empty folder to fill, which becomes the target when the block ends without an error.
 
     Raises:
-        LaconicError: Where the target holds something.
+        LaconicError: If the target is not empty.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise LaconicError(f"{target} already holds something. Give a folder that does not exist.")
@@ -275,7 +275,7 @@ def check_device(name: str) -> str:
 
 
 def origin(plan: LabPlan) -> dict[str, Any]:
-    """What the weights depend on besides the recipe."""
+    """Everything except the recipe that influences the weights: options, versions, machine."""
     import tokenizers
     import torch
     import transformers
@@ -293,7 +293,7 @@ def origin(plan: LabPlan) -> dict[str, Any]:
 
 
 def code_digest() -> str:
-    """A fingerprint of the source files that decide about the weights."""
+    """A digest of the source files that influence the trained weights."""
     here = Path(__file__).parent
     files = [
         *(here / f"{name}.py" for name in MODULES),

@@ -29,8 +29,8 @@ class LearningRateSchedule:
     """How a phase is trained.
 
     Attributes:
-        rate: Peak learning rate.
-        floor: Share of the peak rate left at the end of the cosine.
+        rate: The peak learning rate.
+        floor: The learning rate at the end of the cosine, as a fraction of the peak rate.
         decay: AdamW's weight decay.
         warmup: Steps of linear warm-up.
     """
@@ -119,7 +119,7 @@ def fit(
         model: Trained in place, on its own device, float32.
         batches: One step each, in this order.
         schedule: Learning rates and weight decay.
-        label: What `progress` is told is being trained.
+        label: The name of the phase, for `progress`.
         progress: Called with (steps done, steps in all, label) every 25 steps and at the end.
     """
     import torch
@@ -152,11 +152,11 @@ def fit(
 
 
 def misread(model: Qwen2ForCausalLM, texts: Sequence[TrainingText]) -> float:
-    """The share of texts in which the model would write some learned token otherwise.
+    """The share of texts in which the model predicts at least one learned token wrongly.
 
     Args:
-        model: Asked token by token, each time behind what the text really says.
-        texts: Not trained on.
+        model: The model; it predicts each token from the true text before it.
+        texts: Texts that the model was not trained on.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What the lab's models wrote, line by line: slips, checks and repairs, worked out exactly."""
+"""Counts of errors, checks and repairs in the texts of the lab's models, line by line."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ CHECK: Final = re.compile(r"^(?:Wait|Hmm),", re.MULTILINE)
 
 @dataclass(frozen=True)
 class WorkingCounts:
-    """What the responses of a model show beyond being right or wrong, all of them together.
+    """Counts over all responses of a model.
 
     Attributes:
-        checks: Checks and second checks a response.
-        misread: Lines with another operation than the question's, which no check can notice.
-        slips: Lines that work out what they state wrongly.
-        repaired: How many of them a check put right.
+        checks: The mean number of checks, including second checks, of a response.
+        misread: Lines with another operation than the question's; no check can notice these.
+        slips: Lines with a wrong result of their own operation.
+        repaired: The number of slips that a check corrected.
         broken: Responses whose lines were all right at first and whose answer is wrong.
     """
 
