@@ -44,47 +44,58 @@ def calibrate(
     limit: Annotated[
         int | None,
         typer.Option(
-            help="The first so many rows; of a run so many problems, drawn by --seed (else 100)."
+            help="Use this many rows from the start of a file; of a run, this many problems drawn "
+            "by --seed (default: 100)."
         ),
     ] = None,
     pick: Annotated[
         Literal["correct", "shortest-correct", "longest-correct"] | None,
         typer.Option(
-            help="Which right answer to each of a run's problems; default: one by --seed."
+            help="Which right answer to use of each problem of a run; default: drawn by --seed."
         ),
     ] = None,
     answers: Annotated[
         bool | None,
         typer.Option(
             "--answers/--no-answers",
-            help="Whether answers follow the questions; default: yes, but for mutual_information.",
+            help="Whether to read the answers too; default: yes, except for mutual_information.",
         ),
     ] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Join question and answer without the chat template.")
     ] = False,
     max_tokens: Annotated[
-        int, typer.Option(help="Longer samples are cut there, at their end.")
+        int, typer.Option(help="The most tokens of a sample; longer samples are cut at the end.")
     ] = 2048,
     reduce: Annotated[
         Literal["none", "tensor"],
-        typer.Option(help="For fisher: one figure for each tensor instead of each element."),
+        typer.Option(help="For fisher: one value for each tensor instead of one for each element."),
     ] = "none",
     labels: Annotated[
         Literal["sampled", "data"],
-        typer.Option(help="For fisher: gradients of tokens the model samples, or of the data's."),
+        typer.Option(
+            help="For fisher: gradients of tokens that the model samples, or of the data."
+        ),
     ] = "sampled",
     seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="Where it computes: auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="The device that computes: auto, cpu or cuda.")
+    ] = "auto",
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16 or float16; sums are always wider.")
     ] = "auto",
     batch_tokens: Annotated[
-        int, typer.Option(help="The most tokens of a batch: less memory, more time.")
+        int,
+        typer.Option(
+            help="The most tokens of a batch; a smaller number needs less memory and more time."
+        ),
     ] = 4096,
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 is torch's own number.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves the number to torch.")] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, and estimate memory, disk and time.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Check the arguments and estimate memory, disk space and time."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -28,7 +28,8 @@ PACK = (
 
 def pack(
     pools: Annotated[
-        list[str], typer.Argument(metavar="NAME=FILE...", help="A pool's name and its rows.")
+        list[str],
+        typer.Argument(metavar="NAME=FILE...", help="A pool's name and the file of its rows."),
     ],
     model: Annotated[
         str, typer.Option(help="The checkpoint to be trained: its tokenizer is used.")
@@ -43,7 +44,9 @@ def pack(
     ] = "think_short",
     role: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=ROLE", help="What a pool is for; default: its name."),
+        typer.Option(
+            metavar="NAME=ROLE", help="The role of a pool in the mixture; default: its name."
+        ),
     ] = None,
     template: Annotated[
         Path | None, typer.Option(help="Write with this chat template, a Jinja file.")
@@ -51,7 +54,9 @@ def pack(
     append: Annotated[
         bool,
         typer.Option(
-            "--append", help="Write answers behind the template's prompt, not by the template."
+            "--append",
+            help="Append answers to the prompt that the template makes, instead of formatting them "
+            "with the template.",
         ),
     ] = False,
     max_tokens: Annotated[

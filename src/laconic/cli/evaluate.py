@@ -43,7 +43,9 @@ def evaluate(
     task: Tasks = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="A paper's protocol, NAME[:role=system1]; see: laconic list presets."),
+        typer.Option(
+            help="A paper's evaluation protocol, NAME[:role=system1]; see laconic list presets."
+        ),
     ] = None,
     data: TaskData = None,
     limit: Limit = None,
@@ -51,9 +53,12 @@ def evaluate(
     repeats: Annotated[
         int | None, typer.Option(help="Completions per problem; default: 1.")
     ] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy, and the default.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Sampling temperature; 0, the default, is greedy decoding.")
+    ] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="The probability mass kept, in (0, 1]; default: 1.")
+        float | None,
+        typer.Option(help="Nucleus sampling: the probability mass to keep, in (0, 1]; default: 1."),
     ] = None,
     seed: Seed = 0,
     prompt: Prompt = None,
@@ -125,7 +130,7 @@ def evaluate(
 
 
 def prompts() -> list[dict[str, Any]]:
-    """The prompts, as a list of them says it."""
+    """Every prompt as JSON holds it."""
     from laconic.tasks.contract.prompts import PROMPTS
 
     return [

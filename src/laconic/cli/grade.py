@@ -29,26 +29,35 @@ def grade(
     audit: Annotated[
         bool,
         typer.Option(
-            "--audit", help="List disagreements, timeouts, errors, and answers missing or unboxed."
+            "--audit",
+            help="List disagreements, timeouts, errors and answers missing or not in a box.",
         ),
     ] = False,
     against: Annotated[
         Literal["exact"] | None,
-        typer.Option(help="Compare with a second grader: exact, the gold character by character."),
+        typer.Option(
+            help="Compare with a second grader: exact compares with the reference answer as text."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Grade; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Grade, but write nothing.")] = False,
     check_golds: Annotated[
         bool,
         typer.Option(
-            "--check-golds", help="Take tasks or JSONL files; list golds no grader reads."
+            "--check-golds",
+            help="Take tasks or JSONL files; list reference answers the grader cannot read.",
         ),
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="For --check-golds: the problems of named tasks, a file or folder."),
+        typer.Option(
+            help="For --check-golds: a file or folder with the problems of the named tasks."
+        ),
     ] = None,
     allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="Run programs that models wrote, in a sandbox.")
+        bool,
+        typer.Option(
+            "--allow-code", help="Allow running programs that models wrote, in a sandbox."
+        ),
     ] = False,
     cache: Cache = True,
     as_json: Json = False,

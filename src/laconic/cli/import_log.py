@@ -31,8 +31,8 @@ def import_(
         list[Path],
         typer.Argument(
             metavar="LOG...",
-            help="A log of a known tool, or JSONL, a JSON array or Parquet with a completion a "
-            "row, gzipped or not; several, or a folder's files, are parts of one.",
+            help="A log of a known tool, or rows with one completion each: JSONL, a JSON array or "
+            "Parquet, gzipped or not. Several files, or a folder's files, are parts of one.",
         ),
     ],
     output: Output,
@@ -56,11 +56,13 @@ def import_(
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(help="Count tokens by it: a Hugging Face folder or a .tiktoken file."),
+        typer.Option(
+            help="Count tokens with this tokenizer: a Hugging Face folder or a .tiktoken file."
+        ),
     ] = None,
     cap: Annotated[
         int | None,
-        typer.Option(help="The budget in tokens, where the log does not say."),
+        typer.Option(help="The most tokens of a completion, if the log does not say it."),
     ] = None,
     compress: Compress = False,
     cache: Cache = True,

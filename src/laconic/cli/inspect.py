@@ -19,15 +19,18 @@ EPILOG = (
 
 
 def inspect(
-    base: Annotated[str, typer.Argument(help="Where task vectors would start from.")],
+    base: Annotated[
+        str, typer.Argument(help="The base checkpoint, which task vectors would be measured from.")
+    ],
     models: Annotated[
-        list[str], typer.Argument(help="What would be merged: folders, Hub ids, BASE+ADAPTER.")
+        list[str],
+        typer.Argument(help="The checkpoints to merge: folders, Hub ids or BASE+ADAPTER."),
     ],
     candidate: Annotated[
         list[str] | None,
         typer.Option(help="Another checkpoint that may be the models' base. Repeatable."),
     ] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="A row for every layer.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Show a row for every layer.")] = False,
     json_: Annotated[
         str | None, typer.Option("--json", help="Write everything as JSON: a file, or - to print.")
     ] = None,

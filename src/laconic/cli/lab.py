@@ -54,10 +54,13 @@ def lab_train(
         str, typer.Option(help="tiny, mini (what ships), small, or medium (for a GPU).")
     ] = "mini",
     seed: Seed = 0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads; part of what is equal.")] = 1,
+    threads: Annotated[
+        int,
+        typer.Option(min=1, help="CPU threads; another number gives slightly different models."),
+    ] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train the family from nothing; a stopped training goes on behind its last phase."""
+    """Train the family from scratch; a stopped training continues after its last finished phase."""
     from laconic.lab import train
 
     with progress_bar("Training") as progress:
@@ -72,7 +75,7 @@ def lab_train(
 def lab_variants(
     directory: Annotated[Path, typer.Argument(help="The folder to create.")],
 ) -> None:
-    """Write the shipped models in the other shapes that checkpoints come in."""
+    """Write the shipped models in other checkpoint layouts."""
     from laconic.lab import VARIANTS, write_variants
 
     folder = write_variants(directory)
@@ -83,9 +86,13 @@ def lab_variants(
 @lab.command(name="demo")
 def lab_demo(
     directory: Annotated[Path, typer.Argument(help="The folder to create.")],
-    dev: Annotated[int, typer.Option(min=5, help="Problems for choosing.")] = 1000,
-    test: Annotated[int, typer.Option(min=5, help="Fresh problems for the verdict.")] = 1000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that evaluate.")] = 2,
+    dev: Annotated[
+        int, typer.Option(min=5, help="Number of problems to choose the merge on.")
+    ] = 1000,
+    test: Annotated[
+        int, typer.Option(min=5, help="Number of other problems to test it on.")
+    ] = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="How many processes evaluate.")] = 2,
     margin: Margin = 0.02,
 ) -> None:
     """Do the main job on the lab pair: merge, measure, choose, prove, draw."""

@@ -38,7 +38,7 @@ def list_(
     ],
     as_json: Json = False,
 ) -> None:
-    """List what there is: methods with transforms and adjustments, tasks, backends and so on."""
+    """List methods (with transforms and adjustments), tasks, backends, presets and others."""
     if kind == "presets":
         listed = described_presets()
     elif kind == "prompts":

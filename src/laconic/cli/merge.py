@@ -32,56 +32,76 @@ EPILOG = (
 def merge(
     output: Output,
     recipe: Annotated[
-        Path | None, typer.Argument(help="A recipe file, laconic's or mergekit's.")
+        Path | None, typer.Argument(help="A recipe file, in laconic's or mergekit's format.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="A recipe of the paper; see: laconic list presets.")
+        str | None, typer.Option(help="A recipe from the paper; see laconic list presets.")
     ] = None,
-    base: Annotated[str | None, typer.Option(help="Where task vectors start from.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="The base checkpoint, which task vectors are measured from.")
+    ] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="A checkpoint to merge, NAME or NAME=WEIGHT.")
+        list[str] | None,
+        typer.Option(help="A checkpoint to merge: NAME or NAME=WEIGHT. Repeatable."),
     ] = None,
-    method: Annotated[str | None, typer.Option(help="See: laconic list methods.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="The merge method; see laconic list methods.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE: a parameter, or a path like before.0.density."),
+        typer.Option(
+            "--set",
+            help="KEY=VALUE: set a parameter; KEY may be a path such as before.0.density.",
+        ),
     ] = None,
     before: Annotated[
-        list[str] | None, typer.Option(help="A transform first: NAME or NAME:key=value,...")
+        list[str] | None,
+        typer.Option(help="A transform before the method: NAME or NAME:key=value,..."),
     ] = None,
     after: Annotated[
-        list[str] | None, typer.Option(help="An adjustment last: NAME or NAME:key=value,...")
+        list[str] | None,
+        typer.Option(help="An adjustment after the method: NAME or NAME:key=value,..."),
     ] = None,
     system2: Annotated[
-        str | None, typer.Option(help="Donor of config, tokenizer and chat template.")
+        str | None,
+        typer.Option(
+            help="The checkpoint that config, tokenizer and chat template are taken from."
+        ),
     ] = None,
     tokenizer: Annotated[
         str | None,
         typer.Option(help="base, system2, union or a model: match embedding rows by token string."),
     ] = None,
     carry_code: Annotated[
-        bool, typer.Option("--carry-code", help="Take Python files beside the weights along.")
+        bool, typer.Option("--carry-code", help="Copy Python files that lie beside the weights.")
     ] = False,
-    dtype: Annotated[str | None, typer.Option(help="bfloat16, float16 or float32.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The only source of randomness.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="The dtype of the output: bfloat16, float16 or float32.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The random seed.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, show the plan; fetch no weights.")
+        bool,
+        typer.Option("--dry-run", help="Check the recipe and show the plan; download no weights."),
     ] = False,
     hash_: Annotated[
-        bool, typer.Option("--hash", help="Hash every input file in full, for run.json.")
+        bool,
+        typer.Option(
+            "--hash", help="Hash every input file completely and store the hashes in run.json."
+        ),
     ] = False,
-    device: Annotated[str, typer.Option(help="Where the arithmetic runs: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="The device that computes: cpu or cuda.")] = "cpu",
     threads: Annotated[
-        int | None, typer.Option(help="Blocks worked on at once; default: one a processor.")
+        int | None,
+        typer.Option(help="Blocks to compute at the same time; default: one per processor."),
     ] = None,
     shard_size: Annotated[
-        float, typer.Option(min=0.001, help="The most GB of tensors in one weight file.")
+        float, typer.Option(min=0.001, help="The largest size of one weight file, in GB.")
     ] = 5.0,
     ray: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Divide the work over a Ray cluster: auto, HOST:PORT, or local for this machine.",
+            help="Distribute the work over a Ray cluster: auto, HOST:PORT or local (this machine).",
         ),
     ] = None,
     as_json: Json = False,

@@ -11,17 +11,20 @@ Model = Annotated[str, typer.Argument(help="A checkpoint folder, a Hub id or lab
 Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to create.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Margin = Annotated[
-    float, typer.Option(min=0, max=1, help="The loss of accuracy that counts as none, a fraction.")
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="The loss of accuracy that is accepted, as a fraction: 0.02 is two points.",
+    ),
 ]
-Compress = Annotated[
-    bool, typer.Option("--gzip", help="Keep the results gzipped: results.jsonl.gz.")
-]
+Compress = Annotated[bool, typer.Option("--gzip", help="Compress the results: results.jsonl.gz.")]
 Cache = Annotated[
     bool,
     typer.Option(
         "--cache/--no-cache",
-        help="Use and keep verdicts in the user's cache folder: the same answer to the same gold "
-        "is compared once.",
+        help="Keep grading results in the user's cache folder, so that the same answer is "
+        "compared with the same reference answer only once.",
     ),
 ]
 Tasks = Annotated[
@@ -31,25 +34,30 @@ Tasks = Annotated[
 TaskData = Annotated[
     Path | None,
     typer.Option(
-        "--data", help="The problems of named tasks, a file or folder; default: the Hub's."
+        "--data",
+        help="A file or folder with the problems of the named tasks; default: from the Hub.",
     ),
 ]
 Limit = Annotated[int | None, typer.Option(help="Only the first N problems.")]
 MaxTokens = Annotated[
-    int | None, typer.Option(help="The budget of a completion; default: the task's own.")
+    int | None, typer.Option(help="The most tokens of a completion; default: the task's own limit.")
 ]
-Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
-TopP = Annotated[float, typer.Option(help="The probability mass kept, in (0, 1].")]
-Seed = Annotated[int, typer.Option(help="The only source of randomness.")]
+Temperature = Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy decoding.")]
+TopP = Annotated[
+    float, typer.Option(help="Nucleus sampling: the probability mass to keep, in (0, 1].")
+]
+Seed = Annotated[int, typer.Option(help="The random seed.")]
 Prompt = Annotated[
     str | None,
     typer.Option(
-        help="A prompt's name (laconic list prompts), or a user's turn with {problem}; default: "
-        "the problem alone."
+        help="A prompt's name (see laconic list prompts), or the text of a user message that "
+        "contains {problem}; default: the problem alone."
     ),
 ]
 Backend = Annotated[str, typer.Option(help="NAME[:key=value,...]; see: laconic list backends.")]
 AllowCode = Annotated[
     bool,
-    typer.Option("--allow-code", help="Run programs that the model writes, in a sandbox."),
+    typer.Option(
+        "--allow-code", help="Allow running programs that the model writes, in a sandbox."
+    ),
 ]

@@ -21,42 +21,49 @@ EPILOG = (
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders, or folders that contain run folders.")
+    ],
     baseline: Annotated[
-        str | None, typer.Option(help="Compare with this run; default: system2, else the longest.")
+        str | None,
+        typer.Option(
+            help="The run to compare with; default: system2, else the run with the longest answers."
+        ),
     ] = None,
     margin: Margin = 0.02,
     format_: Annotated[
         Literal["text", "json", "html", "md", "csv", "tex"],
-        typer.Option("--format", help="For standard output."),
+        typer.Option("--format", help="The format of standard output."),
     ] = "text",
     output: Annotated[
         list[Path] | None,
         typer.Option(
             "--output",
             "-o",
-            help="A file: .html, .md, .json, .csv, .tex, .txt, .png or .svg. Repeatable.",
+            help="A file to write: .html, .md, .json, .csv, .tex, .txt, .png or .svg. Repeatable.",
         ),
     ] = None,
     figures: Annotated[
         Path | None,
-        typer.Option(help="A folder for every chart as a picture of its own, PNG and SVG."),
+        typer.Option(help="A folder to write every chart to, as PNG and SVG."),
     ] = None,
     layout: Annotated[
-        str | None, typer.Option(help="A paper's table instead: l2s, as Tables 1 and 3.")
+        str | None,
+        typer.Option(help="A table in a paper's layout instead: l2s, as in arXiv 2503.20641."),
     ] = None,
     texts: Annotated[
-        float, typer.Option(min=0, help="The most MB of answers in a page; more are sampled.")
+        float,
+        typer.Option(min=0, help="The most MB of answers in a page; of more, a sample is kept."),
     ] = 20.0,
     details: Annotated[
         bool,
-        typer.Option("--details", help="All tables, with --format text."),
+        typer.Option("--details", help="Show all tables; with --format text."),
     ] = False,
 ) -> None:
     """Compare runs: accuracy and length with 95 % intervals, paired differences, the front.
 
     The page (-o report.html) also has charts and every answer to read side by side.
-    Searches and trainings that lie beside the runs are told too.
+    Searches and trainings in the same folders are shown too.
     """
     from laconic.reporting.report import check_outputs, render, write, write_figures
     from laconic.reporting.report import report as compare

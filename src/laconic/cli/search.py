@@ -43,7 +43,7 @@ def search(
     task: Tasks = None,
     prove_on: Annotated[
         list[str] | None,
-        typer.Option(help="What to prove the winner on; default: half of each task's problems."),
+        typer.Option(help="Tasks to test the winner on; default: half of each task's problems."),
     ] = None,
     constraint: Annotated[
         str | None,
@@ -53,11 +53,11 @@ def search(
         ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(help="The most candidates; default: 12 for each range.")
+        int | None, typer.Option(help="The most candidates to try; default: 12 for each range.")
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="The most tokens to generate in all, such as 500k or 20M."),
+        typer.Option(help="The most tokens to generate in total, such as 500k or 20M."),
     ] = None,
     system1: Annotated[
         str | None, typer.Option(help="The fast model to compare with; default: the base.")
@@ -69,13 +69,14 @@ def search(
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     seed: Annotated[
-        int, typer.Option(help="The only source of randomness: drawing, places, problem order.")
+        int,
+        typer.Option(help="The random seed for sampling, candidates and the order of problems."),
     ] = 0,
     prompt: Prompt = None,
     backend: Backend = "transformers",
     allow_code: AllowCode = False,
     workers: Annotated[
-        int, typer.Option(help="Processes that try candidates, each with a model of its own.")
+        int, typer.Option(help="How many processes try candidates; each holds a model of its own.")
     ] = 1,
     storage: Annotated[
         str | None,
@@ -86,7 +87,11 @@ def search(
     ] = None,
     join: Annotated[
         bool,
-        typer.Option("--join", help="Help a search that runs elsewhere and sees this folder."),
+        typer.Option(
+            "--join",
+            help="Join a search that runs in another process or on another machine and shares this "
+            "folder.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:

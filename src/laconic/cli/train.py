@@ -40,27 +40,29 @@ def train(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint of a stopped run.")
+        bool, typer.Option("--resume", help="Continue a stopped run from its last checkpoint.")
     ] = False,
     preset: Annotated[
         str | None,
-        typer.Option(help="Settings to start from: a paper's, tldr-7b or tldr-14b, or lab."),
+        typer.Option(
+            help="A preset to start from: lab, or a paper's settings (tldr-7b, tldr-14b)."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, show the cost; write nothing.")
+        bool, typer.Option("--dry-run", help="Check the recipe and show the cost; write nothing.")
     ] = False,
     gpus: Annotated[int, typer.Option(min=1, help="For --dry-run: how many GPUs.")] = 1,
     train_rate: Annotated[
-        float, typer.Option(help="For --dry-run: trained tokens per second and GPU.")
+        float, typer.Option(help="For --dry-run: trained tokens per second on one GPU.")
     ] = 5000.0,
     generate_rate: Annotated[
-        float, typer.Option(help="For --dry-run: generated tokens per second and GPU.")
+        float, typer.Option(help="For --dry-run: generated tokens per second on one GPU.")
     ] = 2500.0,
     write: Annotated[
         str | None,
         typer.Option(
             metavar="recipe|fsdp2|zero3",
-            help="Write the recipe, or a configuration for accelerate launch, to -o and end.",
+            help="Write the recipe, or a configuration for accelerate launch, to -o, and stop.",
         ),
     ] = None,
     as_json: Json = False,
