@@ -101,17 +101,59 @@ def test_every_command_of_a_page_is_one(page: str) -> None:
         group.make_context(line, words)
 
 
-def test_the_example_method_keeps_the_contract(tmp_path: Path) -> None:
-    code = next(b for b in blocks("docs/add-a-method.md", "python") if "def extrapolate" in b)
-    (tmp_path / "extrapolate.py").write_text(code)
-    check = "import sys, pytest, extrapolate; sys.exit(pytest.main(sys.argv[1:]))"
+#: The examples of docs/extend.md in their order, and add-a-method.md's: module, entry-point group.
+EXAMPLES = (
+    ("sums", "tasks"),
+    ("briefly", "strategies"),
+    ("short_and_right", "rewards"),
+    ("dft", "objectives"),
+    ("evenly", "controllers"),
+    ("cut_off", "charts"),
+    ("tally", "log_formats"),
+)
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the examples as an installed package of somebody else."""
+    folder = tmp_path_factory.mktemp("site")
+    *codes, entry = blocks("docs/extend.md", "python")
+    groups: dict[str, list[str]] = {}
+    for (name, group), code in zip(EXAMPLES, codes, strict=True):
+        (folder / f"{name}.py").write_text(code)
+        target = f"{name}:FORMAT" if group == "log_formats" else name
+        groups.setdefault(group, []).append(f"{name} = {target}")
+    (folder / "yourmodel.py").write_text(entry)
+    (method,) = (b for b in blocks("docs/add-a-method.md", "python") if "def extrapolate" in b)
+    (folder / "extrapolate.py").write_text(method)
+    groups["methods"] = ["extrapolate = extrapolate"]
+    info = folder / "yourpackage-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: yourpackage\nVersion: 1.0\n")
+    lines = [line for g, names in groups.items() for line in (f"[laconic.{g}]", *names)]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_the_examples_of_the_page_on_extending_keep_their_contracts(outside: Path) -> None:
+    names = (*(name for name, group in EXAMPLES), "extrapolate")
+    selected = " or ".join(names).replace("tally", "Tally")
     told = run(
-        *(sys.executable, "-c", check, "--pyargs", "laconic.testing", "-k", "extrapolate"),
-        *("-p", "no:cacheprovider"),
-        cwd=tmp_path,
-        PYTHONPATH=str(tmp_path),
+        *(sys.executable, "-m", "pytest", "--pyargs", "laconic.testing", "-k", selected),
+        *("-p", "no:cacheprovider", "-rA"),
+        cwd=outside,
+        PYTHONPATH=str(outside),
     )
-    assert re.search(r"\b[1-9]\d* passed", told)
+    assert not re.search(r"\d (failed|error)", told)
+    for name in selected.split(" or "):
+        assert re.search(rf"PASSED .*{name}", told), name
+
+
+def test_the_examples_from_outside_are_listed(outside: Path) -> None:
+    for kind, name in {"tasks": "sums", "strategies": "briefly", "methods": "extrapolate"}.items():
+        command = (sys.executable, "-m", "laconic", "list", kind)
+        assert name in run(*command, cwd=outside, PYTHONPATH=str(outside))
+    run(sys.executable, "-c", "import yourmodel", cwd=outside, PYTHONPATH=str(outside))
 
 
 @pytest.mark.parametrize(

@@ -160,23 +160,16 @@ class Registry(Generic[F]):
 
     Args:
         family: What its members are, as users read it in messages.
-        package: The package whose modules register members when imported.
+        package: The package whose modules register members when imported. Members from outside
+            come from the group of entry points of its last name: ``laconic.rewards`` for
+            ``laconic.training.rewards``.
         error: What an unknown name raises.
-        group: The group of entry points that add members from outside; by default the package's
-            name.
     """
 
-    def __init__(
-        self,
-        family: str,
-        package: str,
-        error: type[LaconicError] = RecipeError,
-        *,
-        group: str = "",
-    ) -> None:
+    def __init__(self, family: str, package: str, error: type[LaconicError] = RecipeError) -> None:
         self.family = family
         self.package = package
-        self.group = group or package
+        self.group = f"laconic.{package.rpartition('.')[2]}"
         self.error = error
         self._members: dict[str, Plugin[F]] = {}
         self._loaded = False

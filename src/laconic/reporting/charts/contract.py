@@ -157,9 +157,8 @@ TaskChart = Callable[["RunComparison", str], Iterator[Chart]]
 HistoryChart = Callable[["History"], Iterator[Chart]]
 T = TypeVar("T", bound=TaskChart)
 H = TypeVar("H", bound=HistoryChart)
-_PACKAGE, _GROUP = "laconic.reporting.charts", "laconic.charts"
-TASK_CHARTS: Registry[TaskChart] = Registry("chart", _PACKAGE, RunError, group=_GROUP)
-HISTORY_CHARTS: Registry[HistoryChart] = Registry("chart", _PACKAGE, RunError, group=_GROUP)
+TASK_CHARTS: Registry[TaskChart] = Registry("chart", "laconic.reporting.charts", RunError)
+HISTORY_CHARTS: Registry[HistoryChart] = Registry("chart", "laconic.reporting.charts", RunError)
 
 
 def task_chart(function: T) -> T:
