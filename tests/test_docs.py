@@ -101,6 +101,15 @@ def test_every_command_of_a_page_is_one(page: str) -> None:
         group.make_context(line, words)
 
 
+def test_the_map_of_the_package_names_files_that_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`([a-z_]+/[a-z_/]*(?:\.py)?)`", text)
+    assert len(paths) > 40
+    for path in paths:
+        homes = (ROOT, ROOT / "src" / "laconic", ROOT / "src" / "laconic" / "merging" / "engine")
+        assert any((home / path).exists() for home in homes), path
+
+
 #: The examples of docs/extend.md in their order, and add-a-method.md's: module, entry-point group.
 EXAMPLES = (
     ("sums", "tasks"),
