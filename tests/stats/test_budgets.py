@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laconic.stats import columns, rebudget, smaller, summarise
+from laconic.stats import columns, rebudget, smaller_budgets, summarise
 from tests.support.results import result
 
 many = st.lists(
@@ -71,5 +71,5 @@ def test_less_budget_is_never_more_accurate_nor_longer(
 def test_the_budgets_shown_are_parts_of_the_largest_and_every_runs_own() -> None:
     long = columns([result(str(i), 700, True) for i in range(10)])
     short = columns([result(str(i), 300, True) for i in range(10)])
-    assert smaller([1000, 800], [long, short]) == (1000, 800, 750, 500, 375)
-    assert smaller([64], [columns([result("a", 64, False, truncated=True)])]) == (64,)
+    assert smaller_budgets([1000, 800], [long, short]) == (1000, 800, 750, 500, 375)
+    assert smaller_budgets([64], [columns([result("a", 64, False, truncated=True)])]) == (64,)

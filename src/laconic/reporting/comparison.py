@@ -33,7 +33,7 @@ from laconic.stats import (
     read_texts,
     rebudget,
     shared,
-    smaller,
+    smaller_budgets,
     summarise,
     trend,
 )
@@ -323,7 +323,7 @@ def _details(
     chances = front_chances({name: run for name, run in runs.items() if name not in incomparable})
     rates = pass_rates(list(runs.values()))
     twice = sum(map(len, runs.values())) > len(rates)
-    caps = smaller(list(budgets.values()), list(runs.values()))
+    caps = smaller_budgets(list(budgets.values()), list(runs.values()))
     return {
         name: Details(
             front=chances.get(name),

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from laconic.stats.bounded import LEVEL, Estimate
-from laconic.stats.budgets import BudgetOutcome, rebudget, smaller
+from laconic.stats.budgets import BudgetOutcome, rebudget, smaller_budgets
 from laconic.stats.difficulty import Ease, Level, Trend, by_ease, pass_rates, trend
 from laconic.stats.front import Band, front_band, front_chances, hypervolume, pareto
 from laconic.stats.notworse import NotWorse, Verdict, corrected, verdict
@@ -49,7 +49,7 @@ __all__ = [
     "read_texts",
     "rebudget",
     "shared",
-    "smaller",
+    "smaller_budgets",
     "summarise",
     "trend",
     "verdict",

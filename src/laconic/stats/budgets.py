@@ -54,7 +54,7 @@ def rebudget(responses: Responses, cap: int) -> BudgetOutcome:
     )
 
 
-def smaller(budgets: Sequence[int], runs: Sequence[Responses]) -> tuple[int, ...]:
+def smaller_budgets(budgets: Sequence[int], runs: Sequence[Responses]) -> tuple[int, ...]:
     """The budgets to show for runs of one task, the largest first.
 
     Parts of the largest budget and every run's own, as long as one run has a tenth of its
