@@ -58,8 +58,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--slow"):
         return
     for item in items:
-        if "slow" in item.keywords:
+        if "slow" in item.keywords or repeats_shorter_chains(item):
             item.add_marker(pytest.mark.skip(reason="slow: run with pytest --slow"))
+
+
+def repeats_shorter_chains(item: pytest.Item) -> bool:
+    """Whether a chain of steps is made of pairs that are tested without it.
+
+    Every method is tested alone; every transform before one method, and every adjustment after it.
+    """
+    parameters = getattr(item, "callspec", None)
+    chain = parameters.params.get("chain") if parameters else None
+    if chain is None:
+        return False
+    before, method, after = chain
+    steps = (before is not None) + (after is not None)
+    return steps == 2 or (steps == 1 and method.name != "task_arithmetic")
 
 
 @pytest.fixture

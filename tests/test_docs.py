@@ -34,6 +34,7 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_readmes_python_runs(tmp_path: Path) -> None:
     (code,) = blocks("README.md", "python")
     (tmp_path / "example.py").write_text(code.replace("limit=100", "limit=10"))
@@ -42,6 +43,7 @@ def test_the_readmes_python_runs(tmp_path: Path) -> None:
     assert "system2" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
 def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
     (block,) = (b for b in blocks(page, "console") if "runs/system2" in b)

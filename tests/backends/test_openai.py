@@ -461,6 +461,7 @@ def command(task: str, chat: Chat, folder: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "laconic", *words, "-o", str(folder)]
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_with_every_result_once(
     serving: Callable[..., Chat], tmp_path: Path
 ) -> None:
@@ -550,6 +551,7 @@ def test_a_refusal_on_the_command_line_is_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared responses are not here")
 @pytest.mark.parametrize(
     ("model", "task", "repeats"), [("r1-7b-tldr", "math500", 1), ("r1-14b-merge-ties", "amc23", 8)]

@@ -236,6 +236,7 @@ def test_a_cache_with_room_holds_what_the_librarys_own_holds(folder: Path) -> No
 # Sampling
 
 
+@pytest.mark.slow
 def test_sampled_texts_depend_on_seed_and_repeat_and_not_on_the_batch(folder: Path) -> None:
     warm = Sampling(40, temperature=1.0, top_p=0.9, seed=1)
     alone = complete(load(folder, batch=1), warm)

@@ -224,6 +224,7 @@ def plan_of(scale: float) -> Plan:
     return plan(Recipe(["lab:system2"], "task_arithmetic", base="lab:base", params=params))
 
 
+@pytest.mark.slow
 def test_a_search_gives_the_engine_that_is_up_the_next_candidates_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,7 @@ def put(value: Any, path: tuple[Any, ...], new: Any) -> None:
         value[last] = new
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.lists(st.tuples(PATHS, JSON), min_size=1, max_size=2))
 def test_a_header_that_says_anything_is_refused_or_read_whole(

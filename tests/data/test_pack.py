@@ -206,6 +206,7 @@ def test_the_command_line_builds_data_and_refuses_what_cannot_be_trained_on(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_recipe_builds_the_pools_in_one_go(command: Command, tmp_path: Path) -> None:
     text = (
         "model: lab:system2\npolicy: keep\nagainst: ['lab:split=dev']\nngram: 0\npools:\n"

@@ -133,6 +133,7 @@ def _fail_on_results(real: object) -> object:
     return failing
 
 
+@pytest.mark.slow
 def test_a_run_without_a_folder_cannot_be_rewritten(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="kept in no folder"):
         rewrite(replace(make(tmp_path / "run"), folder=None))

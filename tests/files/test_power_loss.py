@@ -88,6 +88,7 @@ def check(disk: Disk, *outputs: Path) -> None:
     assert not [one for one in moved if one[2]]
 
 
+@pytest.mark.slow
 def test_every_verbs_output_is_on_the_disk_when_the_verb_ends(
     command: Command, disk: Disk, answers: Path, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_gzipped_runs_are_made_and_graded_in_place(tmp_path: Path, here: Here) -
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == files
 
 
+@pytest.mark.slow
 def test_verdicts_are_kept_in_the_users_cache_unless_forbidden(tmp_path: Path, here: Here) -> None:
     problem = {"id": "1", "problem": "?", "answer": r"\frac{x+1}{2}"}
     (tmp_path / "sums.jsonl").write_text(json.dumps(problem))
@@ -130,6 +131,7 @@ def test_a_damaged_run_is_named_and_not_touched(tmp_path: Path, here: Here) -> N
     assert lines.read_text() == broken
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared logs are not here")
 def test_a_real_log_has_the_same_lengths_by_column_and_by_tokenizer(
     tmp_path: Path, here: Here

@@ -363,6 +363,7 @@ def test_a_damaged_or_foreign_parquet_file_is_refused(tmp_path: Path) -> None:
         read_log(tmp_path / "b.parquet", {})
 
 
+@pytest.mark.slow
 @installed("pyarrow")
 def test_a_parquet_bomb_ends_its_reader_not_the_caller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

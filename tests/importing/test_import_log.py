@@ -178,6 +178,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in stream]
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_tokenizer_counts_what_the_logs_count() -> None:
     tokenizer = open_tokenizer(DATA / "problems" / "tokenizer" / "qwen.tiktoken")
@@ -205,6 +206,7 @@ def check_file(path: Path, folder: Path) -> None:
     assert summary.accuracy.value == pytest.approx(expected["accuracy"], abs=0.006)
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize("path", FILES[:1], ids=lambda p: p.name)
 def test_a_real_log_imports_as_it_is(path: Path, tmp_path: Path) -> None:

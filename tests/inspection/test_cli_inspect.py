@@ -30,6 +30,7 @@ def test_the_lab_family_is_inspected(tmp_path: Path) -> None:
     assert (tmp_path / "pair.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_the_command_prints(tmp_path: Path) -> None:
     family, swapped = blocks("docs/inspect.md", "text")
     told = laconic("inspect", "lab:base", "lab:system1", "lab:system2", cwd=tmp_path)
@@ -44,6 +45,7 @@ def test_json_alone_is_printed_and_swapped_roles_are_found(tmp_path: Path) -> No
     assert (held["choice"]["fit"], held["choice"]["best"]) == ("another", "lab:base")
 
 
+@pytest.mark.slow
 def test_the_other_shapes_of_the_lab_are_inspected(tmp_path: Path) -> None:
     write_variants(tmp_path / "v")
     plain = laconic("inspect", "lab:base", "lab:system2", "--json", "-", cwd=tmp_path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 import laconic
 from laconic.lab.demo import candidates, demo
 from laconic.runs.run import read_run
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_the_demo_finds_a_shorter_merge_that_is_not_worse(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
 

@@ -41,6 +41,7 @@ def answers(name: str, count: int) -> tuple[float, float, float]:
     return sum(right) / count, tokens, sum("</think>" in text for text in texts) / count
 
 
+@pytest.mark.slow
 def test_system2_is_right_and_long_where_system1_is_brief_and_slips() -> None:
     accuracy1, tokens1, thinks1 = answers("system1", 20)
     accuracy2, tokens2, thinks2 = answers("system2", 20)

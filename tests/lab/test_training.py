@@ -186,6 +186,7 @@ def test_the_shipped_base_reads_operations_and_a_fresh_network_does_not() -> Non
     assert misread(network(size_of(MINI), 0), asked) == 1
 
 
+@pytest.mark.slow
 def test_a_phase_goes_on_while_operations_are_misread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +220,7 @@ def test_every_phase_starts_from_an_earlier_one() -> None:
     assert set(MEMBERS) <= set(names)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_bytes_and_a_killed_run_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

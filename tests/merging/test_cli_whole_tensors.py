@@ -47,6 +47,7 @@ def run(*arguments: str) -> str:
     return done.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_a_merge_of_the_lab_pair_is_whole_and_is_neither_end(name: str, tmp_path: Path) -> None:
     run("merge", *RUNS[name], "-o", str(tmp_path / "out"))

@@ -135,6 +135,7 @@ def make(
     return Recipe(models=models, base=base, system2=folders[-1], seed=3, **made)
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(merges(), st.integers(1, 80))
 def test_kernels_blocks_and_threads_change_no_byte(

@@ -129,6 +129,7 @@ def test_a_disk_that_refuses_a_file_leaves_the_reason_and_nothing_else(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "model"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_reason_and_no_model(
     make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:

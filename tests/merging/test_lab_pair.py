@@ -21,6 +21,7 @@ from tests.support.command import laconic
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
 #: Problems such as PROBLEM end in this.
 ANSWER = "\\boxed{68}"
 

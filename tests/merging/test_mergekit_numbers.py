@@ -56,6 +56,7 @@ def test_the_comparison_sees_a_wrong_number() -> None:
     assert (found.elements, found.threshold, found.rounding, found.beyond) == (5, 1, 1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RANDOM)
 def test_dare_has_mergekits_distribution(name: str, checkpoints: Path) -> None:
     seeds = 60

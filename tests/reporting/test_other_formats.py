@@ -171,6 +171,7 @@ def test_the_band_of_the_front_holds_the_front_and_narrows_with_problems() -> No
     assert alone.high[0] >= few.rows("lab")[0].summary.accuracy.value >= alone.low[0]
 
 
+@pytest.mark.slow
 def test_every_chart_is_written_as_a_picture_of_its_own(tmp_path: Path) -> None:
     runs = [simulate("system2", length=900, n=40), simulate("$x^$ <b>", n=40)]
     found = compare(runs)

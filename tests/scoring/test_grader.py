@@ -66,6 +66,7 @@ def test_a_worker_that_dies_is_an_error_and_is_replaced() -> None:
         assert grader.compare("x", "x+1").state == "unequal"
 
 
+@pytest.mark.slow
 def test_a_full_memory_is_an_error_and_never_wrong() -> None:
     worker = Worker(60, 2**28)
     verdict = worker.ask(Question("5", "2^{2^{30}}", boxed=True))
@@ -136,6 +137,7 @@ def test_an_equal_question_is_asked_once() -> None:
         assert grader.compare("x+1", "2+x").state == "error"  # the worker was asked, and is dead
 
 
+@pytest.mark.slow
 def test_many_completions_are_scored_in_their_order() -> None:
     pairs = [
         (

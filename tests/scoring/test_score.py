@@ -260,6 +260,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 @needs_data
 def test_no_answer_of_the_stress_set_hangs_or_ends_the_grader() -> None:
     rows = read_rows(DATA / "stress.jsonl")

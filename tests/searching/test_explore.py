@@ -368,6 +368,7 @@ def test_a_killed_search_goes_on_and_asks_nothing_twice(
     assert len(run("killed", trials=5).trials) == 5
 
 
+@pytest.mark.slow
 def test_several_parameters_are_searched_without_trying_a_place_twice(run: Run) -> None:
     recipe = {
         "method": "ties",
@@ -483,6 +484,7 @@ def test_damage_to_a_search_is_put_right_from_what_is_whole(
         run(trials=4, scale={"low": 0.1, "high": 0.9})
 
 
+@pytest.mark.slow
 def test_workers_share_one_list_of_trials(run: Run, tmp_path: Path) -> None:
     lines = [{"id": str(i), "text": f"\\boxed{{{i}}}", "length": 10} for i in range(PROBLEMS)]
     (tmp_path / "answers.jsonl").write_text("\n".join(map(json.dumps, lines)))

@@ -101,6 +101,7 @@ def test_one_response_per_problem_gives_the_interval_of_tango(
             assert tango(gained, lost, n, end) == pytest.approx(Z**2, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_problem_means_are_judged_by_the_likeliest_distribution_of_the_mean() -> None:
     gains = np.array([0.25, -0.25, 0.0, 0.5, 0.0, -0.125, 0.0, 0.375] * 4)
     found = mean_within(gains, -1.0, 1.0)

@@ -50,6 +50,7 @@ def test_names_of_one_part_give_different_folders() -> None:
         assert len(set(map(slug, part))) == len(list(part))
 
 
+@pytest.mark.slow
 def test_the_shortest_that_keeps_the_accuracy_is_chosen_else_the_most_accurate(
     runs: dict[str, Run],
 ) -> None:
@@ -70,6 +71,7 @@ def test_the_shortest_that_keeps_the_accuracy_is_chosen_else_the_most_accurate(
     )
 
 
+@pytest.mark.slow
 def test_the_page_has_every_part_with_the_runs_figures(
     runs: dict[str, Run], tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def found(tmp_path: Path) -> TldrFindings:
     )
 
 
+@pytest.mark.slow
 def test_the_page_tells_which_arms_met_the_goal(found: TldrFindings, tmp_path: Path) -> None:
     assert goal(found) == (
         "At least 45 % shorter than System 2 and not worse by 2 points, all seeds together: "

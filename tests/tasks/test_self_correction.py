@@ -79,6 +79,7 @@ def test_a_wrong_number_differs_in_one_digit_and_keeps_its_length(number: str) -
         assert len(number) == 1 or number[0] == "0" or other[0] != "0"
 
 
+@pytest.mark.slow
 def test_a_run_of_the_lab_gives_partial_solutions_that_its_model_goes_on_from(
     tmp_path: Path,
 ) -> None:

@@ -11,12 +11,14 @@ import pytest
 from laconic.backends.contract.call import Call
 from laconic.runs.experiment import Sampling
 from laconic.runs.run import Sample
+from laconic.testing import test_backends as backend_contract
 from laconic.testing.test_backends import *  # noqa: F403
-from laconic.testing.test_backends import MODEL, _has_vllm
 from laconic.testing.test_charts import *  # noqa: F403
 from laconic.testing.test_controllers import *  # noqa: F403
 from laconic.testing.test_log_formats import *  # noqa: F403
 from laconic.testing.test_methods import *  # noqa: F403
+from laconic.testing.test_objectives import *  # type: ignore[assignment]  # noqa: F403  # own helpers
+from laconic.testing.test_rewards import *  # type: ignore[assignment]  # noqa: F403  # own helpers
 from laconic.testing.test_strategies import *  # noqa: F403
 from laconic.testing.test_tasks import *  # noqa: F403
 from tests.support.openai_server import Answer, Body, Chat, serve
@@ -33,11 +35,16 @@ def options(plugin: Plugin[Any]) -> Iterator[dict[str, Any]]:
         from laconic.backends.transformers import transformers
 
         with (
-            closing(transformers(MODEL)) as engine,
-            serve(Chat(answer=lambda body: answer(engine, body), models={MODEL: {}})) as chat,
+            closing(transformers(backend_contract.MODEL)) as engine,
+            serve(
+                Chat(
+                    answer=lambda body: served_answer(engine, body),
+                    models={backend_contract.MODEL: {}},
+                )
+            ) as chat,
         ):
-            yield {"url": chat.url, "tokenizer": MODEL}
-    elif plugin.name == "vllm" and not _has_vllm():
+            yield {"url": chat.url, "tokenizer": backend_contract.MODEL}
+    elif plugin.name == "vllm" and not backend_contract._has_vllm():
         pytest.skip("vllm needs its library and a GPU")
     elif any(parameter.required for parameter in plugin.parameters):
         pytest.skip(f"{plugin.name} has tests of its own")
@@ -45,7 +52,13 @@ def options(plugin: Plugin[Any]) -> Iterator[dict[str, Any]]:
         yield {}
 
 
-def answer(engine: Backend, body: Body) -> Answer:
+def chat_of(engine: Backend) -> Chat:
+    """A server of a model in this process."""
+    models: dict[str, dict[str, Any]] = {backend_contract.MODEL: {}}
+    return Chat(answer=lambda body: served_answer(engine, body), models=models)
+
+
+def served_answer(engine: Backend, body: Body) -> Answer:
     """What a model in this process completes a request with."""
     sample = Sample("served", "1", body["messages"][0]["content"], "")
     sampling = Sampling(

@@ -190,6 +190,7 @@ def test_dpo_begins_where_preference_is_even_and_leaves_what_a_mixture_leaves(
     assert (trained.folder / "summary.txt").read_text().startswith("Trained 2 steps on ")
 
 
+@pytest.mark.slow
 def test_simpo_compares_means_over_tokens_and_learns_to_prefer_the_short(
     pools: Path, tmp_path: Path
 ) -> None:

@@ -305,6 +305,7 @@ def test_fewer_loader_processes_never_redraw_what_was_drawn() -> None:
         again.restore(plan, {**kept, "candidates": 3})
 
 
+@pytest.mark.slow
 def test_an_evaluation_apart_that_fails_says_why(pools: Path, tmp_path: Path) -> None:
     dev = prepare(TrainRecipe.from_dict(recipe_values(pools)), 1).dev
     with pytest.raises(TrainError, match=r"The evaluation apart failed: .*no-such-model"):

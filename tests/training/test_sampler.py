@@ -289,6 +289,7 @@ def flat(batches: Sequence[Sequence[int]]) -> list[int]:
     return list(chain.from_iterable(batches))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_trainer_sees_the_batches_of_an_undisturbed_one(
     tmp_path: Path, workers: int

@@ -48,6 +48,7 @@ def recipe(pools: Path, chat: Chat, **evaluator: Any) -> TrainRecipe:
     return TrainRecipe.from_dict(values)
 
 
+@pytest.mark.slow
 def test_every_checkpoint_is_measured_by_a_server_and_its_death_costs_nothing(
     pools: Path, serving: tuple[Chat, Model], tmp_path: Path
 ) -> None:
@@ -83,6 +84,7 @@ def test_every_checkpoint_is_measured_by_a_server_and_its_death_costs_nothing(
     assert told["recipe"]["evaluator"]["where"] == "served"
 
 
+@pytest.mark.slow
 def test_weights_go_through_a_folder_of_the_servers_where_it_has_one(
     pools: Path, serving: tuple[Chat, Model], tmp_path: Path
 ) -> None:
@@ -119,6 +121,7 @@ def test_weights_go_through_a_folder_of_the_servers_where_it_has_one(
         )
 
 
+@pytest.mark.slow
 def test_a_server_that_takes_no_weights_is_refused_before_the_first_step(
     pools: Path, serving: tuple[Chat, Model], tmp_path: Path
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_run_leaves_a_model_its_curves_and_its_verdict(pools: Path, whole: Pat
     assert [path.name for path in (whole / "checkpoints").iterdir()] == ["step-000008"]
 
 
+@pytest.mark.slow
 def test_kills_and_a_full_disk_cost_nothing(pools: Path, whole: Path, tmp_path: Path) -> None:
     values, folder = recipe_values(pools), tmp_path / "unlucky"
     saving = "checkpoints/.partial/checkpoint-4/trainer_state.json"
@@ -203,6 +204,7 @@ def test_the_failure_of_one_process_reaches_all(tmp_path: Path) -> None:
     assert told[0] == ["no room", "no recipe (process 1)", "The processes differ in their seed"]
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_and_delivered_as_a_whole_model(pools: Path, tmp_path: Path) -> None:
     lora = {"rank": 2, "alpha": 4}
     asked = recipe(pools, **{**BRIEF, "steps": 2}, lora=lora, rate=1e-2)
