@@ -72,7 +72,7 @@ def test_what_belongs_to_the_donors_comes_along_and_the_rest_is_named(
     held = json.loads((out / "config.json").read_text())
     assert held["auto_map"] == {"AutoConfig": "org/repo--configuration_x.X"}
     notes = json.loads((out / "run.json").read_text())["notes"]
-    assert any("Left out" in note and "strange.json" in note for note in notes)
+    assert any("are not copied" in note and "strange.json" in note for note in notes)
     assert any("modeling_x.py" in note and "carry_code: true" in note for note in notes)
     assert not any("consolidated" in note or "README" in note for note in notes)
 
