@@ -149,8 +149,9 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_examples_of_the_page_on_extending_keep_their_contracts(outside: Path) -> None:
     names = (*(name for name, group in EXAMPLES), "extrapolate")
     selected = " or ".join(names).replace("tally", "Tally")
+    chosen = f"({selected}) and not (a_chain and not none-extrapolate-none)"
     told = run(
-        *(sys.executable, "-m", "pytest", "--pyargs", "laconic.testing", "-k", selected),
+        *(sys.executable, "-m", "pytest", "--pyargs", "laconic.testing", "-k", chosen),
         *("-p", "no:cacheprovider", "-rA"),
         cwd=outside,
         PYTHONPATH=str(outside),

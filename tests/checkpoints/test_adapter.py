@@ -135,6 +135,7 @@ def test_a_bfloat16_base_is_added_to_in_float32_and_stored_as_it_was(tmp_path: P
     assert {s.dtype for s in plan(Recipe([name], "average")).specs} == {"BF16"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 1.4])
 def test_an_adapter_at_a_scale_is_what_peft_merges_at_it(scale: float, tmp_path: Path) -> None:
     base = qwen(tmp_path / "base")

@@ -66,6 +66,7 @@ def one_sentence(error: LaconicError) -> None:
     text.encode("utf-8")
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_in_a_header_is_refused_or_changes_nothing(

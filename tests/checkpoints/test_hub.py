@@ -214,6 +214,7 @@ def test_the_command_line_heeds_the_environments_endpoint(hub: Hub, tmp_path: Pa
     assert weight_bytes(hub) <= 3 * 100_000
 
 
+@pytest.mark.slow
 def test_an_adapter_of_the_hub_is_fetched_to_be_checked_but_its_base_is_not(
     hub: Hub, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ def jsonl(path: Path, *rows: dict[str, Any] | str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_merge_eval_report_from_the_readme(tmp_path: Path) -> None:
     flags = ("--base", "lab:base", "--model", "lab:system2", "--method", "ties")
     laconic("merge", *flags, "--set", "density=0.2", "-o", "merged", cwd=tmp_path)

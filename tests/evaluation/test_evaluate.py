@@ -302,6 +302,7 @@ def test_the_embedded_engine_measures_a_model_of_the_lab(tmp_path: Path) -> None
     assert read_run(tmp_path / "run").experiment == run.experiment
 
 
+@pytest.mark.slow
 def test_the_strategy_is_part_of_what_was_measured(
     parrots: list[Parrot], sums: Callable[..., str], tmp_path: Path
 ) -> None:

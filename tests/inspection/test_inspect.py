@@ -328,7 +328,7 @@ def test_what_is_no_number_is_named_and_left_out(make_checkpoint: MakeCheckpoint
     found = inspect(base, [model])
     (broken,) = found.broken
     assert (broken.checkpoint, broken.tensor, broken.nan, broken.infinite) == (1, name, 2, 1)
-    assert f"'{name}' of {model} holds 2 NaN and 1 infinite values" in joined(found)
+    assert f"'{name}' of {model} contains 2 NaN and 1 infinite values" in joined(found)
     assert name not in found.sums
     assert found.whole.distance(1) == 0
     assert json.loads(to_json(found))["not_numbers"][0]["checkpoint"] == str(model)

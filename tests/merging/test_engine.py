@@ -170,6 +170,7 @@ def large(folder: Path, made: tuple[str, dict[str, Any]], size: int) -> Recipe:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "made", METHODS, ids=lambda m: f"{m[0]}-{'-'.join(map(str, m[1].values()))}"
 )

@@ -76,6 +76,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_merge_killed_at_any_moment_ends_with_the_bytes_of_an_undisturbed_one(
     make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:

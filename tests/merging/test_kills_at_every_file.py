@@ -64,6 +64,7 @@ print(last)
 """
 
 
+@pytest.mark.slow
 def test_a_merge_killed_at_any_file_it_touches_ends_with_the_same_bytes(
     make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:
@@ -259,6 +260,7 @@ merge(recipe, out, progress=lambda *_: os.truncate(Path(model) / "a.safetensors"
 """
 
 
+@pytest.mark.slow
 def test_an_input_cut_off_under_its_map_leaves_no_model(pair: list[Path], tmp_path: Path) -> None:
     path, out = pair[1] / "a.safetensors", tmp_path / "out"
     kept = path.read_bytes()

@@ -66,7 +66,7 @@ def names() -> list[str]:
 
 def slow() -> set[str]:
     """Pieces that take their time: `train-tldr` shows the loop, the others other controllers."""
-    return {f"train-{name}" for name in TRAININGS if name != "tldr"}
+    return {"search", *(f"train-{name}" for name in TRAININGS if name != "tldr")}
 
 
 def tolerance(name: str) -> float:

@@ -31,6 +31,7 @@ def worker_of(grader: Grader) -> subprocess.Popen[bytes]:
     return grader._idle[-1].process
 
 
+@pytest.mark.slow
 def test_a_comparison_that_outlasts_its_deadline_is_killed_and_the_next_one_works() -> None:
     with Grader(deadline=1) as grader:
         first = worker_of(grader)
@@ -43,6 +44,7 @@ def test_a_comparison_that_outlasts_its_deadline_is_killed_and_the_next_one_work
         assert worker_of(grader).pid != first.pid
 
 
+@pytest.mark.slow
 def test_a_worker_that_waits_for_its_processor_is_not_timed_out() -> None:
     with Grader(deadline=0.5) as grader:
         process = worker_of(grader)
@@ -53,6 +55,7 @@ def test_a_worker_that_waits_for_its_processor_is_not_timed_out() -> None:
         timer.join()
 
 
+@pytest.mark.slow
 def test_a_worker_that_waits_for_ever_is_timed_out() -> None:
     with Grader(deadline=1) as grader:
         worker_of(grader).send_signal(signal.SIGSTOP)

@@ -226,6 +226,7 @@ def test_the_sets_own_programs_pass(grader: Grader, tmp_path: Path) -> None:
     assert (check.means, check.reason) == ("none", "AssertionError")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PROBLEMS.is_dir(), reason="the shared problems are not here")
 def test_all_of_humaneval_passes_its_own_tests(grader: Grader) -> None:
     samples = load_task("humaneval", data=PROBLEMS).samples

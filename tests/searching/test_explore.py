@@ -347,6 +347,7 @@ def test_a_budget_that_leaves_nothing_to_search_with_is_an_error(run: Run) -> No
         run(budget=40_000)
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_and_asks_nothing_twice(
     run: Run, script: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -425,6 +426,7 @@ search(**json.loads(sys.argv[1]), join=True)
 """
 
 
+@pytest.mark.slow
 def test_a_search_asks_again_what_a_killed_helper_was_measuring(run: Run, tmp_path: Path) -> None:
     run(trials=2)
     path = tmp_path / "study" / "study.json"

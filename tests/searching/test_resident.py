@@ -172,7 +172,7 @@ def test_thresholds_are_counted_once_for_each_density(
         counted.append(count)
         return find(counter, size, count, model)
 
-    monkeypatch.setattr("laconic.merging.engine.streaming.find_thresholds", counting)
+    monkeypatch.setattr("laconic.merging.engine.limits.find_thresholds", counting)
     first = recipe(pair, "ties", {"params": {"density": 0.3}})
     merge(first, tmp_path / "first")
     weights = Weights(flat(loaded(tmp_path / "first")), plan(first))

@@ -183,6 +183,7 @@ def test_aime_stops_before_2024_and_a_solution_needs_a_box(tmp_path: Path) -> No
         load_task("math", data=path)
 
 
+@pytest.mark.slow
 def test_the_examples_of_all_sets_can_be_graded() -> None:
     with Grader(allow_code=True) as grader:
         for plugin in TASKS.all():

@@ -167,6 +167,7 @@ def log_probabilities(job: PreparedTraining) -> dict[str, list[float]]:
     return found
 
 
+@pytest.mark.slow
 def test_dpo_begins_where_preference_is_even_and_leaves_what_a_mixture_leaves(
     pools: Path, tmp_path: Path
 ) -> None:

@@ -137,6 +137,7 @@ def test_the_lines_for_a_schedule_without_names_have_the_recipes_order(pools: Pa
         prepare(TrainRecipe.from_dict(values), 1)
 
 
+@pytest.mark.slow
 def test_rows_in_other_words_than_dev_asks_in_are_told(pools: Path) -> None:
     dev = {"task": "lab:split=dev", "limit": 8, "prompt": "boxed"}
     job = prepare(TrainRecipe.from_dict(recipe_values(pools, dev=dev)), 1)
@@ -215,6 +216,7 @@ def test_pools_that_do_not_fit_are_refused(pools: Path, tmp_path: Path) -> None:
         prepare(TrainRecipe.from_dict(values), 1)
 
 
+@pytest.mark.slow
 def test_the_dev_problems_are_split_once_and_for_all(pools: Path) -> None:
     changes = {"dev": {"task": "lab:split=dev", "limit": 30, "heldout": 0.6}}
     dev = prepare(TrainRecipe.from_dict(recipe_values(pools, **changes)), 1).dev

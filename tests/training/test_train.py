@@ -197,6 +197,7 @@ def test_two_processes_train_as_one_run_and_resume_exactly(pools: Path, tmp_path
         assert held(killed) == held(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_the_failure_of_one_process_reaches_all(tmp_path: Path) -> None:
     assert run(fail_by_turns, tmp_path, ranks=2) == [0, 0]
     told = [json.loads((tmp_path / rank).read_text()) for rank in "01"]
@@ -269,6 +270,7 @@ def test_doremi_is_steered_by_losses_above_the_starts_and_resumes(
         train(asked, tmp_path / "cut", resume=True)
 
 
+@pytest.mark.slow
 def test_figures_given_for_another_model_are_refused_before_the_first_step(
     pools: Path, tmp_path: Path
 ) -> None:
@@ -283,6 +285,7 @@ def test_figures_given_for_another_model_are_refused_before_the_first_step(
         train(swapped, tmp_path / "swapped")
 
 
+@pytest.mark.slow
 def test_a_folder_is_taken_once_and_goes_on_with_its_own_recipe(
     pools: Path, whole: Path, tmp_path: Path
 ) -> None:
