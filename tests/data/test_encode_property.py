@@ -29,6 +29,7 @@ def bare(text: str) -> str:
     return re.sub(r"</?think>|\s", "", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["think_short", "empty_think", "keep"])
 @pytest.mark.parametrize(("name", "template"), [("qwen25", QWEN25), ("qwen3", QWEN3), ("r1", R1)])
 def test_answers_are_encoded_without_loss_or_left_out(

@@ -61,6 +61,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     }
 
 
+@pytest.mark.slow
 def test_the_labs_answers_are_packed_with_the_lengths_they_were_measured_with(
     runs: dict[str, Run], tmp_path: Path
 ) -> None:

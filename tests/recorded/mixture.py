@@ -65,8 +65,8 @@ def names() -> list[str]:
 
 
 def slow() -> set[str]:
-    """Pieces that take their time: `train-tldr` shows the loop, the others other controllers."""
-    return {"search", *(f"train-{name}" for name in TRAININGS if name != "tldr")}
+    """Pieces that take more than some seconds."""
+    return {"search", *(f"train-{name}" for name in TRAININGS)}
 
 
 def tolerance(name: str) -> float:

@@ -141,6 +141,7 @@ def test_pools_that_an_objective_cannot_train_on_are_refused(pools: Path, tmp_pa
     refuse(recipe(pools, "dpo", dev=seen), "Pool 'pairs' answers 1 of the dev problems")
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_both_answers(pools: Path) -> None:
     asked = recipe(pools, "dpo")
     facts = preview(asked, processes=1, rates=Rates())

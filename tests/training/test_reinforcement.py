@@ -116,6 +116,7 @@ def test_problems_come_as_often_as_they_are_answered() -> None:
         assert read[12 * block : 12 * block + 12] == [a, a, b, b] * 3
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_the_answers_of_the_training() -> None:
     recipe = TrainRecipe.from_dict(values())
     facts = preview(recipe, processes=1, rates=Rates())
@@ -125,6 +126,7 @@ def test_a_dry_run_counts_the_answers_of_the_training() -> None:
     assert facts["tokens_generated"] == 6 * 2 * (2 + 1) + 4 * 4 * 106
 
 
+@pytest.mark.slow
 def test_the_reward_of_the_training_page_keeps_the_contract(tmp_path: Path) -> None:
     page = Path(__file__).parents[2] / "docs" / "training.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
