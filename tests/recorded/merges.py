@@ -64,6 +64,22 @@ def prepare(folder: Path) -> None:
     flags = ("--base", "lab:base", "--model", "lab:system2", "--method", "task_arithmetic")
     laconic("merge", *flags, "--dtype", "float32", "-o", "step1", folder=folder)
     (folder / "texts.jsonl").write_bytes((HERE / "texts.jsonl").read_bytes())
+
+
+def slow() -> set[str]:
+    """The calibrations, and the merges that read one."""
+    read = {name for name, (_, recipe) in recipes().items() if _reads_statistics(recipe)}
+    return {*read, *(f"calibrate-{name}" for name in STATS)}
+
+
+def _reads_statistics(recipe: dict[str, Any]) -> bool:
+    return "stats/" in json.dumps(recipe)
+
+
+def _calibrate(folder: Path) -> None:
+    """Write every calibration, once."""
+    if (folder / "stats").exists():
+        return
     on = ("--data", "texts.jsonl", "--dtype", "float32", "--device", "cpu", "--threads", "1")
     for name, (kind, model, further) in STATS.items():
         file = f"stats/{name}.safetensors"
@@ -72,6 +88,8 @@ def prepare(folder: Path) -> None:
 
 def observe(name: str, folder: Path, threads: int = 1) -> dict[str, Any]:
     """What a merge or a calibration has written."""
+    if name in slow():
+        _calibrate(folder)
     if name.startswith("calibrate-"):
         return _figures(folder / "stats" / f"{name.removeprefix('calibrate-')}.safetensors")
     how, recipe = recipes()[name]

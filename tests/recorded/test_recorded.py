@@ -25,7 +25,7 @@ def pieces() -> list[ParameterSet]:
         pytest.param(
             *(part, name),
             id=f"{part}-{name}",
-            marks=[pytest.mark.slow] if name in mixture.slow() else [],
+            marks=[pytest.mark.slow] if name in mixture.slow() | merges.slow() else [],
         )
         for part, module in PARTS.items()
         for name in module.names()
@@ -89,7 +89,7 @@ def test_every_controller_of_the_recorded_list_is_in_a_recorded_training() -> No
 
 
 @pytest.mark.parametrize("part", ["merges"])
-@pytest.mark.parametrize("name", ["ties", "sparsify", "della", "slerp", "wudi", "acm"])
+@pytest.mark.parametrize("name", ["ties", "sparsify", "della", "slerp", "wudi"])
 def test_two_threads_merge_as_one(part: str, name: str, folder: Path) -> None:
     now = merges.observe(name, folder, threads=2)
     assert list(differences(read(part, name), now, merges.tolerance(name))) == []
