@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laconic.backends.contract.decoding import using_threads
 from laconic.errors import LaconicError
-from laconic.lab import family, folder, members, tokenizer, write
+from laconic.lab import corpus, family, folder, members, tokenizer, write
+from laconic.lab.phases import PHASES
+from laconic.lab.sizes import size_of
 from laconic.tasks.contract.arithmetic import chains
 
 if TYPE_CHECKING:
@@ -77,7 +80,20 @@ def test_the_record_names_the_shipped_weights() -> None:
     for name in members():
         weights = (folder(name) / "model.safetensors").read_bytes()
         assert family.sha256(weights) == record["files"][name]
-    assert family.code_digest() == record["code"]
+
+
+@pytest.mark.slow
+def test_the_texts_that_the_shipped_models_were_trained_on_are_made_again() -> None:
+    record = json.loads((folder("base").parent / "lab.json").read_text())
+    size = size_of(record["size"])
+    for phase in PHASES:
+        rng = random.Random(f"laconic lab {record['seed']} {phase.title}")
+        parts = [
+            corpus.texts(replace(part, count=part.count * size.texts), rng, size.levels)
+            for part in phase.parts
+        ]
+        made = corpus.digest(text for part in parts for text in part)
+        assert made == record["phases"][phase.name]["corpus"], phase.name
 
 
 def test_ids_that_no_lab_text_uses_look_like_the_unknown_token() -> None:
