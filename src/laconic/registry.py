@@ -59,8 +59,7 @@ class Plugin(Generic[F]):
 
     Attributes:
         name: The name users write.
-        family: What it is: ``method``, ``transform``, ``adjustment``, ``task``, ``backend`` or
-            ``controller``.
+        family: What it is, such as ``method``, ``task``, ``strategy`` or ``reward``.
         function: The function, callable as written.
         traits: What its decorator declared, in the form of its family: a mapping, or for steps of a
             merge `laconic.methods.contract.traits.StepTraits`.

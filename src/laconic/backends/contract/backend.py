@@ -118,7 +118,7 @@ class Resident(Protocol):
     """What a backend adds if its weights are in this process and can be overwritten there."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Flat views of the parameters by their checkpoint names; writing changes the model.
+        """Flat views of the parameters by their names in the engine; writing changes the model.
 
         A tied head is there under both names.
         """
