@@ -1,5 +1,5 @@
 # make demo   the main job on the lab pair, from nothing but Python 3.11+ and make
-# make test   format, lint, types and the short test suite: about five minutes on two cores
+# make test   format, lint, types and the short test suite
 # make test-all   the same with every test: kills, browsers, clusters, trainings
 # make lab    train the lab's models from nothing (about fifteen minutes of one core)
 #
