@@ -215,4 +215,4 @@ def test_the_papers_own_responses_give_its_figures(tmp_path: Path) -> None:
         accuracy, length = PRESETS.get("tldr-7b").figures["TL;DR (ckpt 256)"][row.task]
         assert round(row.summary.length.value) == length
         # MATH500 was graded 1 to 3 points too low
-        assert -0.1 < 100 * row.summary.accuracy.value - accuracy < 3.5  # our grader reads more
+        assert -0.1 < 100 * row.summary.accuracy.value - accuracy < 3
