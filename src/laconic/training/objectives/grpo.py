@@ -43,7 +43,7 @@ def check(
     if limits[0][0] != 0:
         raise RecipeError(f"{key} begins at step {limits[0][0]}: the first is for step 0.")
     if (least := min(tokens for _, tokens in limits)) < 1:
-        raise RecipeError(f"{key}: an answer of at most {least} tokens is none.")
+        raise RecipeError(f"{key}: a limit is {least} tokens. Every limit must be at least 1.")
     for (step, tokens), (later, fewer) in pairwise(limits):
         if later <= step or fewer > tokens:
             raise RecipeError(
